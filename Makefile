@@ -1,0 +1,52 @@
+# `make demo` and `make test` set up everything that they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+VSR := $(BIN)/vsr
+INSTALLED := $(VENV)/installed
+REFERENCE := .venv-reference
+
+.PHONY: install demo test check golden reference bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	touch $@
+
+# A real clip through every stage, a video to judge it by, and how near it came to the original.
+demo: $(INSTALLED)
+	$(VSR) split data/demo.mp4
+	$(VSR) enhance results/demo/frames
+	$(VSR) merge results/demo/enhanced
+	$(VSR) demo data/demo.mp4 results/demo/demo_x4.mp4 --output results/demo/demo_wipe.mp4 --overwrite
+	@echo "Against the original (first row: the input, enlarged by bicubic interpolation):"
+	@$(VSR) metrics data/original/demo.mp4 data/demo.mp4 results/demo/demo_x4.mp4
+	@echo "Watch results/demo/demo_wipe.mp4; the result is results/demo/demo_x4.mp4"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# Needs the environment of `make reference`.
+golden:
+	cd tests/golden && ../../$(REFERENCE)/bin/python make_reference.py cases.json mmedit_0.16.1.npz
+
+# The official implementation, in an environment of its own: compiles mmcv for about ten minutes.
+reference:
+	bash tests/reference/make_environment.sh $(REFERENCE)
+	$(REFERENCE)/bin/python -m pytest tests/reference
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/vid4.py
+	$(BIN)/python benchmarks/windows.py
+
+clean:
+	rm -rf $(VENV) $(REFERENCE) results/*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist

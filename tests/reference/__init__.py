@@ -1,0 +1,1 @@
+"""Our networks and command line against the official implementation itself: `make reference`."""

@@ -1,0 +1,52 @@
+"""What may import what, and what importing costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
+
+# Lowest first; a module may import its own layer and those under it.
+LAYERS = [
+    {"errors", "timeline", ""},
+    {"config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
+    {"device", "tensors", "metrics", "workspace", "weights", "state_dicts", "download"},
+    {"upscale", "mmedit_backend", "demo", "measure", "build"},
+    {"doctor", "stages"},
+    {"api"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def imports_of(path):
+    """Modules of the package that a file imports, as their first name under it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vsr_pipeline":
+            parts = node.module.split(".")[1:]
+            names = [parts[0]] if parts else [a.name for a in node.names]
+            yield from ("" if name.startswith("__") else name for name in names)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    level = {module: n for n, layer in enumerate(LAYERS) for module in layer}
+    own = level["" if name.startswith("__") else name]
+    upward = [module for module in imports_of(path) if level[module] > own]
+    assert not upward, f"{path.name} imports {upward}, which are above it"
+
+
+@pytest.mark.parametrize("module", ["vsr_pipeline", "vsr_pipeline.cli", "vsr_pipeline.config", "vsr_pipeline.plan"])
+def test_cheap_to_import(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'av', 'cv2', 'scenedetect') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_only_one_module_runs_programs():
+    users = [p.name for p in PACKAGE.rglob("*.py") if "import subprocess" in p.read_text()]
+    assert users == ["ffmpeg.py"]

@@ -1,0 +1,179 @@
+"""The command line as a person meets it: help, mistakes, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vsr_pipeline import cli
+from vsr_pipeline.media.frames import write_png
+
+COMMANDS = ["split", "enhance", "merge", "demo", "metrics", "probe", "doctor", "models list", "models pull"]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def images(folder, count=2, width=16, height=12):
+    for i in range(count):
+        write_png(folder / f"{i:08d}.png", np.full((height, width, 3), i % 250, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "models verify", "models"])
+def test_help_shows_an_example(capsys, command):
+    assert cli.run([*command.split(), "--help"]) == 0
+    assert f"Example: vsr {command}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vsr 0.")
+
+
+@pytest.fixture
+def bad_inputs(workspace):
+    """Every bad input that people have, by the name that the table below uses."""
+    (workspace / "text.mp4").write_text("this is no video\n" * 100)
+    (workspace / "zero.mp4").touch()
+    (workspace / "empty").mkdir()
+    (workspace / "texts").mkdir()
+    (workspace / "texts" / "readme.txt").write_text("x")
+    images(workspace / "two_sizes", 2)
+    write_png(workspace / "two_sizes" / "00000002.png", np.zeros((20, 20, 3), np.uint8))
+    images(workspace / "good", 3)
+    images(workspace / "no_clip" / "enhanced", 3)
+    (workspace / "file").write_text("in the way")
+    audio_only(workspace / "audio.mp4")
+    return workspace
+
+
+def audio_only(path):
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("split missing.mp4", 3, "missing.mp4"),
+        ("split text.mp4", 3, "text.mp4"),
+        ("split zero.mp4", 3, "zero.mp4"),
+        ("split audio.mp4", 3, "audio.mp4"),
+        ("split empty", 3, "empty"),
+        ("split", 3, "data"),
+        ("enhance missing", 3, "missing"),
+        ("enhance empty --model bicubic-x4", 3, "no images in empty"),
+        ("enhance texts --model bicubic-x4", 3, "no images in texts"),
+        ("enhance two_sizes --model bicubic-x4", 3, "00000002.png is 20x20"),
+        ("enhance text.mp4 --model bicubic-x4", 3, "text.mp4"),
+        ("enhance", 3, "run `vsr split` first"),
+        ("enhance good --max-seq-len 0", 2, "--max-seq-len"),
+        ("enhance good --max-seq-len x", 2, "--max-seq-len"),
+        ("enhance good --windows soft", 2, "--windows"),
+        ("enhance good --model realbasicvsr", 4, "realbasicvsr"),
+        ("enhance good --model realbasicvsr-x4", 4, "vsr models pull realbasicvsr-x4"),
+        ("enhance good --checkpoint text.mp4", 4, "text.mp4"),
+        ("enhance good --checkpoint missing.pth", 4, "missing.pth"),
+        ("enhance good --config missing.toml", 3, "missing.toml"),
+        ("enhance good --device cuda:99", 5, "cuda:99"),
+        ("enhance good --device gpu", 2, "gpu"),
+        ("enhance good --precision fp16 --device cpu", 2, "fp16"),
+        ("enhance good --model bicubic-x4 --output file", 6, "file"),
+        ("enhance good --model bicubic-x4 --output texts", 6, "texts is not empty"),
+        ("enhance good --model bicubic-x4 --output file/below", 6, "file/below"),
+        ("enhance good --model bicubic-x4 --results file", 6, "file"),
+        ("merge no_clip/enhanced", 2, "--fps"),
+        ("merge no_clip/enhanced --fps 0", 2, "--fps"),
+        ("merge no_clip/enhanced --fps 25 --output file/below.mp4", 6, "file/below"),
+        ("merge two_sizes --fps 25", 3, "00000002.png"),
+        ("demo good missing --output demo.mp4", 3, "missing"),
+        ("demo good good --output file", 6, "file exists"),
+        ("metrics good missing", 3, "missing"),
+        ("models pull nothing", 4, "nothing"),
+        ("frobnicate", 2, "frobnicate"),
+        ("enhance good --lookahed 3", 2, "--lookahed"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_documented_code(bad_inputs, capsys, monkeypatch, arguments, code, message):
+    monkeypatch.setenv("VSR_CHECKPOINTS", str(bad_inputs / "checkpoints"))
+    before = sorted(bad_inputs.rglob("*"))
+    assert cli.run(arguments.split()) == code
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("vsr: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    made = [p for p in sorted(bad_inputs.rglob("*")) if p not in before and p.is_file()]
+    assert made == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_results(bad_inputs, capsys):
+    (bad_inputs / "results").mkdir(mode=0o500)
+    assert cli.run(["enhance", "good", "--model", "bicubic-x4"]) == 6
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_print_config_can_be_used_again(workspace, capsys):
+    assert cli.run(["enhance", "--max-seq-len", "9", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    (workspace / "mine.toml").write_text(printed)
+    assert cli.run(["enhance", "--config", "mine.toml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert "max_seq_len = 9" in printed
+
+
+def test_doctor_knows_this_machine(workspace, capsys):
+    assert cli.run(["doctor", "--json"]) in (0, 1)
+    findings = {f["subject"]: f for f in json.loads(capsys.readouterr().out)}
+    assert findings["python"]["status"] == "ok"
+    assert findings["ffmpeg"]["status"] == "ok"
+    assert "libx264" in findings["ffmpeg"]["found"]
+    assert {"torch", "device", "disk", "model auto"} <= findings.keys()
+
+
+def test_json_is_the_only_thing_on_stdout(workspace, capsys):
+    images(workspace / "clip" / "frames", 3)
+    assert cli.run(["enhance", "clip/frames", "--model", "bicubic-x4", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["frame_count"] == 3
+    assert result["output"] == "clip/enhanced"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_leaves_nothing_half_done(workspace, number, code):
+    """The frames of a stopped run are whole, no temporary is left, and the same command does the rest."""
+    images(workspace / "clip" / "frames", 400, 320, 240)
+    command = [sys.executable, "-m", "vsr_pipeline", "enhance", "clip/frames", "--model", "bicubic-x4"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    enhanced = workspace / "clip" / "enhanced"
+    deadline = time.monotonic() + 60
+    while len(list(enhanced.glob("0*.png"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=5)
+    assert process.returncode == code
+    assert stderr.splitlines()[-1].startswith("vsr: ")
+    assert "Traceback" not in stderr
+    assert [p for p in enhanced.iterdir() if p.name.startswith(".")] == []
+    assert len(list(enhanced.glob("*.png"))) < 400
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert len(list(enhanced.glob("*.png"))) == 400

@@ -1,0 +1,73 @@
+"""Outputs appear only when complete, and frames folders are read as people number them."""
+
+import errno
+
+import cv2
+import numpy as np
+import pytest
+
+from vsr_pipeline.errors import InputError, OutputError, ResourceError
+from vsr_pipeline.files import published, write_failure, write_text
+from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
+
+
+def test_published_only_when_the_block_succeeds(tmp_path):
+    target = tmp_path / "out" / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(ValueError, match="stop"), published(target) as temporary:
+        temporary.write_text("half")
+        raise ValueError("stop")
+    assert target.read_text() == "old"
+    with published(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_output_is_not_private(tmp_path):
+    write_text(tmp_path / "a.txt", "text")
+    (tmp_path / "b.txt").write_text("text")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+def test_write_failures_say_what_to_do(tmp_path):
+    full = write_failure(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    assert isinstance(full, ResourceError)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_text(tmp_path / "file" / "below.txt", "text")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_keeps_every_sample(tmp_path, dtype):
+    pixels = np.random.RandomState(0).randint(0, np.iinfo(dtype).max + 1, (7, 9, 3)).astype(dtype)
+    write_png(tmp_path / "a.png", pixels)
+    assert np.array_equal(read_image(tmp_path / "a.png"), pixels)
+    assert png_size(tmp_path / "a.png") == (9, 7)
+
+
+def test_a_truncated_png_is_not_complete(tmp_path):
+    write_png(tmp_path / "a.png", np.zeros((7, 9, 3), np.uint8))
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[:-3])
+    assert png_size(tmp_path / "a.png") is None
+    assert png_size(tmp_path / "missing.png") is None
+
+
+def test_frames_are_ordered_by_number(tmp_path):
+    for name in ("img10.png", "img2.png", "img1.jpg", ".hidden.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("x")
+    assert [p.name for p in list_frames(tmp_path)] == ["img1.jpg", "img2.png", "img10.png"]
+
+
+def test_what_is_no_image_is_an_input_error(tmp_path):
+    (tmp_path / "a.png").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not an image"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(InputError, match="no images"):
+        list_frames(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such folder"):
+        list_frames(tmp_path / "missing")

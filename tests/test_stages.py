@@ -1,0 +1,196 @@
+"""split, enhance and merge on real files: nothing lost, and done work is not done again."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from vsr_pipeline import cli
+from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
+from vsr_pipeline.workspace import Clip
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def clip(workspace):
+    """A small real picture that moves, with a cut and with sound, at uneven times."""
+    path = workspace / "data" / "walk.mp4"
+    path.parent.mkdir()
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "10", "bf": "2", "g": "6"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream("aac", rate=8000, layout="mono")
+        rng = np.random.RandomState(3)
+        scenes = [rng.randint(0, 256, (12, 16, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8) for _ in range(2)]
+        for i in range(20):
+            pixels = np.roll(scenes[i // 12], 2 * i, axis=1)[:48, :64]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = 40 * i + (7 if i % 2 else 0), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        tone = np.sin(np.arange(6400) / 5).astype(np.float32)[None] / 2
+        sound = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+    return path
+
+
+def vsr(*arguments):
+    assert cli.run([str(a) for a in arguments]) == 0
+
+
+def times(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [frame.pts * stream.time_base for frame in container.decode(stream)]
+
+
+def audio_packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
+
+
+def contents(folder):
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.glob("*.png"))}
+
+
+def test_the_workspace_without_paths(workspace, clip):
+    vsr("split")
+    vsr("enhance", "--model", "bicubic-x4")
+    vsr("merge")
+    output = workspace / "results" / "walk" / "walk_x4.mp4"
+    assert times(output) == times(clip)
+    assert audio_packets(output) == audio_packets(clip)
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        assert (video.width, video.height, video.codec_context.name) == (256, 192, "h264")
+    assert list((workspace / "results").rglob(".*")) == []
+
+
+def test_split_records_exact_time_and_cuts(workspace, clip):
+    vsr("split", clip)
+    known = Clip.load(workspace / "results" / "walk")
+    assert [p * known.timeline.time_base for p in known.timeline.pts] == times(clip)
+    assert known.timeline.cuts == (12,)
+    assert known.info.display_size == (64, 48)
+
+
+def test_split_again_writes_only_what_is_missing_or_damaged(workspace, clip, capsys):
+    vsr("split", clip)
+    frames = workspace / "results" / "walk" / "frames"
+    before = contents(frames)
+    (frames / "00000003.png").unlink()
+    (frames / "00000005.png").write_bytes(b"broken")
+    capsys.readouterr()
+    vsr("split", clip, "--json")
+    assert json.loads(capsys.readouterr().out)[0]["written_frames"] == 2
+    after = contents(frames)
+    assert {n: d for n, (d, _) in after.items()} == {n: d for n, (d, _) in before.items()}
+    changed = [n for n in after if after[n][1] != before[n][1]]
+    assert changed == ["00000003.png", "00000005.png"]
+
+
+def test_enhance_again_makes_only_what_is_missing_or_new(workspace, clip, capsys):
+    vsr("split", clip)
+    frames, enhanced = (workspace / "results" / "walk" / n for n in ("frames", "enhanced"))
+    options = ("--model", "bicubic-x4", "--segment-frames", "4", "--json")
+
+    def computed():
+        capsys.readouterr()
+        vsr("enhance", frames, *options)
+        return json.loads(capsys.readouterr().out)[0]["computed_frames"]
+
+    assert computed() == 20
+    assert computed() == 0
+    (enhanced / "00000001.png").unlink()
+    assert computed() == 4
+    edited = read_image(frames / "00000013.png")
+    edited[:8] = 0
+    write_png(frames / "00000013.png", edited)
+    assert computed() == 4
+    assert read_image(enhanced / "00000013.png")[:20].max() < 30
+    options = ("--model", "bicubic-x4", "--segment-frames", "5", "--json")
+    assert computed() == 20
+
+
+def test_merge_again_does_nothing_until_something_changes(workspace, clip, capsys):
+    vsr("split")
+    vsr("enhance", "--model", "bicubic-x4")
+
+    def written(*options):
+        capsys.readouterr()
+        vsr("merge", "--json", *options)
+        return json.loads(capsys.readouterr().out)[0]["written"]
+
+    assert written()
+    assert not written()
+    assert written("--crf", "30")
+    assert written("--fps", "25")
+    assert times(workspace / "results" / "walk" / "walk_x4.mp4") == [Fraction(i, 25) for i in range(20)]
+
+
+def test_merge_refuses_when_frames_are_missing(workspace, clip, capsys):
+    vsr("split")
+    vsr("enhance", "--model", "bicubic-x4")
+    (workspace / "results" / "walk" / "enhanced" / "00000019.png").unlink()
+    assert cli.run(["merge"]) == 3
+    assert "19 images" in capsys.readouterr().err
+    assert not (workspace / "results" / "walk" / "walk_x4.mp4").exists()
+
+
+def test_an_output_that_exists_is_kept(workspace, clip):
+    vsr("split")
+    vsr("enhance", "--model", "bicubic-x4")
+    (workspace / "mine.mp4").write_text("precious")
+    assert cli.run(["merge", "results/walk/enhanced", "--output", "mine.mp4"]) == 6
+    assert (workspace / "mine.mp4").read_text() == "precious"
+    vsr("merge", "results/walk/enhanced", "--output", "mine.mp4", "--overwrite")
+    assert len(times(workspace / "mine.mp4")) == 20
+
+
+def test_frames_of_another_video_are_kept(workspace, clip):
+    vsr("split", clip)
+    other = workspace / "walk.mp4"
+    other.write_bytes(clip.read_bytes())
+    assert cli.run(["split", str(other)]) == 6
+    vsr("split", other, "--results", "elsewhere")
+
+
+def test_two_videos_for_one_folder_are_refused_before_any_work(workspace, clip):
+    (clip.parent / "walk.mkv").write_bytes(clip.read_bytes())
+    assert cli.run(["split"]) == 2
+    assert not (workspace / "results").exists()
+
+
+def test_one_broken_video_does_not_stop_the_others(workspace, clip, capsys):
+    (clip.parent / "broken.mp4").write_text("no video")
+    assert cli.run(["split"]) == 7
+    assert "broken.mp4" in capsys.readouterr().err
+    assert len(list_frames(workspace / "results" / "walk" / "frames")) == 20
+
+
+def test_enhance_takes_a_video_itself(workspace, clip):
+    vsr("split", clip)
+    vsr("enhance", "results/walk/frames", "--model", "bicubic-x4", "--output", "from_frames")
+    vsr("enhance", clip, "--model", "bicubic-x4", "--output", "from_video")
+    for a, b in zip(list_frames(workspace / "from_frames"), list_frames(workspace / "from_video"), strict=True):
+        assert np.array_equal(read_image(a), read_image(b))
+
+
+def test_a_bare_folder_needs_a_rate(workspace):
+    for i in range(3):
+        write_png(workspace / "stills" / f"{i}.png", np.full((10, 12, 3), 40 * i, np.uint8))
+    vsr("enhance", "stills", "--model", "bicubic-x4")
+    assert png_size(workspace / "results" / "stills" / "enhanced" / "00000002.png") == (48, 40)
+    assert cli.run(["merge"]) == 2
+    vsr("merge", "--fps", "30000/1001")
+    assert times(workspace / "results" / "stills" / "stills_x4.mp4") == [Fraction(1001 * i, 30000) for i in range(3)]

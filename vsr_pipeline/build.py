@@ -1,0 +1,136 @@
+"""From settings to an upscaler that is ready: model, weights, device, precision."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vsr_pipeline import weights
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.device import choose_device, choose_precision, describe
+from vsr_pipeline.errors import ModelError, UsageError
+from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Upscaler, Windows, prepare
+
+BICUBIC = "bicubic-x4"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltUpscaler:
+    """An upscaler, what it is, for people, and everything that its pixels depend on, for records."""
+
+    upscaler: Upscaler
+    description: str
+    identity: Mapping[str, str | int | float]
+
+
+def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
+    """Load the model that the settings name onto the device that they name.
+
+    Raises:
+        UsageError: options that contradict each other.
+        ModelError: the model is unknown, or its weights are missing, damaged or of another kind.
+        ResourceError: the device is not there.
+    """
+    if settings.model == BICUBIC and settings.checkpoint is None:
+        if settings.backend == "mmedit":
+            raise UsageError(f"--backend mmedit runs networks, {BICUBIC} is none: choose a model or --checkpoint")
+        return BuiltUpscaler(
+            BicubicUpscaler(settings.segment_frames),
+            BICUBIC,
+            {"model": BICUBIC, "segment_frames": settings.segment_frames},
+        )
+    device = choose_device(settings.device)
+    name, checkpoint = _load(settings)
+    if settings.backend == "mmedit":
+        return _official_backend(settings, name, checkpoint, device)
+    precision = choose_precision(settings.precision, device)
+    net = net_for(checkpoint)
+    upscaler: Upscaler
+    if settings.windows == "official":
+        prepare(net, device=device, precision=precision)
+        upscaler = OfficialUpscaler(
+            _with_threshold(net, settings.refine_threshold),
+            device=device,
+            max_seq_len=settings.max_seq_len,
+            segment_frames=settings.segment_frames,
+        )
+    else:
+        upscaler = ExactUpscaler(
+            net,
+            device=device,
+            precision=precision,
+            windows=Windows(
+                max_seq_len=settings.max_seq_len,
+                lookahead=settings.lookahead,
+                warm_up=settings.warm_up,
+                segment_frames=settings.segment_frames,
+            ),
+            refine_threshold=settings.refine_threshold,
+        )
+    description = f"{name} in {precision} on {describe(device)}, {settings.windows} windows of {settings.max_seq_len}"
+    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, precision, device))
+
+
+def net_for(checkpoint: weights.Checkpoint) -> BasicVSRNet | RealBasicVSRNet:
+    """Build the network of a checkpoint, with its weights.
+
+    Raises:
+        ModelError: a tensor has another shape than its name says.
+    """
+    net: BasicVSRNet | RealBasicVSRNet
+    if checkpoint.family == "realbasicvsr":
+        assert checkpoint.num_cleaning_blocks is not None
+        net = RealBasicVSRNet(
+            checkpoint.mid_channels, checkpoint.num_propagation_blocks, checkpoint.num_cleaning_blocks
+        )
+    else:
+        net = BasicVSRNet(checkpoint.mid_channels, checkpoint.num_propagation_blocks)
+    try:
+        net.load_state_dict(dict(checkpoint.state_dict), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the checkpoint does not fit its own network: {reason}") from error
+    return net
+
+
+def _load(settings: UpscaleConfig) -> tuple[str, weights.Checkpoint]:
+    if settings.checkpoint is not None:
+        return settings.checkpoint.name, weights.load_checkpoint(settings.checkpoint)
+    entry = weights.choose_auto() if settings.model == "auto" else weights.find(settings.model)
+    return entry.name, weights.load_checkpoint(weights.verified_path(entry.name))
+
+
+def _with_threshold(net: BasicVSRNet | RealBasicVSRNet, threshold: float) -> Callable[[Tensor], Tensor]:
+    if isinstance(net, RealBasicVSRNet):
+        return lambda frames_NTCHW: net(frames_NTCHW, refine_threshold=threshold)
+    return net
+
+
+def _official_backend(
+    settings: UpscaleConfig, name: str, checkpoint: weights.Checkpoint, device: torch.device
+) -> BuiltUpscaler:
+    from vsr_pipeline.mmedit_backend import OfficialNet
+
+    if settings.precision not in ("auto", "fp32"):
+        raise UsageError(f"--backend mmedit computes in fp32, not in {settings.precision}")
+    net = OfficialNet(checkpoint, refine_threshold=settings.refine_threshold, device=device)
+    upscaler = OfficialUpscaler(
+        net, device=device, max_seq_len=settings.max_seq_len, segment_frames=settings.segment_frames
+    )
+    description = f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}"
+    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, "fp32", device))
+
+
+def _identity(
+    settings: UpscaleConfig, checkpoint: weights.Checkpoint, precision: str, device: torch.device
+) -> dict[str, str | int | float]:
+    names = ("backend", "windows", "max_seq_len", "lookahead", "warm_up", "segment_frames", "refine_threshold")
+    values = settings.model_dump(mode="json")
+    return {
+        "weights_sha256": checkpoint.sha256,
+        "precision": precision,
+        "device": device.type,
+        **{name: values[name] for name in names},
+    }

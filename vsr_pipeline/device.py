@@ -1,0 +1,71 @@
+"""Which device and which precision the network runs in. Nothing falls back to something that was not asked for."""
+
+from typing import Literal
+
+import torch
+
+from vsr_pipeline.errors import ResourceError, UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device that is there.
+
+    Raises:
+        UsageError: the name is none of these.
+        ResourceError: the device that was asked for is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdecimal())):
+        raise UsageError(f"device '{name}' is not known: use auto, cpu, cuda, cuda:N or mps")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ResourceError("device 'mps' was asked for, but this machine has no Apple GPU: use --device auto")
+    if kind == "cuda":
+        count = torch.cuda.device_count()
+        if int(index or 0) >= count:
+            raise ResourceError(
+                f"device '{name}' was asked for, but {count} CUDA GPUs are visible: use --device auto or cpu, "
+                "and see `vsr doctor`"
+            )
+        return torch.device("cuda", int(index or 0))
+    return torch.device(kind)
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Turn `auto`, `fp32`, `bf16` or `fp16` into a precision; `auto` is bf16 where the hardware computes in it.
+
+    bf16 has the range of float32, so that no clip can overflow it; fp16 is for GPUs that have nothing else.
+
+    Raises:
+        UsageError: the name is none of these, or the device cannot compute in it.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 is for GPUs: use auto, fp32 or bf16 on a CPU")
+    for precision in DTYPES:
+        if name == precision:
+            return precision
+    if name != "auto":
+        raise UsageError(f"precision '{name}' is not known: use auto, fp32, bf16 or fp16")
+    return "bf16" if _computes_in_bf16(device) else "fp32"
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Emulated bf16 would be slower than float32: only instructions for it count.
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def describe(device: torch.device) -> str:
+    """Name a device for people."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

@@ -1,0 +1,111 @@
+"""`vsr doctor`: is this machine ready, and what to do where it is not."""
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vsr_pipeline import weights
+from vsr_pipeline.device import choose_device, choose_precision, describe
+from vsr_pipeline.errors import VsrError
+from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
+
+_NEEDED_ENCODERS = ("libx264",)
+_OPTIONAL_ENCODERS = ("libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "h264_videotoolbox")
+_LOW_DISK_BYTES = 10 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    status: Literal["ok", "warning", "error"]
+    found: str
+    remedy: str = ""
+
+
+def examine(workspace: Path) -> tuple[Finding, ...]:
+    """Look at Python, torch and its device, ffmpeg, weights and the disk of `workspace`. Never raises `VsrError`."""
+    checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+        ("python", _python),
+        ("torch", _torch),
+        ("ffmpeg", _ffmpeg),
+        ("weights", _weights),
+        ("disk", lambda: _disk(workspace)),
+    )
+    findings: list[Finding] = []
+    for subject, check in checks:
+        try:
+            findings += check()
+        except VsrError as error:
+            findings.append(Finding(subject, "error", str(error)))
+    return tuple(findings)
+
+
+def _python() -> list[Finding]:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    old = sys.version_info < (3, 11)
+    return [Finding("python", "error" if old else "ok", found, "install Python 3.11 or newer" if old else "")]
+
+
+def _torch() -> list[Finding]:
+    import torch
+
+    device = choose_device("auto")
+    precision = choose_precision("auto", device)
+    findings = [
+        Finding("torch", "ok", str(torch.__version__)),
+        Finding("device", "ok", f"{describe(device)}, computes in {precision}"),
+    ]
+    if device.type == "cpu":
+        cuda = torch.version.cuda
+        remedy = (
+            "a GPU is many times faster; if there is one, look at its driver with nvidia-smi"
+            if cuda
+            else "a GPU is many times faster; if there is one, install the CUDA build of torch"
+        )
+        findings[1] = Finding("device", "warning", findings[1].found, remedy)
+    return findings
+
+
+def _ffmpeg() -> list[Finding]:
+    available = encoders()
+    binary = str(ffmpeg_binary())
+    missing = [name for name in _NEEDED_ENCODERS if name not in available]
+    if missing:
+        remedy = "unset VSR_FFMPEG to use the one that comes with imageio-ffmpeg, or name another"
+        return [Finding("ffmpeg", "error", f"{binary} lacks {', '.join(missing)}", remedy)]
+    extra = [name for name in _OPTIONAL_ENCODERS if name in available]
+    return [Finding("ffmpeg", "ok", f"{binary}, encoders {', '.join([*_NEEDED_ENCODERS, *extra])}")]
+
+
+def _weights() -> list[Finding]:
+    findings = []
+    for entry in weights.load_manifest():
+        path = weights.locate(entry)
+        if path is None:
+            continue
+        try:
+            weights.verify(entry, path)
+        except VsrError as error:
+            remedy = f"delete it and run `vsr models pull {entry.name}`"
+            findings.append(Finding(f"weights {entry.name}", "error", str(error), remedy))
+        else:
+            findings.append(Finding(f"weights {entry.name}", "ok", f"{path}, verified"))
+    try:
+        findings.append(Finding("model auto", "ok", weights.choose_auto().name))
+    except VsrError as error:
+        findings.append(Finding("model auto", "error", str(error)))
+    return findings
+
+
+def _disk(workspace: Path) -> list[Finding]:
+    free = shutil.disk_usage(workspace).free
+    found = f"{free / 1024**3:.1f} GiB free in {workspace.resolve()}"
+    low = free < _LOW_DISK_BYTES
+    remedy = "HR frames as PNG take about 1 MB per megapixel: free some space" if low else ""
+    return [Finding("disk", "warning" if low else "ok", found, remedy)]

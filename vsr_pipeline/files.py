@@ -1,0 +1,98 @@
+"""Files that appear only when they are complete: temporary name in the same folder, fsync, rename."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vsr_pipeline.errors import OutputError, ResourceError, VsrError
+
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_failure(path: Path, error: OSError) -> VsrError:
+    """Turn an `OSError` from writing `path` into the error that a user can act on."""
+    if error.errno in _OUT_OF_SPACE:
+        return ResourceError(f"no space left while writing {path}: free some and run the same command again")
+    return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place or make it writable")
+
+
+def make_folder(folder: Path) -> Path:
+    """Create `folder` and its parents where they are missing.
+
+    Raises:
+        OutputError: it cannot be created, or something that is not a folder has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(folder, error) from error
+    return folder
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, with its suffix (encoders choose the container by it); then delete it.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise write_failure(path, error) from error
+    try:
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it is synced to disk and takes the name `path`.
+
+    When the block fails, for whatever reason, the temporary is deleted and `path` stays as it was.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ResourceError: the disk is full.
+    """
+    with scratch(path) as temporary:
+        try:
+            yield temporary
+            # mkstemp makes files private; an output has the permissions that any new file would have.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        except OSError as error:
+            raise write_failure(path, error) from error
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no handle on a folder to sync
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically.
+
+    Raises:
+        OutputError, ResourceError: as `published`.
+    """
+    with published(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

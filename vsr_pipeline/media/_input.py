@@ -1,0 +1,91 @@
+"""Opening a media file: only this one file, and only its video stream."""
+
+import os
+import stat
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import av
+import av.error
+import av.format
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vsr_pipeline.errors import InputError
+
+# Demuxers that open further files or devices, or that show a text file as a picture.
+_FORBIDDEN_FORMATS = frozenset(
+    {"concat", "concatf", "dash", "hds", "hls", "image2", "image2pipe", "imf", "rtp", "rtsp", "sap", "sdp"}
+    | {"smoothstreaming", "webm_dash_manifest", "avisynth", "vapoursynth", "lavfi", "tty"}
+    | {"alsa", "fbdev", "kmsgrab", "openal", "oss", "pulse", "sndio", "video4linux2,v4l2", "x11grab", "xcbgrab"}
+)
+
+
+@cache
+def _allowed_formats() -> str:
+    return ",".join(sorted(av.format.formats_available - _FORBIDDEN_FORMATS))
+
+
+def open_input(path: Path) -> InputContainer:
+    """Open a media file for reading.
+
+    `path` is a file, never a URL, a pattern or a playlist: whatever its name and its content, no other file is read.
+
+    Raises:
+        InputError: it is missing, empty, no regular file, cannot be read, or no known container.
+    """
+    _check_file(path)
+    options = {"protocol_whitelist": "file", "format_whitelist": _allowed_formats(), "pattern_type": "none"}
+    try:
+        # Tags in an unknown encoding are no reason to refuse a film.
+        return av.open(f"file:{os.fspath(path)}", container_options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise InputError(f"not a video file that can be read: {path} ({error.strerror})") from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"no such file: {path}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path} is a folder; a video file is wanted here")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path} is no regular file; save the video to a file first")
+    if status.st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes)")
+
+
+def choose_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Return the video stream to enhance: the first one marked as default, else the first; never a cover picture.
+
+    All other streams are switched off: their packets are not read.
+
+    Raises:
+        InputError: there is no video stream, or none that can be decoded.
+    """
+    every = container.streams.video
+    videos = [stream for stream in every if not stream.disposition & Disposition.attached_pic]
+    if not videos:
+        found = "only a cover picture" if every else _kinds(container)
+        raise InputError(f"no video stream in {path}: found {found}")
+    # Without a decoder PyAV has no codec context, whatever its annotations say.
+    decodable = [stream for stream in videos if cast("object | None", stream.codec_context) is not None]
+    if not decodable:
+        raise InputError(f"no decoder for the video stream of {path}")
+    chosen = next((stream for stream in decodable if stream.disposition & Disposition.default), decodable[0])
+    for stream in container.streams:
+        if stream.index != chosen.index:
+            stream.discard = av.stream.Discard.all
+    return chosen
+
+
+def _kinds(container: InputContainer) -> str:
+    kinds = sorted({stream.type for stream in container.streams})
+    return "only " + " and ".join(kinds) if kinds else "no streams at all"

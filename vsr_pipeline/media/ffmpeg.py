@@ -1,0 +1,126 @@
+"""The ffmpeg program: the only module that starts another process.
+
+The program comes with imageio-ffmpeg; the environment variable `VSR_FFMPEG` names another one. Jobs are described with
+ffmpeg-python and run here, so that no child process outlives its job and every failure is one line.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import imageio_ffmpeg
+
+from vsr_pipeline.errors import InputError, OutputError, ResourceError, UsageError, VsrError
+
+_STDERR_BYTES_KEPT = 32_768
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large|Cannot allocate memory")
+_BAD_INPUT = re.compile(r"Invalid data found when processing input|Error opening input|moov atom not found")
+# What ffmpeg says after the line that tells the cause.
+_EMPTY_WORDS = re.compile(
+    r"^(Conversion failed!|Exiting .*|Error opening (input|output) files?: .*|Error opening (input|output) file .*"
+    r"|Could not write header .*|Error selecting an encoder|Task finished with error code: .*"
+    r"|Terminating thread with return code .*|Error (muxing|writing) .*|)$"
+)
+_SPEAKER = re.compile(r"^(\[[^]]* @ 0x[0-9a-f]+\] )+")
+
+
+def ffmpeg_binary() -> Path:
+    """Return the ffmpeg program that is used.
+
+    Raises:
+        UsageError: `VSR_FFMPEG` names no program that can be run, or there is no ffmpeg at all.
+    """
+    named = os.environ.get("VSR_FFMPEG")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise UsageError(f"VSR_FFMPEG is {named!r}, which is no program that can be run: correct or unset it")
+        return Path(found)
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UsageError("no ffmpeg program found: install imageio-ffmpeg or set VSR_FFMPEG to one") from error
+
+
+def file_url(path: Path) -> str:
+    """Name of a file for ffmpeg and PyAV: whatever is in it, a file is meant, not an option, a protocol or a pipe."""
+    return f"file:{path}"
+
+
+def input_file(path: Path, **options: str | int) -> Any:  # noqa: ANN401 (ffmpeg-python has no types)
+    """ffmpeg-python's input node for a file. `options` are ffmpeg's, as in `ffmpeg.input`.
+
+    The demuxer may open files only: a crafted input cannot make ffmpeg fetch something from a network.
+    """
+    return ffmpeg.input(file_url(path), protocol_whitelist="file", **options)
+
+
+def run_ffmpeg(node: Any, *, what: str, repeated_options: Sequence[str] = ()) -> None:  # noqa: ANN401
+    """Run one ffmpeg job to its end.
+
+    Args:
+        node: an output node of ffmpeg-python, for one file, which is overwritten if it exists.
+        what: what is being done, for the error message ("joining sound and picture of a.mp4").
+        repeated_options: output options that ffmpeg-python cannot express, because they are given several times.
+
+    Raises:
+        InputError: ffmpeg cannot read an input.
+        ResourceError: the disk is full.
+        OutputError: any other failure.
+    """
+    *arguments, output = ffmpeg.get_args(node)
+    quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
+    returncode, stderr = _run([str(ffmpeg_binary()), *quiet, *arguments, *repeated_options, output])
+    if returncode != 0:
+        raise _failure(what, returncode, stderr)
+
+
+def encoders() -> frozenset[str]:
+    """Names of all encoders that the ffmpeg program was built with."""
+    command = [str(ffmpeg_binary()), "-nostdin", "-hide_banner", "-loglevel", "error", "-encoders"]
+    listing = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout  # noqa: S603
+    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\w\S*)", listing.decode(errors="replace"), flags=re.MULTILINE))
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Run a command; return its exit status and the end of what it said on stderr."""
+    try:
+        # Signals are not restored so that a file over its limit is an error that ffmpeg reports, not its sudden death.
+        child = subprocess.Popen(  # noqa: S603 (no shell, and every file name has a "file:" in front)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            restore_signals=False,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot start {command[0]}: {error.strerror or error}; set VSR_FFMPEG to another") from error
+    said = b""
+    assert child.stderr is not None
+    try:
+        while chunk := os.read(child.stderr.fileno(), 65_536):
+            said = (said + chunk)[-_STDERR_BYTES_KEPT:]
+        return child.wait(), said.decode(errors="replace")
+    finally:
+        # Ctrl-C, or anything else that interrupts the reading, must not leave ffmpeg behind.
+        child.stderr.close()
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+
+
+def _failure(what: str, returncode: int, stderr: str) -> VsrError:
+    """Make one line of what ffmpeg said, and choose the error by it."""
+    lines = [_SPEAKER.sub("", line.strip()) for line in stderr.splitlines()]
+    telling = [line for line in lines if not _EMPTY_WORDS.match(line)] or [line for line in lines if line]
+    reason = telling[-1] if telling else f"ffmpeg ended with status {returncode} and said nothing"
+    if _NO_SPACE.search(stderr):
+        return ResourceError(f"no space left while {what}: free some and run the same command again")
+    if _BAD_INPUT.search(stderr):
+        return InputError(f"{what} failed: ffmpeg cannot read the input: {reason}")
+    return OutputError(f"{what} failed: {reason}")

@@ -1,0 +1,83 @@
+"""Frames of a video file as upright RGB arrays with exact timestamps."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vsr_pipeline.media._decode import FrameSource, TimedFrame
+from vsr_pipeline.media._pixels import RgbConverter
+from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.probe import probe
+from vsr_pipeline.timeline import Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame: `pts` in ticks of the stream's time base, pixels (H, W, 3), upright RGB, uint8 or uint16."""
+
+    pts: int
+    pixels: Pixels
+
+    def __repr__(self) -> str:
+        return f"Frame(pts={self.pts}, pixels={self.pixels.dtype}{list(self.pixels.shape)})"
+
+
+class VideoReader:
+    """Reads the frames of a video file, all of them or a part, in presentation order.
+
+    Every frame that the decoder gives is there: what an edit list hides is not, what is damaged is as far as it can be
+    decoded. Timestamps increase strictly (`_clock.Clock` says how missing and repeated ones are repaired). Sources of 8
+    bits give uint8, deeper ones uint16 over its full range. Frames of another size than `info` says are scaled to it.
+    Every call that reads opens the file anew; leaving the `with` block ends all of them.
+
+    Raises:
+        InputError: as `probe`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.info = probe(path)
+        self.notes: list[str] = []
+        """What was assumed, changed or dropped, in plain sentences, each once."""
+        self._source = FrameSource(path)
+        self._open_iterators = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open_iterators.close()
+
+    @property
+    def decode_errors(self) -> int:
+        """How much could not be decoded in the latest pass: lost packets, frames with errors, an unreadable rest."""
+        return self._source.decode_errors
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames, from the start.
+
+        Raises:
+            InputError: nothing can be decoded, or the pixel format cannot be converted.
+        """
+        return self._converted(self._source.all())
+
+    def read(self, timeline: Timeline, start: int, stop: int) -> Iterator[Frame]:
+        """Frames `[start, stop)` of the clip that `timeline` describes: the same pixels as from reading it all.
+
+        Raises:
+            InputError: as iteration, or the frames are not where the timeline says (the file has changed).
+            ValueError: the range is empty or reaches beyond the timeline.
+        """
+        if not 0 <= start < stop <= timeline.frame_count:
+            raise ValueError(f"frames [{start}, {stop}) are not inside [0, {timeline.frame_count})")
+        return self._converted(self._source.part(timeline, start, stop))
+
+    def _converted(self, frames: Iterator[TimedFrame]) -> Iterator[Frame]:
+        to_rgb = RgbConverter(self.info, self.notes)
+        converted = (Frame(frame.pts, to_rgb(frame.picture)) for frame in frames)
+        self._open_iterators.callback(converted.close)
+        return converted

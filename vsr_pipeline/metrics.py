@@ -1,0 +1,85 @@
+"""How near two clips are: PSNR and SSIM, on RGB and on luma."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vsr_pipeline.media.frames import Pixels
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Means over the frames of a clip; PSNR in dB (infinite for equal frames), SSIM up to 1."""
+
+    frame_count: int
+    psnr_rgb: float
+    psnr_y: float
+    ssim_rgb: float
+    ssim_y: float
+
+
+def score(pairs: Iterable[tuple[Pixels, Pixels]]) -> Scores:
+    """Compare two clips frame by frame.
+
+    Args:
+        pairs: a reference frame and a distorted one (H, W, 3) of the same size, each of 8 or 16 bits.
+
+    Raises:
+        ValueError: two frames have different sizes, or there are none.
+    """
+    rows = []
+    for reference, distorted in pairs:
+        a, b = _unit(reference), _unit(distorted)
+        ssim_rgb = float(np.mean([ssim(a[..., c], b[..., c]) for c in range(3)]))
+        ay, by = luma(a), luma(b)
+        rows.append((psnr(a, b), psnr(ay, by), ssim_rgb, ssim(ay, by)))
+    if not rows:
+        raise ValueError("there are no frames to compare")
+    return Scores(len(rows), *(float(v) for v in np.mean(rows, axis=0)))
+
+
+def psnr(a: FloatArray, b: FloatArray) -> float:
+    """Peak signal-to-noise ratio in dB of two arrays of the same shape with a peak of 255."""
+    if a.shape != b.shape:
+        raise ValueError(f"shapes {a.shape} and {b.shape} differ")
+    error = float(np.mean((a - b) ** 2))
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def ssim(a: FloatArray, b: FloatArray) -> float:
+    """Structural similarity of two planes (H, W) with a peak of 255 (Wang et al., 2004).
+
+    Gaussian window of 11 x 11 with sigma 1.5; the border that the window does not fit into is left out.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"shapes {a.shape} and {b.shape} differ")
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+    def smooth(x: FloatArray) -> FloatArray:
+        return cv2.GaussianBlur(x, (11, 11), 1.5)[5:-5, 5:-5]  # type: ignore[return-value]
+
+    mean_a, mean_b = smooth(a), smooth(b)
+    variance_a = smooth(a * a) - mean_a**2
+    variance_b = smooth(b * b) - mean_b**2
+    covariance = smooth(a * b) - mean_a * mean_b
+    quality = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
+        (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
+    )
+    return float(quality.mean())
+
+
+def luma(rgb: FloatArray) -> FloatArray:
+    """Luma (H, W), 16 to 235, of RGB (H, W, 3), 0 to 255: BT.601, studio range, not rounded, the field's Y channel."""
+    weights = np.array([65.481, 128.553, 24.966])
+    return 16 + rgb @ weights / 255  # type: ignore[no-any-return]
+
+
+def _unit(pixels: Pixels) -> FloatArray:
+    """Samples as float64 from 0 to 255, whatever their depth."""
+    return pixels.astype(np.float64) * (255 / np.iinfo(pixels.dtype).max)

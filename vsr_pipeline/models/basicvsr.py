@@ -1,0 +1,114 @@
+"""BasicVSR: bidirectional recurrent video super-resolution by a factor of 4 (Chan et al., CVPR 2021).
+
+The network is written as steps (`compute_flow`, `backward_step`, `forward_step`, `reconstruct`), because there are two
+ways through them: `forward` takes a whole sequence at once, as the official code does, and `vsr_pipeline.upscale`
+takes a stream in windows.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from vsr_pipeline.models.blocks import PixelShuffleUpsample, ResidualBlocks, conv3x3
+from vsr_pipeline.models.spynet import SPyNet
+from vsr_pipeline.models.warp import warp
+
+MIN_SIZE = 64
+"""Smallest height and width that the propagation works on; smaller frames are padded and the output is cut."""
+
+
+def pad_to_minimum(frames: Tensor) -> Tensor:
+    """Extend frames (..., H, W) at the bottom and right to 64 pixels by repeating the border."""
+    height, width = frames.shape[-2:]
+    if height >= MIN_SIZE and width >= MIN_SIZE:
+        return frames
+    padding = (0, max(0, MIN_SIZE - width), 0, max(0, MIN_SIZE - height))
+    flat = F.pad(frames.flatten(0, -4), padding, mode="replicate")
+    return flat.view(*frames.shape[:-2], *flat.shape[-2:])
+
+
+class BasicVSRNet(nn.Module):
+    """Recurrent x4 super-resolution of clean frames.
+
+    Args:
+        mid_channels: channels of the propagated features.
+        num_blocks: residual blocks in each of the two propagation branches.
+
+    The features may be in 16 bits (convert all but `spynet`); frames, flows and the final sum stay in float32.
+    """
+
+    def __init__(self, mid_channels: int = 64, num_blocks: int = 30) -> None:
+        super().__init__()
+        self.mid_channels = mid_channels
+        self.num_blocks = num_blocks
+        self.spynet = SPyNet()
+        self.backward_resblocks = ResidualBlocks(mid_channels + 3, mid_channels, num_blocks)
+        self.forward_resblocks = ResidualBlocks(mid_channels + 3, mid_channels, num_blocks)
+        self.fusion = nn.Conv2d(mid_channels * 2, mid_channels, kernel_size=1)
+        self.upsample1 = PixelShuffleUpsample(mid_channels, mid_channels)
+        self.upsample2 = PixelShuffleUpsample(mid_channels, 64)
+        self.conv_hr = conv3x3(64, 64)
+        self.conv_last = conv3x3(64, 3)
+
+    def forward(self, frames_NTCHW: Tensor) -> Tensor:
+        """Upscale whole sequences.
+
+        Args:
+            frames_NTCHW: (N, T, 3, H, W), RGB in [0, 1], float32, any T, H and W of at least 1.
+
+        Returns:
+            (N, T, 3, 4H, 4W), not clipped.
+        """
+        height, width = frames_NTCHW.shape[-2:]
+        frames = pad_to_minimum(frames_NTCHW).unbind(dim=1)
+        pairs = list(pairwise(frames))
+        flows_to_next = [self.compute_flow(a, b) for a, b in pairs]
+        flows_to_previous = [self.compute_flow(b, a) for a, b in pairs]
+
+        backward_features = []
+        feature = None
+        for frame, flow in zip(reversed(frames), (None, *reversed(flows_to_next)), strict=True):
+            feature = self.backward_step(frame, feature, flow)
+            backward_features.append(feature)
+
+        outputs = []
+        feature = None
+        for frame, flow in zip(frames, (None, *flows_to_previous), strict=True):
+            feature = self.forward_step(frame, feature, flow)
+            outputs.append(self.reconstruct(frame, backward_features.pop(), feature))
+        return torch.stack(outputs, dim=1)[..., : 4 * height, : 4 * width]
+
+    def compute_flow(self, reference_NCHW: Tensor, support_NCHW: Tensor) -> Tensor:
+        """Return the flow (N, 2, H, W) that warps the support's features onto the reference."""
+        return self.spynet(reference_NCHW, support_NCHW)  # type: ignore[no-any-return]
+
+    def backward_step(self, frame_NCHW: Tensor, next_feature: Tensor | None, flow_to_next: Tensor | None) -> Tensor:
+        """Return the backward feature (N, mid, H, W) of a frame from that of the next one (None at the end)."""
+        return self._step(self.backward_resblocks, frame_NCHW, next_feature, flow_to_next)
+
+    def forward_step(
+        self, frame_NCHW: Tensor, previous_feature: Tensor | None, flow_to_previous: Tensor | None
+    ) -> Tensor:
+        """Return the forward feature (N, mid, H, W) of a frame from that of the previous one (None at the start)."""
+        return self._step(self.forward_resblocks, frame_NCHW, previous_feature, flow_to_previous)
+
+    def _step(self, branch: ResidualBlocks, frame: Tensor, feature: Tensor | None, flow: Tensor | None) -> Tensor:
+        dtype = self.fusion.weight.dtype
+        if feature is None or flow is None:
+            count, _, height, width = frame.shape
+            warped = frame.new_zeros((count, self.mid_channels, height, width), dtype=dtype)
+        else:
+            warped = warp(feature, flow)
+        return branch(torch.cat((frame.to(dtype), warped), dim=1))  # type: ignore[no-any-return]
+
+    def reconstruct(self, frame_NCHW: Tensor, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
+        """Return the high-resolution frame (N, 3, 4H, 4W), float32, not clipped."""
+        x = torch.cat((backward_feature, forward_feature), dim=1)
+        x = F.leaky_relu(self.fusion(x), 0.1, inplace=True)
+        x = F.leaky_relu(self.upsample1(x), 0.1, inplace=True)
+        x = F.leaky_relu(self.upsample2(x), 0.1, inplace=True)
+        x = F.leaky_relu(self.conv_hr(x), 0.1, inplace=True)
+        base = F.interpolate(frame_NCHW, scale_factor=4, mode="bilinear", align_corners=False)
+        return base + self.conv_last(x)  # type: ignore[no-any-return]

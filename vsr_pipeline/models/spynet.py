@@ -1,0 +1,96 @@
+"""SPyNet: optical flow by a pyramid of small networks (Ranjan and Black, CVPR 2017)."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from vsr_pipeline.models.warp import warp
+
+NUM_LEVELS = 6
+_MULTIPLE = 2 ** (NUM_LEVELS - 1)
+
+
+class _ConvReLU(nn.Module):
+    """7x7 convolution, then ReLU where `relu`; its parameters are called `conv.*` as in the official code."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, relu: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=7, padding=3)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return F.relu(x, inplace=True) if self.relu else x
+
+
+class _Level(nn.Module):
+    """One pyramid level: (N, 8, h, w) of reference, warped support and flow to the flow's correction (N, 2, h, w)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.basic_module = nn.Sequential(
+            _ConvReLU(8, 32, relu=True),
+            _ConvReLU(32, 64, relu=True),
+            _ConvReLU(64, 32, relu=True),
+            _ConvReLU(32, 16, relu=True),
+            _ConvReLU(16, 2, relu=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.basic_module(x))
+
+
+class SPyNet(nn.Module):
+    """Optical flow from a reference to a supporting frame."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.basic_module = nn.ModuleList(_Level() for _ in range(NUM_LEVELS))
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, reference_NCHW: Tensor, support_NCHW: Tensor) -> Tensor:
+        """Return the flow (N, 2, H, W), x then y, in pixels: reference(p) looks like support(p + flow(p)).
+
+        Args:
+            reference_NCHW: RGB frames in [0, 1] of any size.
+            support_NCHW: their neighbours, of the same shape.
+        """
+        height, width = reference_NCHW.shape[-2:]
+        # The pyramid halves five times, so the frames are stretched to the next multiple of 32 and the flow back.
+        padded_height = -(-height // _MULTIPLE) * _MULTIPLE
+        padded_width = -(-width // _MULTIPLE) * _MULTIPLE
+        flow = self._pyramid_flow(
+            _resize(reference_NCHW, padded_height, padded_width), _resize(support_NCHW, padded_height, padded_width)
+        )
+        flow = _resize(flow, height, width)
+        return flow * flow.new_tensor([width / padded_width, height / padded_height]).view(1, 2, 1, 1)
+
+    def _pyramid_flow(self, reference: Tensor, support: Tensor) -> Tensor:
+        references = self._pyramid(reference)
+        supports = self._pyramid(support)
+        flow = torch.zeros_like(references[0][:, :2])
+        for level, (small_reference, small_support) in enumerate(zip(references, supports, strict=True)):
+            if level > 0:
+                flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
+            warped = warp(small_support, flow, padding_mode="border")
+            flow = flow + self.basic_module[level](torch.cat((small_reference, warped, flow), dim=1))
+        return flow
+
+    def _pyramid(self, frames: Tensor) -> list[Tensor]:
+        """Normalised frames from 1/32 of the size to full size."""
+        levels = [(frames - self.mean) / self.std]
+        for _ in range(NUM_LEVELS - 1):
+            levels.append(F.avg_pool2d(levels[-1], kernel_size=2, stride=2))
+        return levels[::-1]
+
+
+def _resize(x: Tensor, height: int, width: int) -> Tensor:
+    if x.shape[-2:] == (height, width):
+        return x
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)

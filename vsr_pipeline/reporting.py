@@ -1,0 +1,169 @@
+"""What long work tells the person who waits: a bar with an ETA on a terminal, plain or JSON lines elsewhere."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class Reporter(Protocol):
+    """Where stages say what they do."""
+
+    def note(self, message: str) -> None:
+        """Say something that the user should know."""
+        ...
+
+    def started(self, what: str, total: int, unit: str = "frames") -> None:
+        """Begin a piece of work of `total` units (0: not known); there is one at a time."""
+        ...
+
+    def worked(self, amount: float) -> None:
+        """Say how much has been done since the last call; parts of a frame count, too."""
+        ...
+
+    def finished(self) -> None:
+        """End the piece of work, done or not."""
+        ...
+
+
+@contextmanager
+def reported(reporter: Reporter, what: str, total: int, unit: str = "frames") -> Iterator[None]:
+    """Report a piece of work from its start to its end, whichever end that is."""
+    reporter.started(what, total, unit)
+    try:
+        yield
+    finally:
+        reporter.finished()
+
+
+class SilentReporter:
+    """Says nothing: for programs that call the API."""
+
+    def note(self, message: str) -> None:
+        """Drop the message."""
+
+    def started(self, what: str, total: int, unit: str = "frames") -> None:
+        """Do nothing."""
+
+    def worked(self, amount: float) -> None:
+        """Do nothing."""
+
+    def finished(self) -> None:
+        """Do nothing."""
+
+
+class LineReporter:
+    """Plain or JSON lines: one at the start, one every 30 seconds, one at the end. For cron and log files."""
+
+    def __init__(self, stream: TextIO, log_format: Literal["text", "json"] = "text") -> None:
+        self._stream = stream
+        self._json = log_format == "json"
+        self._what = ""
+        self._unit = ""
+        self._total = 0
+        self._done = 0.0
+        self._started = self._said = 0.0
+
+    def note(self, message: str) -> None:
+        """Write a line."""
+        self._write({"event": "note", "message": message}, message)
+
+    def started(self, what: str, total: int, unit: str = "frames") -> None:
+        """Write a line."""
+        self._what, self._total, self._unit, self._done = what, total, unit, 0.0
+        self._started = self._said = time.monotonic()
+        self._write({"event": "started", "what": what, "total": total, "unit": unit}, f"{what}: {total or '?'} {unit}")
+
+    def worked(self, amount: float) -> None:
+        """Write a line if the last one was 30 seconds ago."""
+        self._done += amount
+        now = time.monotonic()
+        if now - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            self._progress(now)
+
+    def finished(self) -> None:
+        """Write how far it came and how long it took."""
+        self._progress(time.monotonic(), event="finished")
+
+    def _progress(self, now: float, event: str = "progress") -> None:
+        seconds = now - self._started
+        rate = self._done / seconds if seconds > 0 else 0.0
+        facts = {"event": event, "what": self._what, "done": round(self._done), "total": self._total}
+        facts |= {"unit": self._unit, "per_second": round(rate, 3), "seconds": round(seconds, 1)}
+        of_total = f"/{self._total}" if self._total else ""
+        text = f"{self._what}: {round(self._done)}{of_total} {self._unit}, {rate:.2f}/s, {_duration(seconds)}"
+        if event == "progress" and self._total and rate > 0:
+            text += f", {_duration((self._total - self._done) / rate)} left"
+        self._write(facts, text)
+
+    def _write(self, facts: dict[str, object], text: str) -> None:
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | facts) if self._json else text
+        print(line, file=self._stream, flush=True)
+
+
+class BarReporter:
+    """A progress bar on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def note(self, message: str) -> None:
+        """Print above the bar."""
+        self._console.print(message, markup=False)
+
+    def started(self, what: str, total: int, unit: str = "frames") -> None:
+        """Show the bar."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}" if total else "{task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            speed_estimate_period=120,
+        )
+        self._task = self._progress.add_task(what, total=total or None, unit=unit, rate="")
+        self._progress.start()
+
+    def worked(self, amount: float) -> None:
+        """Move the bar."""
+        assert self._progress is not None
+        assert self._task is not None
+        self._progress.advance(self._task, amount)
+        task = self._progress.tasks[0]
+        if task.elapsed:
+            self._progress.update(self._task, rate=f"{task.completed / task.elapsed:.2f}/s")
+
+    def finished(self) -> None:
+        """Leave the bar as it is."""
+        assert self._progress is not None
+        self._progress.stop()
+        self._progress = None
+
+
+def reporter_for(log_format: Literal["text", "json"], stream: TextIO | None = None) -> Reporter:
+    """Return a bar on a terminal, lines elsewhere."""
+    stream = stream or sys.stderr
+    return BarReporter(stream) if log_format == "text" and stream.isatty() else LineReporter(stream, log_format)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

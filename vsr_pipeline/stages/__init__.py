@@ -1,0 +1,1 @@
+"""`split`, `enhance` and `merge`: the pipeline with a folder of PNGs in between, for looking at or editing frames."""

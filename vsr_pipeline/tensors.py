@@ -1,0 +1,48 @@
+"""Between frames (NumPy, H x W x 3, 8 or 16 bits) and tensors (float32, 1 x 3 x H x W, 0 to 1)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsr_pipeline.errors import ModelError, ResourceError
+from vsr_pipeline.media.frames import Pixels
+
+_TORCH_DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16}
+
+
+def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
+    """Return a frame as (1, 3, H, W), RGB in [0, 1]; it crosses the bus as integers."""
+    frame_HW3 = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    return frame_HW3.permute(2, 0, 1)[None].float() / np.iinfo(pixels.dtype).max
+
+
+def to_pixels(frame_13HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Pixels:
+    """Clip and round a frame to integers (H, W, 3).
+
+    Raises:
+        ModelError: there is a NaN or an infinity in it, which would be a black hole in the picture.
+    """
+    if not torch.isfinite(frame_13HW).all():
+        raise ModelError("the network gave NaN or infinity: run with --precision fp32, or check the checkpoint")
+    scaled = (frame_13HW[0].clamp(0, 1) * np.iinfo(dtype).max).round()
+    return scaled.to(_TORCH_DTYPES[dtype]).permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+@contextmanager
+def out_of_memory_as_error() -> Iterator[None]:
+    """Turn PyTorch's ways to say that memory is used up into a `ResourceError`."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(f"the GPU has too little memory; {_REMEDY}") from error
+    except RuntimeError as error:
+        # The CPU's allocator has no exception of its own.
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise ResourceError(f"there is too little memory; {_REMEDY}") from error
+
+
+_REMEDY = "use a smaller --max-seq-len (the frames that are held at once)"

@@ -1,0 +1,178 @@
+"""The values that the stages hand to each other. Frozen, standard library only.
+
+Times are exact: integer ticks (`pts`) with a `time_base` in seconds, or `Fraction`. Ranges of frames are half-open and
+0-based.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Colour description of a stream, in ffmpeg's names; `None` where the stream does not say."""
+
+    matrix: str | None = None
+    range: str | None = None
+    primaries: str | None = None
+    transfer: str | None = None
+    chroma_location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What the header of a file says about the video stream that is enhanced.
+
+    `width` and `height` are pixels as coded. To show the picture upright, turn it clockwise by `rotation_degrees`
+    (0, 90, 180 or 270), then, if `mirrored`, swap left and right.
+    """
+
+    path: Path
+    container: str
+    codec: str
+    stream_index: int
+    width: int
+    height: int
+    pixel_format: str
+    bit_depth: int
+    time_base: Fraction
+    average_frame_rate: Fraction | None
+    sample_aspect_ratio: Fraction = Fraction(1)
+    rotation_degrees: int = 0
+    mirrored: bool = False
+    colour: Colour = Colour()
+    frame_count_from_header: int | None = None
+    duration_seconds_from_header: Fraction | None = None
+    audio_streams: int = 0
+    subtitle_streams: int = 0
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) in pixels after turning the picture upright; the pixel aspect ratio is not applied."""
+        return (self.height, self.width) if self.rotation_degrees % 180 else (self.width, self.height)
+
+    @property
+    def display_aspect_ratio_of_pixels(self) -> Fraction:
+        """Sample aspect ratio (width / height of a pixel) after turning the picture upright."""
+        sar = self.sample_aspect_ratio
+        return 1 / sar if self.rotation_degrees % 180 else sar
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Frames `[start, stop)` without a scene cut between them."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ValueError(f"shot [{self.start}, {self.stop}) is empty or negative")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Exact time of every frame of a clip, and where its scenes change.
+
+    `pts` are ticks of `time_base` seconds, strictly increasing, one per frame. `last_duration` is how many ticks the
+    last frame is shown. `cuts` are the indices of the first frames of all shots but the first.
+    """
+
+    time_base: Fraction
+    pts: tuple[int, ...]
+    last_duration: int
+    cuts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.pts:
+            raise ValueError("a timeline needs at least one frame")
+        if any(a >= b for a, b in pairwise(self.pts)):
+            raise ValueError("timestamps are not strictly increasing")
+        if self.last_duration <= 0 or self.time_base <= 0:
+            raise ValueError(f"last_duration {self.last_duration} and time_base {self.time_base} must be positive")
+        inside = (0, *self.cuts, len(self.pts))
+        if any(a >= b for a, b in pairwise(inside)):
+            raise ValueError(f"cuts {self.cuts} are not increasing inside 1..{len(self.pts) - 1}")
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames."""
+        return len(self.pts)
+
+    @property
+    def shots(self) -> tuple[Shot, ...]:
+        """The shots, in order; together they are all frames."""
+        return tuple(Shot(a, b) for a, b in pairwise((0, *self.cuts, len(self.pts))))
+
+    @property
+    def duration_seconds(self) -> Fraction:
+        """From the first frame's appearance to the last one's end."""
+        return (self.pts[-1] + self.last_duration - self.pts[0]) * self.time_base
+
+    @property
+    def is_constant_rate(self) -> bool:
+        """Whether all frames are equally far apart, to within one tick (containers round their timestamps)."""
+        steps = {b - a for a, b in pairwise(self.pts)}
+        return len(steps) == 0 or max(steps) - min(steps) <= 1
+
+    @classmethod
+    def constant_rate(cls, frame_count: int, frame_rate: Fraction, cuts: tuple[int, ...] = ()) -> "Timeline":
+        """Timeline of `frame_count` frames at exactly `frame_rate` frames per second, starting at 0."""
+        return cls(time_base=1 / frame_rate, pts=tuple(range(frame_count)), last_duration=1, cuts=cuts)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The unit of work: frames `[start, stop)` of one shot, and the context frames around them.
+
+    `[context_start, start)` is the warm-up (feeds forward propagation only), `[stop, context_stop)` the lookahead
+    (feeds backward propagation only). Neither leaves the segment's shot.
+    """
+
+    start: int
+    stop: int
+    context_start: int
+    context_stop: int
+    shot: Shot
+
+    def __post_init__(self) -> None:
+        ordered = (
+            self.shot.start,
+            self.context_start,
+            self.start,
+            self.stop,
+            self.context_stop,
+            self.shot.stop,
+        )
+        if list(ordered) != sorted(ordered) or self.start == self.stop:
+            raise ValueError(f"segment out of order: {self}")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def warm_up(self) -> int:
+        """Number of frames before the segment that feed forward propagation only."""
+        return self.start - self.context_start
+
+    @property
+    def lookahead(self) -> int:
+        """Number of frames after the segment that feed backward propagation only."""
+        return self.context_stop - self.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The frames `[start, stop)` that the model holds at once.
+
+    `[stop, lookahead_stop)` feed backward propagation only.
+    """
+
+    start: int
+    stop: int
+    lookahead_stop: int

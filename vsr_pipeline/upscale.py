@@ -1,0 +1,292 @@
+"""Upscalers: an iterator of LQ frames in, an iterator of HR frames out, the same count in the same order.
+
+`ExactUpscaler` is the product: a recurrent network over a stream, in windows whose joins do not show.
+`OfficialUpscaler` cuts the stream as the official script does. `BicubicUpscaler` needs no network: it makes everything
+around the network testable in seconds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Protocol, TypeVar
+
+import cv2
+import torch
+from torch import Tensor
+
+from vsr_pipeline.device import DTYPES, Precision
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.models import MAX_CLEANING_PASSES, BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import pad_to_minimum
+from vsr_pipeline.plan import plan_segments, plan_windows
+from vsr_pipeline.tensors import out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.timeline import Segment, Timeline
+
+SCALE = 4
+T = TypeVar("T")
+
+OnWork = Callable[[float], None]
+"""Told how many frames' worth of work was just done; a segment's calls sum to its number of frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How a clip is cut for a recurrent network; all lengths in frames."""
+
+    max_seq_len: int = 30
+    lookahead: int = 12
+    warm_up: int = 12
+    segment_frames: int = 300
+
+
+class Upscaler(Protocol):
+    """Makes the frames of a segment four times larger."""
+
+    def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
+        """Cut a clip into segments with the context that this upscaler wants."""
+        ...
+
+    def cleaning_passes(self, samples: Iterable[Pixels]) -> int:
+        """Decide from sample frames of a shot how often its frames are cleaned."""
+        ...
+
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, *, cleaning_passes: int, on_work: OnWork
+    ) -> Iterator[Pixels]:
+        """Yield the HR frames of `[segment.start, segment.stop)`.
+
+        Args:
+            frames: LQ frames (H, W, 3) of `[segment.context_start, segment.context_stop)`.
+            segment: one of `plan`.
+            cleaning_passes: the decision for the segment's shot.
+            on_work: told about progress.
+
+        Yields:
+            (4H, 4W, 3), of the input's type.
+
+        Raises:
+            InputError: `frames` ends too early.
+            ResourceError: the memory does not suffice.
+            ModelError: the network gave NaN or infinity.
+        """
+        ...
+
+
+class BicubicUpscaler:
+    """Bicubic interpolation, frame by frame."""
+
+    def __init__(self, segment_frames: int = 300) -> None:
+        self._segment_frames = segment_frames
+
+    def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
+        """Cut without context: frames do not depend on each other."""
+        return plan_segments(timeline, segment_frames=self._segment_frames, warm_up=0, lookahead=0)
+
+    def cleaning_passes(self, samples: Iterable[Pixels]) -> int:  # noqa: ARG002
+        """Return 0: there is no cleaning."""
+        return 0
+
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, *, cleaning_passes: int, on_work: OnWork
+    ) -> Iterator[Pixels]:
+        """Yield each frame enlarged; see `Upscaler`."""
+        del cleaning_passes
+        for pixels in _take(iter(frames), len(segment)):
+            height, width = pixels.shape[:2]
+            enlarged = cv2.resize(pixels, (SCALE * width, SCALE * height), interpolation=cv2.INTER_CUBIC)
+            on_work(1.0)
+            yield enlarged  # type: ignore[misc]
+
+
+@dataclass(slots=True)
+class _StreamFrame:
+    """A cleaned frame (1, 3, H, W) and the flows to its neighbours, as far as those have been read."""
+
+    lq: Tensor
+    flow_to_previous: Tensor | None = None
+    flow_to_next: Tensor | None = None
+
+
+class ExactUpscaler:
+    """BasicVSR or RealBasicVSR over a stream, as if the whole shot were one window.
+
+    Forward propagation is causal: its state is carried from window to window. Backward propagation needs the future:
+    it starts `lookahead` frames after the window. Frames are cleaned and flows are computed once, when a frame is read,
+    and kept while a window needs them, so memory is bounded by `max_seq_len + lookahead` frames.
+    """
+
+    def __init__(
+        self,
+        net: BasicVSRNet | RealBasicVSRNet,
+        *,
+        device: torch.device,
+        precision: Precision,
+        windows: Windows,
+        refine_threshold: float,
+    ) -> None:
+        self._cleaner = net if isinstance(net, RealBasicVSRNet) else None
+        self._net = net.basicvsr if isinstance(net, RealBasicVSRNet) else net
+        self._device = device
+        self._windows = windows
+        self._refine_threshold = refine_threshold
+        prepare(net, device=device, precision=precision)
+
+    def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
+        """Cut at scene cuts and every `segment_frames`, with warm-up and lookahead inside a shot."""
+        w = self._windows
+        return plan_segments(timeline, segment_frames=w.segment_frames, warm_up=w.warm_up, lookahead=w.lookahead)
+
+    @torch.inference_mode()
+    def cleaning_passes(self, samples: Iterable[Pixels]) -> int:
+        """Apply dynamic refinement to the sample frames; 0 for a network without cleaning."""
+        if self._cleaner is None:
+            return 0
+        with out_of_memory_as_error():
+            frames_NCHW = torch.cat([pad_to_minimum(to_tensor(pixels, self._device)) for pixels in samples])
+            return self._cleaner.clean_until(frames_NCHW[None], self._refine_threshold)[1]
+
+    @torch.inference_mode()
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, *, cleaning_passes: int, on_work: OnWork
+    ) -> Iterator[Pixels]:
+        """Yield the HR frames of a segment; see `Upscaler`."""
+        frames = iter(frames)
+        first = next(_take(frames, 1))
+        height, width = first.shape[:2]
+        windows = plan_windows(segment, max_seq_len=self._windows.max_seq_len, lookahead=self._windows.lookahead)
+        did = self._work_of(segment, cleaning_passes, sum(w.lookahead_stop - w.start for w in windows), on_work)
+        with out_of_memory_as_error():
+            stream = self._read(chain([first], frames), cleaning_passes, did)
+            state = None
+            for frame in _take(stream, segment.warm_up):
+                state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
+                did("propagate")
+            held: deque[_StreamFrame] = deque()
+            for window in windows:
+                held.extend(_take(stream, window.lookahead_stop - window.start - len(held)))
+                backward_features = self._propagate_backward(held, window.stop - window.start, did)
+                while backward_features:
+                    frame = held.popleft()
+                    state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
+                    output = self._net.reconstruct(frame.lq, backward_features.pop(), state)
+                    pixels = to_pixels(output[..., : SCALE * height, : SCALE * width], first.dtype)
+                    did("propagate")
+                    did("reconstruct")
+                    yield pixels
+
+    def _read(
+        self, frames: Iterable[Pixels], cleaning_passes: int, did: Callable[[str], None]
+    ) -> Iterator[_StreamFrame]:
+        """Clean each frame and compute the flows between it and the one before."""
+        previous = None
+        for pixels in frames:
+            frame = _StreamFrame(pad_to_minimum(to_tensor(pixels, self._device)))
+            if self._cleaner is not None:
+                frame.lq = self._cleaner.clean(frame.lq, cleaning_passes)
+            if previous is not None:
+                frame.flow_to_previous = self._net.compute_flow(frame.lq, previous.lq)
+                previous.flow_to_next = self._net.compute_flow(previous.lq, frame.lq)
+            did("read")
+            yield frame
+            previous = frame
+
+    def _propagate_backward(
+        self, held: deque[_StreamFrame], kept_frames: int, did: Callable[[str], None]
+    ) -> list[Tensor]:
+        """Return the backward features of the first `kept_frames` of the held ones, last frame first."""
+        features: list[Tensor] = []
+        feature = None
+        for position in reversed(range(len(held))):
+            feature = self._net.backward_step(held[position].lq, feature, held[position].flow_to_next)
+            did("propagate")
+            if position < kept_frames:
+                features.append(feature)
+        return features
+
+    def _work_of(
+        self, segment: Segment, cleaning_passes: int, backward_steps: int, on_work: OnWork
+    ) -> Callable[[str], None]:
+        """Weigh each step by its arithmetic, scaled so that the segment's steps sum to its number of frames."""
+        # MFLOP per LQ pixel of a network with 64 channels.
+        block = 0.148
+        cleaning_blocks = self._cleaner.num_cleaning_blocks if self._cleaner else 0
+        costs = {
+            "read": 1.3 + cleaning_passes * block * cleaning_blocks,
+            "propagate": 0.1 + block * self._net.num_blocks,
+            "reconstruct": 2.7,
+        }
+        total = (
+            (segment.context_stop - segment.context_start) * costs["read"]
+            + (segment.warm_up + backward_steps + len(segment)) * costs["propagate"]
+            + len(segment) * costs["reconstruct"]
+        )
+        return lambda step: on_work(costs[step] * len(segment) / total)
+
+
+class OfficialUpscaler:
+    """Whole windows through a network, cut every `max_seq_len` frames, propagation restarted from zeros each time.
+
+    This is what the official script does, for comparison: the joins between windows show.
+
+    Args:
+        net: maps (1, T, 3, H, W) to (1, T, 3, 4H, 4W), float32; it decides on cleaning for each window by itself.
+        device: where it wants its input.
+        max_seq_len: length of a window.
+        segment_frames: longest segment; rounded to a multiple of `max_seq_len`.
+    """
+
+    def __init__(
+        self, net: Callable[[Tensor], Tensor], *, device: torch.device, max_seq_len: int, segment_frames: int
+    ) -> None:
+        self._net = net
+        self._device = device
+        self._max_seq_len = max_seq_len
+        self._segment_frames = max(1, segment_frames // max_seq_len) * max_seq_len
+
+    def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
+        """Cut every `segment_frames`, scene cuts or not."""
+        return plan_segments(timeline, segment_frames=self._segment_frames, warm_up=0, lookahead=0, follow_shots=False)
+
+    def cleaning_passes(self, samples: Iterable[Pixels]) -> int:  # noqa: ARG002
+        """Return the most that a window may decide on."""
+        return MAX_CLEANING_PASSES
+
+    @torch.inference_mode()
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, *, cleaning_passes: int, on_work: OnWork
+    ) -> Iterator[Pixels]:
+        """Yield the HR frames of a segment; see `Upscaler`."""
+        del cleaning_passes
+        frames = iter(frames)
+        for window in plan_windows(segment, max_seq_len=self._max_seq_len, lookahead=0):
+            with out_of_memory_as_error():
+                pixels = list(_take(frames, window.stop - window.start))
+                window_NCHW = torch.cat([to_tensor(p, self._device) for p in pixels])
+                outputs = self._net(window_NCHW[None])[0]
+                on_work(float(len(pixels)))
+                for output, source in zip(outputs, pixels, strict=True):
+                    yield to_pixels(output[None], source.dtype)
+
+
+def prepare(net: BasicVSRNet | RealBasicVSRNet, *, device: torch.device, precision: Precision) -> None:
+    """Put a network on its device for inference, in the layout that convolutions are fastest in.
+
+    Flow stays in float32: it is a tenth of the work, and half a pixel in a row of a thousand is beyond 16 bits.
+    """
+    net.eval().requires_grad_(False).to(device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, parameter in net.named_parameters():
+        if "spynet." not in name:
+            parameter.data = parameter.data.to(DTYPES[precision])
+
+
+def _take(items: Iterator[T], count: int) -> Iterator[T]:
+    """Yield exactly `count` items."""
+    taken = 0
+    for item in islice(items, count):
+        taken += 1
+        yield item
+    if taken < count:
+        raise InputError(f"the input ended {count - taken} frames before its timeline says: was it changed meanwhile?")

@@ -1,0 +1,110 @@
+"""Where the stages find and leave things when no path is given, and `clip.json`, which goes with a clip's frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.files import write_text
+from vsr_pipeline.timeline import Timeline, VideoInfo
+
+DATA = Path("data")
+RESULTS = Path("results")
+FRAMES = "frames"
+ENHANCED = "enhanced"
+CLIP_FILE = "clip.json"
+
+_VIDEO_SUFFIXES = """
+    .3gp .asf .avi .dv .f4v .flv .ivf .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogm .ogv .pva .rm .rmvb
+    .ts .vob .webm .wmv .wtv
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was when it was read."""
+
+    path: Path
+    size_bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "SourceFile":
+        """Describe a file that exists."""
+        status = path.stat()
+        return cls(path.resolve(), status.st_size, status.st_mtime_ns)
+
+    def is_unchanged(self, path: Path) -> bool:
+        """Whether `path` is this file, as it was."""
+        return path.exists() and SourceFile.of(path) == self
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What `vsr split` knows of a video and the later stages need: its file, its header and its exact timeline."""
+
+    source: SourceFile
+    info: VideoInfo
+    timeline: Timeline
+    version: int = 1
+
+    def save(self, folder: Path) -> None:
+        """Write `clip.json`.
+
+        Raises:
+            OutputError, ResourceError: it cannot be written.
+        """
+        from pydantic import TypeAdapter
+
+        write_text(folder / CLIP_FILE, TypeAdapter(Clip).dump_json(self, indent=1).decode() + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Clip | None":
+        """Read the `clip.json` of a folder; None where there is none.
+
+        Raises:
+            InputError: it is there and is damaged or of another version.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        path = folder / CLIP_FILE
+        try:
+            clip: Clip = TypeAdapter(Clip).validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise InputError(f"{path} cannot be used ({str(error).splitlines()[0]}): run `vsr split` again") from error
+        if clip.version != 1:
+            raise InputError(f"{path} has version {clip.version}, this program writes 1: run `vsr split` again")
+        return clip
+
+
+def clip_folder_of(frames: Path) -> Path:
+    """Return the folder that a frames folder belongs to: the parent of `frames/` and `enhanced/`, else its own."""
+    return frames.parent if frames.name in (FRAMES, ENHANCED) else frames
+
+
+def videos_in(folder: Path) -> tuple[Path, ...]:
+    """Return the videos directly inside a folder, by their suffix, in order of their names.
+
+    Raises:
+        InputError: the folder is missing or has no videos.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {folder}; give the video's path, or put videos into ./{DATA}")
+    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEO_SUFFIXES.split() and p.is_file())
+    if not videos:
+        raise InputError(f"no videos in {folder}: put some there, or give the video's path")
+    return tuple(videos)
+
+
+def frame_folders_in(results: Path, name: str) -> tuple[Path, ...]:
+    """Return every `results/*/<name>` folder, in order.
+
+    Raises:
+        InputError: there is none.
+    """
+    folders = tuple(sorted(p for p in results.glob(f"*/{name}") if p.is_dir())) if results.is_dir() else ()
+    if not folders:
+        before = "split" if name == FRAMES else "enhance"
+        raise InputError(f"no {results}/*/{name} folders: run `vsr {before}` first, or give a path")
+    return folders
