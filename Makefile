@@ -37,11 +37,11 @@ check: $(INSTALLED)
 
 # Needs the environment of `make reference`.
 golden:
-	cd tests/golden && ../../$(REFERENCE)/bin/python make_reference.py cases.json mmedit_0.16.1.npz
+	$(REFERENCE)/bin/python -m tests.reference.make_goldens tests/golden/mmedit_0.16.1.npz
 
 # The official implementation, in an environment of its own: compiles mmcv for about ten minutes.
 reference:
-	bash tests/reference/make_environment.sh $(REFERENCE)
+	PYTHON=$(PYTHON) sh tests/reference/make_environment.sh $(REFERENCE)
 	$(REFERENCE)/bin/python -m pytest tests/reference
 
 bench: $(INSTALLED)

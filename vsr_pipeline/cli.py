@@ -51,13 +51,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line in this process; returns the exit code. A bug raises its exception."""
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = app(arguments, prog_name="vsr", standalone_mode=False)
     except VsrError as error:
         return _fail(str(error), error.exit_code)
-    except typer.Abort:  # what Typer makes of Ctrl-C
-        return _fail(str(Interrupted(signal.SIGINT)), 128 + signal.SIGINT)
     except typer.TyperException as error:
         return _fail(f"{error.format_message()} See vsr --help.", UsageError.exit_code)
     except BrokenPipeError:
@@ -65,7 +63,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return code if isinstance(code, int) else 0
 
 

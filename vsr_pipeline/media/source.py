@@ -24,11 +24,17 @@ class FrameSource(Protocol):
 
 
 class FolderSource:
-    """The images of a frames folder, which all have one size."""
+    """The images of a frames folder, which all have one size and depth.
+
+    Raises:
+        InputError: the first image cannot be read, or another PNG's header has another size.
+    """
 
     def __init__(self, images: Sequence[Path]) -> None:
         self._images = images
-        self._first = read_image(images[0])
+        first = read_image(images[0])
+        self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
+        self.bit_depth = first.itemsize * 8
         for path in images:
             size = png_size(path) if path.suffix.lower() == ".png" else None
             if size:
@@ -39,13 +45,16 @@ class FolderSource:
         for path in self._images[start:stop]:
             pixels = read_image(path)
             self._check(path, pixels.shape[:2])
-            if pixels.dtype != self._first.dtype:
-                raise InputError(f"{path} is {pixels.dtype}, the first frame {self._first.dtype}: one depth per clip")
+            depth = pixels.itemsize * 8
+            if depth != self.bit_depth:
+                raise InputError(
+                    f"{path} has {depth} bits, the first frame {self.bit_depth}: all frames have one depth"
+                )
             yield pixels
 
     def _check(self, path: Path, shape: tuple[int, ...]) -> None:
-        if shape != self._first.shape[:2]:
-            height, width = self._first.shape[:2]
+        if shape != self.shape:
+            height, width = self.shape
             raise InputError(
                 f"{path} is {shape[1]}x{shape[0]}, the first frame {width}x{height}: all frames of a clip have one size"
             )

@@ -11,7 +11,7 @@ from vsr_pipeline import __version__
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.files import published, scratch, write_text
-from vsr_pipeline.media.frames import list_frames, read_image
+from vsr_pipeline.media.frames import list_frames
 from vsr_pipeline.media.mux import container_for, mux
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.source import FolderSource
@@ -41,6 +41,7 @@ class _Plan:
     """What is merged: the images, when they are shown, and whose sound, shape and colour they get."""
 
     images: tuple[Path, ...]
+    pixels: FolderSource
     timeline: Timeline
     source: Path | None
     info: VideoInfo | None
@@ -80,8 +81,7 @@ def merge(
     if folder == frames:
         folder = results / frames.name
     target = output or folder / f"{folder.name}_x4{container_for(plan.source) if plan.source else '.mp4'}"
-    first = read_image(plan.images[0])
-    height, width = first.shape[:2]
+    height, width = plan.pixels.shape
     result = MergeResult(frames, target, len(plan.images), width, height, written=True)
     fingerprint = _fingerprint(plan, config, target)
     record = folder / RECORD_FILE
@@ -94,7 +94,7 @@ def merge(
     if output is None:
         # Before the output is written: one that is older than its record is not what the record says.
         write_text(record, json.dumps({"output": target.name, "fingerprint": fingerprint}) + "\n")
-    job = _Job(plan, width, height, bit_depth=first.itemsize * 8)
+    job = _Job(plan, width, height, bit_depth=plan.pixels.bit_depth)
     with published(target) as temporary:
         if plan.source is None:
             job.encode(temporary, config, reporter)
@@ -136,7 +136,7 @@ def _plan(frames: Path, source: Path | None, frame_rate: Fraction | None, report
         timeline = _at_constant_rate(len(images), frame_rate, timeline, reporter)
     if timeline is None:
         raise UsageError(f"{frames} has no clip.json to take timestamps from: give --fps, or --source VIDEO")
-    return _Plan(images, timeline, source, info)
+    return _Plan(images, FolderSource(images), timeline, source, info)
 
 
 def _at_constant_rate(
@@ -178,7 +178,7 @@ class _Job:
         ends = (*timeline.pts[1:], timeline.pts[-1] + timeline.last_duration)
         with (
             reported(reporter, f"merge {clip_folder_of(plan.images[0].parent).name}", len(plan.images)),
-            read_ahead(FolderSource(plan.images).read(0, len(plan.images)), depth=4) as frames,
+            read_ahead(plan.pixels.read(0, len(plan.images)), depth=4) as frames,
             VideoWriter(
                 path,
                 width=self.width,
