@@ -60,16 +60,16 @@ TURNED_FILES = [
 ]
 
 
-def ffmpeg(*arguments: str | Path, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def ffmpeg(*arguments: str | Path, data: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-y", *map(str, arguments)]
-    return subprocess.run(command, input=data, capture_output=True, check=True, timeout=60)
+    return subprocess.run(command, input=data, capture_output=True, check=check, timeout=60)
 
 
 def ffmpeg_timestamps(path: Path) -> list[int]:
     stream = f"0:{probe(path).stream_index}"
     log = ffmpeg(
         "-copyts", "-threads", "1", "-i", path, "-map", stream, "-vf", "showinfo", "-fps_mode", "passthrough",
-        "-f", "null", "-",
+        "-f", "null", "-", check=False,  # with many errors it ends with a failure
     ).stderr.decode(errors="replace")  # fmt: skip
     return [int(pts) for pts in re.findall(r"showinfo.*? pts: *(-?\d+) ", log)]
 
@@ -128,11 +128,12 @@ MOVING = ("-f", "lavfi", "-i", "testsrc2=size=192x128:rate=25:duration=4,noise=a
         ("fields.ts", "-c:v libx264 -preset veryfast -g 20 -flags +ilme+ildct -x264-params tff=1"),
         ("hevc.mp4", "-c:v libx265 -preset ultrafast -x265-params open-gop=1:keyint=16:bframes=4:log-level=none"),
         ("mpeg2.ts", "-c:v mpeg2video -g 12 -bf 2 -q:v 4"),
-        ("old.avi", "-c:v mpeg4 -g 25 -bf 2 -q:v 4"),
+        ("old.avi", "-c:v mpeg4 -g 25 -bf 2 -q:v 4"),  # no presentation timestamps
     ],
 )
 def test_a_part_equals_the_whole_for_hard_kinds_of_keyframes(name, options, tmp_path):
     ffmpeg(*MOVING, *options.split(), tmp_path / name)
+    assert list(analyse(tmp_path / name).pts) == ffmpeg_timestamps(tmp_path / name)
     assert_parts_equal_whole(tmp_path / name, parts=6)
 
 
@@ -190,9 +191,21 @@ def coded(rgb: np.ndarray, matrix: str, *, full: bool, bits: int) -> bytes:
     return np.rint(np.stack(planes)).astype(np.uint8 if bits == 8 else "<u2").tobytes()
 
 
-def write_lossless(path: Path, data: bytes, pixel_format: str, *options: str, size: str = "256x48") -> None:
+def write_lossless(
+    path: Path, data: bytes, pixel_format: str, *, matrix: str = "bt709", full: bool = True, size: str = "256x48"
+) -> None:
+    """Write one frame with its tags. Only x265 takes YUV of every depth and range without converting it."""
+    tags = f"setparams=colorspace={matrix}:range={'pc' if full else 'tv'}"
     source = ("-f", "rawvideo", "-pix_fmt", pixel_format, "-s", size, "-r", "25", "-i", "-")
-    ffmpeg(*source, "-c:v", "ffv1", *options, path, data=data)
+    codec = ("libx265", "-x265-params", "lossless=1:log-level=none") if "yuv" in pixel_format else ("ffv1",)
+    ffmpeg(
+        *source,
+        *(("-vf", tags) if "yuv" in pixel_format or "gray" in pixel_format else ()),
+        "-c:v",
+        *codec,
+        path,
+        data=data,
+    )
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
@@ -202,17 +215,17 @@ def test_colour_comes_back(matrix, full, bits, tmp_path):
     path = tmp_path / "colour.mkv"
     rgb = picture()
     pixel_format = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
-    tags = ("-vf", f"setparams=colorspace={matrix}:range={'pc' if full else 'tv'}")
-    write_lossless(path, coded(rgb, matrix, full=full, bits=bits), pixel_format, *tags)
+    write_lossless(path, coded(rgb, matrix, full=full, bits=bits), pixel_format, matrix=matrix, full=full)
     with VideoReader(path) as reader:
         (frame,) = reader
         assert reader.info.colour.matrix == matrix
         assert reader.notes == []
     assert frame.pixels.dtype == (np.uint8 if bits == 8 else np.uint16)
     error = np.abs(frame.pixels / (1 if bits == 8 else 257) - rgb)
-    # Rounding to the coded values alone costs up to 1.6 codes for random colours in limited range.
-    assert error[:32].max() <= (1 if bits == 8 else 1.1 / 2 ** (bits - 8)), "grey ramp and bars"
-    assert error.max() <= (2 if bits == 8 else 1.7 / 2 ** (bits - 8)), "random colours"
+    # Rounding to the coded values alone costs up to 1.7 of their steps, rounding to 8 bits again half a step.
+    assert error.max() <= (2 if bits == 8 else 1.9 / 2 ** (bits - 8))
+    if bits == 8:
+        assert error[:32].max() <= 1, "grey ramp and bars"
 
 
 @pytest.mark.parametrize("pixel_format", ["yuvj444p", "yuvj420p", "yuvj422p", "gray", "gbrp", "rgb24"])
@@ -223,10 +236,7 @@ def test_a_grey_ramp_in_full_range_formats_is_exact(pixel_format, tmp_path):
     if raw is None:
         chroma = {"yuvj444p": (48, 256), "yuvj422p": (48, 128), "yuvj420p": (24, 128)}[pixel_format]
         raw = np.concatenate([ramp.ravel(), np.full(2 * chroma[0] * chroma[1], 128, np.uint8)])
-        source = ("-f", "rawvideo", "-pix_fmt", pixel_format, "-s", "256x48", "-i", "-")
-        ffmpeg(*source, "-c:v", "libx264", "-qp", "0", path, data=raw.tobytes())
-    else:
-        write_lossless(path, raw.tobytes(), pixel_format, "-vf", "setparams=range=pc")
+    write_lossless(path, raw.tobytes(), pixel_format)
     with VideoReader(path) as reader:
         pixels = next(iter(reader)).pixels
     assert pixels.dtype == np.uint8
@@ -235,13 +245,14 @@ def test_a_grey_ramp_in_full_range_formats_is_exact(pixel_format, tmp_path):
 
 def test_ten_bits_stay_ten_bits(tmp_path):
     codes = np.repeat(np.arange(1024, dtype="<u2")[None], 16, axis=0)
-    for pixel_format, planes, tags in (
-        ("yuv444p10le", [codes, np.full_like(codes, 512), np.full_like(codes, 512)], ("-vf", "setparams=range=pc")),
-        ("gbrp10le", [codes] * 3, ()),
-        ("gray10le", [codes], ("-vf", "setparams=range=pc")),
+    grey = np.full_like(codes, 512)
+    for pixel_format, planes in (
+        ("yuv444p10le", [codes, grey, grey]),
+        ("gbrp10le", [codes] * 3),
+        ("gray10le", [codes]),
     ):
         path = tmp_path / f"{pixel_format}.mkv"
-        write_lossless(path, np.stack(planes).tobytes(), pixel_format, *tags, size="1024x16")
+        write_lossless(path, np.stack(planes).tobytes(), pixel_format, size="1024x16")
         with VideoReader(path) as reader:
             pixels = next(iter(reader)).pixels
         assert pixels.dtype == np.uint16

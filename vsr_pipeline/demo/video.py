@@ -29,6 +29,10 @@ class DemoResult:
     frame_rate: Fraction
     scaled_down: bool
 
+    def __str__(self) -> str:
+        reduced = ", scaled down to what players take" if self.scaled_down else ""
+        return f"{self.path}: {self.frame_count} frames of {self.width}x{self.height}{reduced}"
+
 
 def make_demo(
     before: Path,

@@ -8,8 +8,9 @@ from av.video.frame import VideoFrame
 class Clock:
     """Makes timestamps strictly increasing.
 
-    - A frame without one comes one step (the previous frame's duration, else the previous step, else the average one)
-      after the previous frame; the first one at 0.
+    - A frame without a presentation timestamp takes the decoding timestamp that came with it, as ffmpeg does. Without
+      either it comes one step (the previous frame's duration, else the previous step, else the average one) after the
+      previous frame; the first one at 0.
     - One that repeats or goes back by up to a second: one tick after the previous frame; the next ones keep theirs.
     - One that goes back by more: the clock was reset there. That frame comes one step after the previous one, and all
       following ones are shifted with it.
@@ -24,7 +25,7 @@ class Clock:
 
     def __call__(self, frame: VideoFrame) -> int:
         """Timestamp of the next frame."""
-        pts = self._next(frame.pts)
+        pts = self._next(frame.pts if frame.pts is not None else frame.dts)
         if self._previous is not None:
             self._step = pts - self._previous
         self._previous, self._previous_duration = pts, frame.duration

@@ -98,20 +98,24 @@ class Decoder:
         """All frames that the decoder gives, in presentation order."""
         last_packet_pts: int | None = None
         last_frame_pts: int | None = None
+        missing = 0
         for packet in self._packets():
-            if packet is not None and packet.pts is not None and not packet.is_discard:
-                last_packet_pts = packet.pts if last_packet_pts is None else max(last_packet_pts, packet.pts)
+            if packet is not None and not packet.is_discard:
+                missing += 1
+                if packet.pts is not None:
+                    last_packet_pts = max(packet.pts, last_packet_pts if last_packet_pts is not None else packet.pts)
             try:
                 decoded = self.stream.codec_context.decode(packet)
             except av.error.FFmpegError:
                 self.errors += 1
                 continue
             for frame in decoded:
+                missing -= 1
                 self.errors += frame.is_corrupt
                 last_frame_pts = frame.pts
                 yield frame
         # PyAV forgets an error, and all frames behind it, when it empties a decoder with several threads.
-        if self._frame_threads and last_frame_pts != last_packet_pts:
+        if self._frame_threads and missing > 0 and last_frame_pts != last_packet_pts:
             self.errors += 1
 
     def _packets(self) -> "Iterator[Packet[VideoStream] | None]":

@@ -42,6 +42,9 @@ class EnhanceResult:
     cleaning_passes: tuple[int, ...]
     """Decided for each shot that was worked on, in order."""
 
+    def __str__(self) -> str:
+        return f"{self.output}: {self.frame_count} frames, {self.computed_frames} computed now"
+
 
 @dataclass(frozen=True, slots=True)
 class _Input:
@@ -86,7 +89,7 @@ def enhance(input_path: Path, output: Path, config: Config, *, reporter: Reporte
             reporter.note(f"{output}: {done_frames} of {opened.timeline.frame_count} frames are there already")
         passes: dict[Shot, int] = {}
         if todo:
-            with reported(reporter, f"enhance {input_path.name}", sum(map(len, todo))):
+            with reported(reporter, f"enhance {_name(input_path)}", sum(map(len, todo))):
                 for segment in todo:
                     if segment.shot not in passes:
                         passes[segment.shot] = built.upscaler.cleaning_passes(_samples(opened.source, segment.shot))
@@ -130,7 +133,7 @@ def _open(path: Path, stack: ExitStack, reporter: Reporter) -> _Input:
 def _timeline_of_folder(path: Path, images: tuple[Path, ...], source: FolderSource, reporter: Reporter) -> Timeline:
     clip = Clip.load(clip_folder_of(path)) if path.name == FRAMES else None
     if clip is None:
-        with reported(reporter, f"analyse {path.name}", len(images)):
+        with reported(reporter, f"analyse {_name(path)}", len(images)):
             cuts = detect_cuts(_counted(source.read(0, len(images)), reporter))
         # Only the cuts matter here; the rate of a bare folder is given to `vsr merge`.
         return Timeline.constant_rate(len(images), Fraction(1), cuts)
@@ -146,6 +149,11 @@ def _counted(items: Iterable[Pixels], reporter: Reporter) -> Iterator[Pixels]:
     for item in items:
         yield item
         reporter.worked(1.0)
+
+
+def _name(path: Path) -> str:
+    """What a person calls the clip: `holiday` for `results/holiday/frames`."""
+    return clip_folder_of(path).name
 
 
 def _refuse_foreign_folder(output: Path) -> None:

@@ -35,6 +35,9 @@ class MergeResult:
     height: int
     written: bool
 
+    def __str__(self) -> str:
+        return f"{self.output}: {self.frame_count} frames of {self.width}x{self.height}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:

@@ -26,6 +26,9 @@ class SplitResult:
     frame_count: int
     written_frames: int
 
+    def __str__(self) -> str:
+        return f"{self.frames}: {self.frame_count} frames, {self.written_frames} written now"
+
 
 def split(video: Path, results: Path, *, reporter: Reporter) -> SplitResult:
     """Write every frame of `video`, upright, to `results/<stem>/frames/`, then `results/<stem>/clip.json`.
