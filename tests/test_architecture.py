@@ -12,10 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {"config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
+    {"stopping", "config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
     {"device", "tensors", "metrics", "workspace", "weights", "state_dicts", "download"},
     {"upscale", "mmedit_backend", "demo", "measure", "build"},
-    {"doctor", "stages"},
+    {"doctor", "stages", "jobs", "tiles", "ladder"},
     {"api"},
     {"cli"},
     {"__main__"},

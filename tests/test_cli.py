@@ -177,3 +177,32 @@ def test_stopping_leaves_nothing_half_done(workspace, number, code):
     assert len(list(enhanced.glob("*.png"))) < 200
     subprocess.run(command, env=environment, check=True, capture_output=True)
     assert len(list(enhanced.glob("*.png"))) == 200
+
+
+def test_a_long_native_call_does_not_hold_up_stopping(workspace):
+    """The main thread may be inside one convolution for minutes; the process still ends soon, without temporaries."""
+    program = """
+import time, signal, sys
+from pathlib import Path
+from vsr_pipeline.files import published
+from vsr_pipeline.stopping import stoppable
+import torch
+
+with stoppable(), published(Path("out.bin")) as temporary:
+    temporary.write_bytes(b"x")
+    print("ready", flush=True)
+    convolution = torch.nn.Conv2d(256, 256, 15)
+    with torch.inference_mode():
+        convolution(torch.zeros(1, 256, 700, 700))
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.terminate()
+    _, stderr = process.communicate(timeout=8)
+    assert process.returncode == 143
+    assert "stopped as asked" in stderr
+    assert list(workspace.iterdir()) == []

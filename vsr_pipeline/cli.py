@@ -6,7 +6,6 @@ Everything heavy is imported inside the commands, so that `vsr --help` answers a
 import dataclasses
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -17,6 +16,7 @@ import typer
 
 from vsr_pipeline import __version__
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
+from vsr_pipeline.stopping import stoppable
 
 if TYPE_CHECKING:
     from vsr_pipeline.config import Config
@@ -51,9 +51,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line in this process; returns the exit code. A bug raises its exception."""
-    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code = app(arguments, prog_name="vsr", standalone_mode=False)
+        with stoppable():
+            code = app(arguments, prog_name="vsr", standalone_mode=False)
     except VsrError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -62,14 +62,7 @@ def run(arguments: list[str]) -> int:
         # The reader of our output is gone (`vsr probe x | head -1`). Keep Python from flushing into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
     return code if isinstance(code, int) else 0
-
-
-def _interrupt(signal_number: int, _frame: object) -> None:
-    raise Interrupted(signal_number)
 
 
 def _fail(message: str, code: int) -> int:

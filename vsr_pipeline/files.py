@@ -4,7 +4,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from vsr_pipeline.errors import OutputError, ResourceError, VsrError
@@ -46,24 +46,41 @@ def scratch(path: Path) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         raise write_failure(path, error) from error
+    temporary = Path(name)
+    _LIVE.add(temporary)
     try:
-        yield Path(name)
+        yield temporary
     finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
+        temporary.unlink(missing_ok=True)
+        _LIVE.discard(temporary)
+
+
+def delete_scratch() -> None:
+    """Delete all temporaries of this process: for its last breath, when the blocks that own them cannot end."""
+    for temporary in tuple(_LIVE):
+        temporary.unlink(missing_ok=True)
+
+
+_LIVE: set[Path] = set()
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success it is synced to disk and takes the name `path`.
+def published(path: Path, *, scratch_folder: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path; on success it is synced to disk and takes the name `path`.
 
     When the block fails, for whatever reason, the temporary is deleted and `path` stays as it was.
+
+    Args:
+        path: the name that appears when the file is complete.
+        scratch_folder: folder of the temporary, on the same file system as `path`; by default that of `path`.
 
     Raises:
         OutputError: the folder cannot be written.
         ResourceError: the disk is full.
     """
-    with scratch(path) as temporary:
+    if scratch_folder is not None:
+        make_folder(path.parent)
+    with scratch((scratch_folder or path.parent) / path.name) as temporary:
         try:
             yield temporary
             # mkstemp makes files private; an output has the permissions that any new file would have.

@@ -130,7 +130,12 @@ class Decoder:
                 self.errors += 1
                 yield None
                 return
-            yield packet if packet.size else None
+            if packet.size:
+                yield packet
+            elif packet.dts is None:
+                # PyAV's mark of the end. Going on could fail: it does not expect streams that appear on the way.
+                yield None
+                return
 
 
 class FrameSource:

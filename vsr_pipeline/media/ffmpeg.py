@@ -102,6 +102,7 @@ def _run(command: list[str]) -> tuple[int, str]:
         raise UsageError(f"cannot start {command[0]}: {error.strerror or error}; set VSR_FFMPEG to another") from error
     said = b""
     assert child.stderr is not None
+    _LIVE.add(child)
     try:
         while chunk := os.read(child.stderr.fileno(), 65_536):
             said = (said + chunk)[-_STDERR_BYTES_KEPT:]
@@ -112,6 +113,16 @@ def _run(command: list[str]) -> tuple[int, str]:
         if child.poll() is None:
             child.kill()
             child.wait()
+        _LIVE.discard(child)
+
+
+def kill_children() -> None:
+    """Kill all ffmpeg processes of this process: for its last breath, when the calls that own them cannot end."""
+    for child in tuple(_LIVE):
+        child.kill()
+
+
+_LIVE: set[subprocess.Popen[bytes]] = set()
 
 
 def _failure(what: str, returncode: int, stderr: str) -> VsrError:

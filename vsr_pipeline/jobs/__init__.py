@@ -1,0 +1,1 @@
+"""Durable runs: a ledger of what is done, a runner that continues, and what the morning needs to know."""

@@ -1,0 +1,63 @@
+"""What became of a clip and of a batch: plain values, written as JSON and shown as a page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["done", "unchanged", "failed", "stopped", "given up"]
+"""done: made now; unchanged: made earlier and still right; failed: `reason` says why; stopped: goes on next time;
+given up: failed in `--retries` runs and left alone until `--retry-failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShotOutcome:
+    """Frames `[start, stop)` without a scene cut, and how often they were cleaned (0: the model does not clean)."""
+
+    start: int
+    stop: int
+    cleaning_passes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipOutcome:
+    """What became of one clip. Sizes in pixels, times in seconds; `fps` counts the frames computed in this run."""
+
+    input: Path
+    output: Path
+    status: Status
+    reason: str = ""
+    exit_code: int = 0
+    model: str = ""
+    frame_count: int = 0
+    input_size: tuple[int, int] | None = None
+    output_size: tuple[int, int] | None = None
+    duration_seconds: float = 0.0
+    started_at: str = ""
+    """ISO 8601 with the offset from UTC."""
+    elapsed_seconds: float = 0.0
+    computed_frames: int = 0
+    reused_frames: int = 0
+    fps: float = 0.0
+    peak_memory_bytes: int = 0
+    peak_gpu_memory_bytes: int = 0
+    output_bytes: int = 0
+    shots: tuple[ShotOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+    before_still: Path | None = None
+    """JPEG of an LQ frame, as it went into the model; `after_still` is the same frame, enhanced."""
+    after_still: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutcome:
+    """What became of a run of one or many clips."""
+
+    program: str
+    title: str
+    started_at: str
+    elapsed_seconds: float
+    exit_code: int
+    clips: tuple[ClipOutcome, ...]
+    config_toml: str = ""
+    machine: str = ""
+    log_file: Path | None = None
