@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.clips import audio_packets, make_video, times
 from vsr_pipeline import cli
 from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
 from vsr_pipeline.workspace import Clip
@@ -20,43 +21,11 @@ def workspace(tmp_path, monkeypatch):
 
 @pytest.fixture
 def clip(workspace):
-    """A small real picture that moves, with a cut and with sound, at uneven times."""
-    path = workspace / "data" / "walk.mp4"
-    path.parent.mkdir()
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=25, options={"crf": "10", "bf": "2", "g": "6"})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.codec_context.time_base = Fraction(1, 1000)
-        audio = container.add_stream("aac", rate=8000, layout="mono")
-        rng = np.random.RandomState(3)
-        scenes = [rng.randint(0, 256, (12, 16, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8) for _ in range(2)]
-        for i in range(20):
-            pixels = np.roll(scenes[i // 12], 2 * i, axis=1)[:48, :64]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = 40 * i + (7 if i % 2 else 0), Fraction(1, 1000)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-        tone = np.sin(np.arange(6400) / 5).astype(np.float32)[None] / 2
-        sound = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-        sound.sample_rate = 8000
-        container.mux(audio.encode(sound))
-        container.mux(audio.encode(None))
-    return path
+    return make_video(workspace / "data" / "walk.mp4")
 
 
 def vsr(*arguments):
     assert cli.run([str(a) for a in arguments]) == 0
-
-
-def times(path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return [frame.pts * stream.time_base for frame in container.decode(stream)]
-
-
-def audio_packets(path):
-    with av.open(str(path)) as container:
-        return [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
 
 
 def contents(folder):

@@ -1,14 +1,25 @@
 """What the command line can do, as typed functions with frozen results. Importing it loads torch and av."""
 
+import platform
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
+from vsr_pipeline import __version__
+from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.download import pull
 from vsr_pipeline.errors import OutputError, UsageError, VsrError
+from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions
+from vsr_pipeline.jobs.batch import batch_status, preview_batch, run_batch
+from vsr_pipeline.jobs.job import RunOptions, now
+from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome
+from vsr_pipeline.jobs.preflight import Estimate
+from vsr_pipeline.jobs.queue import QueueRow
+from vsr_pipeline.jobs.report import write_report
+from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
 from vsr_pipeline.measure import measure
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.metrics import Scores
@@ -23,32 +34,76 @@ __all__ = [
     "DATA",
     "ENHANCED",
     "FRAMES",
+    "BatchClip",
+    "BatchOptions",
+    "BatchOutcome",
+    "ClipOutcome",
     "Config",
     "DemoOptions",
     "DemoResult",
     "EnhanceResult",
+    "Estimate",
     "Finding",
     "MergeResult",
+    "QueueRow",
     "Reporter",
+    "RunOptions",
     "Scores",
     "SilentReporter",
     "SplitResult",
     "VsrError",
+    "batch",
+    "batch_status",
     "default_output",
     "demo",
     "enhance",
+    "estimate",
     "examine",
     "frame_folders_in",
     "load_config",
     "measure",
     "merge",
+    "preview_batch",
     "probe",
     "pull_model",
     "refuse_equal_stems",
     "reporter_for",
+    "run",
     "split",
     "videos_in",
 ]
+
+
+def run(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
+    """Enhance a video from file to file, and write a report of it; see `vsr_pipeline.jobs.runner.run_clip`."""
+    built = build_upscaler(config.upscale)
+    reporter.note(f"model: {built.description}")
+    outcome = run_clip(source, output, config, built, options=options, reporter=reporter)
+    batch = BatchOutcome(
+        program=f"vsr {__version__}",
+        title=source.name,
+        started_at=outcome.started_at or now(),
+        elapsed_seconds=outcome.elapsed_seconds,
+        exit_code=0,
+        clips=(outcome,),
+        config_toml=config.to_toml(),
+        machine=platform.node(),
+    )
+    reporter.note(f"report: {write_report(batch, job_folder(output)).html}")
+    return outcome
+
+
+def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:
+    """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.run_batch`."""
+    build = partial(build_upscaler, config.upscale)
+    return run_batch(folder, output, config, options=options, build=build, reporter=reporter)
+
+
+def estimate(source: Path, output: Path, config: Config, *, reporter: Reporter) -> Estimate:
+    """Say what `run` would need, without beginning it; see `vsr_pipeline.jobs.runner.estimate_clip`."""
+    built = build_upscaler(config.upscale)
+    reporter.note(f"model: {built.description}")
+    return estimate_clip(source, output, config, built, reporter)
 
 
 def demo(

@@ -23,6 +23,13 @@ class BuiltUpscaler:
     upscaler: Upscaler
     description: str
     identity: Mapping[str, str | int | float]
+    device: torch.device | None = None
+    """None where no network runs."""
+
+    def peak_gpu_memory_bytes(self) -> int:
+        """Most GPU memory that this process has had in use so far; 0 without a CUDA GPU."""
+        on_gpu = self.device is not None and self.device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self.device) if on_gpu else 0
 
 
 def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
@@ -70,7 +77,7 @@ def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
             refine_threshold=settings.refine_threshold,
         )
     description = f"{name} in {precision} on {describe(device)}, {settings.windows} windows of {settings.max_seq_len}"
-    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, precision, device))
+    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, precision, device), device)
 
 
 def net_for(checkpoint: weights.Checkpoint) -> BasicVSRNet | RealBasicVSRNet:
@@ -120,7 +127,7 @@ def _official_backend(
         net, device=device, max_seq_len=settings.max_seq_len, segment_frames=settings.segment_frames
     )
     description = f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}"
-    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, "fp32", device))
+    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, "fp32", device), device)
 
 
 def _identity(

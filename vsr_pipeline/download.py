@@ -10,8 +10,8 @@ from filelock import FileLock
 
 from vsr_pipeline import __version__
 from vsr_pipeline.errors import ModelError
-from vsr_pipeline.files import make_folder, sync, write_failure
-from vsr_pipeline.weights import ModelEntry, file_sha256
+from vsr_pipeline.files import file_sha256, make_folder, sync, write_failure
+from vsr_pipeline.weights import ModelEntry
 
 OnProgress = Callable[[int, int | None], None]
 """Told how many bytes are here, and how many there will be (None: the server does not say)."""

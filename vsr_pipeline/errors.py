@@ -2,12 +2,17 @@
 
     VsrError
     ├── UsageError       2   an option or a combination of options that cannot be meant
-    │   └── ConfigError      a configuration file with an unknown key or a value out of range
+    │   ├── ConfigError      a configuration file with an unknown key or a value out of range
+    │   └── ChangedError     a job that was begun with other settings or another source
     ├── InputError       3   input that is missing, is not a video, or cannot be decoded
     ├── ModelError       4   a model or its weights: unknown, missing, damaged, of another kind
+    │   └── NotFiniteError       its output has a NaN or an infinity
     ├── ResourceError    5   not enough disk, memory or GPU
+    │   ├── OutOfMemoryError     the device's memory ran out while computing
+    │   └── DiskFullError    a file could not be written because the disk is full
     ├── OutputError      6   output that exists already or cannot be written
     ├── LockedError     75   another run is at work in the same place; run again later
+    ├── StoppedForNow   75   `--until` came before the work ended; run again later
     └── Interrupted    130   Ctrl-C (143: SIGTERM)
 
 A message is one line and says what failed, where, what was found, what is allowed and how to go on.
@@ -31,6 +36,10 @@ class ConfigError(UsageError):
     """A configuration file has an unknown key or a value that is not allowed."""
 
 
+class ChangedError(UsageError):
+    """A job was begun with other settings or with another source than now."""
+
+
 class InputError(VsrError):
     """The input is missing, is no video, or cannot be decoded."""
 
@@ -43,10 +52,22 @@ class ModelError(VsrError):
     exit_code = 4
 
 
+class NotFiniteError(ModelError):
+    """A network's output has a NaN or an infinity; more precision may help."""
+
+
 class ResourceError(VsrError):
     """There is not enough disk, memory or GPU."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(ResourceError):
+    """The device's memory ran out while computing; computing less at once may help."""
+
+
+class DiskFullError(ResourceError):
+    """A file could not be written because the disk is full; nothing that was finished is lost."""
 
 
 class OutputError(VsrError):
@@ -57,6 +78,12 @@ class OutputError(VsrError):
 
 class LockedError(VsrError):
     """Another run holds the lock; running again later continues."""
+
+    exit_code = 75
+
+
+class StoppedForNow(VsrError):  # noqa: N818 - it is no error that the time is up
+    """The time that was given is over before the work was; running again continues."""
 
     exit_code = 75
 

@@ -1,13 +1,14 @@
 """Files that appear only when they are complete: temporary name in the same folder, fsync, rename."""
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vsr_pipeline.errors import OutputError, ResourceError, VsrError
+from vsr_pipeline.errors import DiskFullError, OutputError, VsrError
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -15,7 +16,7 @@ _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def write_failure(path: Path, error: OSError) -> VsrError:
     """Turn an `OSError` from writing `path` into the error that a user can act on."""
     if error.errno in _OUT_OF_SPACE:
-        return ResourceError(f"no space left while writing {path}: free some and run the same command again")
+        return DiskFullError(f"no space left while writing {path}: free some and run the same command again")
     return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place or make it writable")
 
 
@@ -113,3 +114,9 @@ def write_text(path: Path, text: str) -> None:
     """
     with published(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,9 @@
 
 from vsr_pipeline.timeline import Segment, Shot, Timeline, Window
 
+CLEANING_SAMPLES = 5
+"""Frames of a shot by which its number of cleaning passes is decided."""
+
 
 def plan_segments(
     timeline: Timeline, *, segment_frames: int, warm_up: int, lookahead: int, follow_shots: bool = True

@@ -99,7 +99,9 @@ class LineReporter:
         facts = {"event": event, "what": self._what, "done": round(self._done), "total": self._total}
         facts |= {"unit": self._unit, "per_second": round(rate, 3), "seconds": round(seconds, 1)}
         of_total = f"/{self._total}" if self._total else ""
-        text = f"{self._what}: {round(self._done)}{of_total} {self._unit}, {rate:.2f}/s, {_duration(seconds)}"
+        text = (
+            f"{self._what}: {round(self._done)}{of_total} {self._unit}, {_rate(rate, self._unit)}, {_duration(seconds)}"
+        )
         if event == "progress" and self._total and rate > 0:
             text += f", {_duration((self._total - self._done) / rate)} left"
         self._write(facts, text)
@@ -133,8 +135,8 @@ class BarReporter:
             TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}" if total else "{task.fields[unit]}"),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=self._console,
             speed_estimate_period=120,
         )
@@ -148,7 +150,7 @@ class BarReporter:
         self._progress.advance(self._task, amount)
         task = self._progress.tasks[0]
         if task.elapsed:
-            self._progress.update(self._task, rate=f"{task.completed / task.elapsed:.2f}/s")
+            self._progress.update(self._task, rate=_rate(task.completed / task.elapsed, task.fields["unit"]))
 
     def finished(self) -> None:
         """Leave the bar as it is."""
@@ -161,6 +163,10 @@ def reporter_for(log_format: Literal["text", "json"], stream: TextIO | None = No
     """Return a bar on a terminal, lines elsewhere."""
     stream = stream or sys.stderr
     return BarReporter(stream) if log_format == "text" and stream.isatty() else LineReporter(stream, log_format)
+
+
+def _rate(per_second: float, unit: str) -> str:
+    return f"{per_second:.2f} {'fps' if unit == 'frames' else f'{unit}/s'}"
 
 
 def _duration(seconds: float) -> str:

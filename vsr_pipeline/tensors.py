@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsr_pipeline.errors import ModelError, ResourceError
+from vsr_pipeline.errors import NotFiniteError, OutOfMemoryError
 from vsr_pipeline.media.frames import Pixels
 
 _TORCH_DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16}
@@ -23,26 +23,27 @@ def to_pixels(frame_13HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16
     """Clip and round a frame to integers (H, W, 3).
 
     Raises:
-        ModelError: there is a NaN or an infinity in it, which would be a black hole in the picture.
+        NotFiniteError: there is a NaN or an infinity in it, which would be a black hole in the picture.
     """
     if not torch.isfinite(frame_13HW).all():
-        raise ModelError("the network gave NaN or infinity: run with --precision fp32, or check the checkpoint")
+        raise NotFiniteError("the network gave NaN or infinity: run with --precision fp32, or check the checkpoint")
     scaled = (frame_13HW[0].clamp(0, 1) * np.iinfo(dtype).max).round()
     return scaled.to(_TORCH_DTYPES[dtype]).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 @contextmanager
 def out_of_memory_as_error() -> Iterator[None]:
-    """Turn PyTorch's ways to say that memory is used up into a `ResourceError`."""
+    """Turn PyTorch's ways to say that memory is used up into an `OutOfMemoryError`."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise ResourceError(f"the GPU has too little memory; {_REMEDY}") from error
+        raise OutOfMemoryError(f"the GPU has too little memory; {_REMEDY}") from error
     except RuntimeError as error:
-        # The CPU's allocator has no exception of its own.
-        if "DefaultCPUAllocator" not in str(error):
+        # The CPU's allocator, MPS, and the libraries under CUDA have no exception of their own.
+        if not any(sign in str(error) for sign in _SIGNS):
             raise
-        raise ResourceError(f"there is too little memory; {_REMEDY}") from error
+        raise OutOfMemoryError(f"there is too little memory; {_REMEDY}") from error
 
 
+_SIGNS = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")
 _REMEDY = "use a smaller --max-seq-len (the frames that are held at once)"

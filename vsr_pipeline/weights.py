@@ -1,7 +1,6 @@
 """Weights: from a name in the manifest to a verified file, and from a file to tensors with the official names."""
 
 import difflib
-import hashlib
 import importlib.metadata
 import os
 import tomllib
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vsr_pipeline.errors import ModelError
+from vsr_pipeline.files import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -200,12 +200,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         num_cleaning_blocks=sizes.num_cleaning_blocks,
         sha256=sha256,
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest_path() -> Path:

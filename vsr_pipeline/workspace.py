@@ -13,7 +13,7 @@ FRAMES = "frames"
 ENHANCED = "enhanced"
 CLIP_FILE = "clip.json"
 
-_VIDEO_SUFFIXES = """
+VIDEO_SUFFIXES = """
     .3gp .asf .avi .dv .f4v .flv .ivf .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogm .ogv .pva .rm .rmvb
     .ts .vob .webm .wmv .wtv
 """
@@ -91,7 +91,7 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise InputError(f"no such folder: {folder}; give the video's path, or put videos into ./{DATA}")
-    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEO_SUFFIXES.split() and p.is_file())
+    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES.split() and p.is_file())
     if not videos:
         raise InputError(f"no videos in {folder}: put some there, or give the video's path")
     return tuple(videos)

@@ -47,6 +47,12 @@ class ClipOutcome:
     """JPEG of an LQ frame, as it went into the model; `after_still` is the same frame, enhanced."""
     after_still: Path | None = None
 
+    def __str__(self) -> str:
+        if self.status in ("done", "unchanged"):
+            width, height = self.output_size or (0, 0)
+            return f"{self.output}: {self.frame_count} frames of {width}x{height}, {self.computed_frames} computed now"
+        return f"{self.output}: {self.status}, {self.reason}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOutcome:

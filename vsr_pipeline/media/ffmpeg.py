@@ -15,7 +15,7 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 
-from vsr_pipeline.errors import InputError, OutputError, ResourceError, UsageError, VsrError
+from vsr_pipeline.errors import DiskFullError, InputError, OutputError, UsageError, VsrError
 
 _STDERR_BYTES_KEPT = 32_768
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large|Cannot allocate memory")
@@ -131,7 +131,7 @@ def _failure(what: str, returncode: int, stderr: str) -> VsrError:
     telling = [line for line in lines if not _EMPTY_WORDS.match(line)] or [line for line in lines if line]
     reason = telling[-1] if telling else f"ffmpeg ended with status {returncode} and said nothing"
     if _NO_SPACE.search(stderr):
-        return ResourceError(f"no space left while {what}: free some and run the same command again")
+        return DiskFullError(f"no space left while {what}: free some and run the same command again")
     if _BAD_INPUT.search(stderr):
         return InputError(f"{what} failed: ffmpeg cannot read the input: {reason}")
     return OutputError(f"{what} failed: {reason}")

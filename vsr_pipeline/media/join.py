@@ -1,4 +1,4 @@
-"""Finished segments into one video track, without re-encoding, and checks that a file holds the frames that it should."""
+"""Finished segments into one video track, without re-encoding, and checks that a file holds the right frames."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -51,7 +51,7 @@ def join_segments(segments: Sequence[Path], output: Path) -> None:
         raise OutputError(f"cannot join segments to {output}: {error.strerror}") from error
 
 
-def _packets(path: Path, time_base: Fraction, header: bytes | None) -> Iterator[av.Packet]:
+def _packets(path: Path, time_base: Fraction, header: bytes | None) -> "Iterator[av.Packet[av.VideoStream]]":
     with av.open(file_url(path)) as container:
         stream = container.streams.video[0]
         if stream.time_base != time_base or stream.codec_context.extradata != header:

@@ -20,14 +20,13 @@ from vsr_pipeline.media.frames import Pixels, frame_name, list_frames, png_size,
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.source import FolderSource, FrameSource, VideoSource
 from vsr_pipeline.overlap import WriteBehind, read_ahead
-from vsr_pipeline.plan import sample_indices
+from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
 from vsr_pipeline.reporting import Reporter, reported
 from vsr_pipeline.shots import detect_cuts
 from vsr_pipeline.timeline import Segment, Shot, Timeline
 from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 
 RECORD_FILE = "enhance.json"
-_CLEANING_SAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def _enhance_segment(
 
 
 def _samples(source: FrameSource, shot: Shot) -> Iterator[Pixels]:
-    return chain.from_iterable(source.read(i, i + 1) for i in sample_indices(shot, _CLEANING_SAMPLES))
+    return chain.from_iterable(source.read(i, i + 1) for i in sample_indices(shot, CLEANING_SAMPLES))
 
 
 def _open(path: Path, stack: ExitStack, reporter: Reporter) -> _Input:

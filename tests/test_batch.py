@@ -1,0 +1,447 @@
+"""`vsr batch`: night after night, only what there is to do; one bad clip stops no other."""
+
+import datetime
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+from filelock import FileLock
+
+from tests.clips import make_video, same_pictures, times
+from vsr_pipeline import api, cli
+from vsr_pipeline.config import Config
+from vsr_pipeline.errors import Interrupted
+from vsr_pipeline.jobs import job
+from vsr_pipeline.jobs.night import next_occurrence
+from vsr_pipeline.jobs.sources import check_template, find_videos
+from vsr_pipeline.jobs.store import Ledger
+from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.stopping import stoppable
+
+SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
+CONFIG = Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def inbox(workspace):
+    return workspace / "in"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return make_video(tmp_path_factory.mktemp("video") / "walk.mp4", frames=12, cut=8, audio=False)
+
+
+@pytest.fixture
+def batch(workspace, capsys):
+    """Run `vsr batch in --output out` and return its JSON."""
+
+    def run(*options, code=0):
+        capsys.readouterr()
+        assert cli.run(["batch", "in", "--output", "out", *SETTINGS, *options, "--json"]) == code
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def add(video, *paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(video, path)
+
+
+def become(outcome):
+    """Name of each clip to its status."""
+    return {os.path.basename(clip["input"]): clip["status"] for clip in outcome["clips"]}  # noqa: PTH119
+
+
+def computed(outcome):
+    return {os.path.basename(clip["input"]): clip["computed_frames"] for clip in outcome["clips"]}  # noqa: PTH119
+
+
+def outputs(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*_x4.*") if ".vsr" not in p.parts)
+
+
+def begun(outcome):
+    """Names of the clips in the order in which they were worked on."""
+    return [name for name, status in become(outcome).items() if status == "done"]
+
+
+def test_eight_clips_of_which_two_are_broken(workspace, inbox, video, batch):
+    good = [inbox / f"good{i}.mp4" for i in range(6)]
+    add(video, *good)
+    (inbox / "text.mp4").write_text("no video")
+    (inbox / "cut.mp4").write_bytes(video.read_bytes()[:900])
+    first = batch(code=7)
+    assert become(first) == {**{p.name: "done" for p in good}, "text.mp4": "failed", "cut.mp4": "failed"}
+    assert outputs(workspace / "out") == [f"good{i}_x4.mp4" for i in range(6)]
+    for clip in good:
+        assert times(workspace / "out" / f"{clip.stem}_x4.mp4") == times(clip)
+    report = (workspace / "out" / "report.json").read_text()
+    assert "text.mp4" in report
+    assert "cut.mp4" in report
+    assert (workspace / "out" / "report.html").exists()
+
+    made = {p: p.stat() for p in (workspace / "out").glob("*.mp4")}
+    again = batch(code=7)
+    assert sorted(become(again).values()) == ["failed"] * 2 + ["unchanged"] * 6
+    assert {p: p.stat() for p in made} == made
+
+    os.utime(good[2])
+    touched = batch(code=7)
+    assert computed(touched)["good2.mp4"] == 12
+    assert sum(computed(touched).values()) == 12
+    changed = [p.name for p in made if p.stat() != made[p]]
+    assert changed == ["good2_x4.mp4"]
+
+
+def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, video):
+    add(video, inbox / "a.mp4", inbox / "b.mp4")
+    options = api.BatchOptions()
+    api.batch(inbox, workspace / "out", CONFIG, options=options, reporter=SilentReporter())
+    before = (inbox / "a.mp4").stat()
+    (inbox / "a.mp4").write_bytes(bytes(before.st_size))
+    os.utime(inbox / "a.mp4", ns=(before.st_atime_ns, before.st_mtime_ns))
+    outcome = api.run_batch(
+        inbox,
+        workspace / "out",
+        CONFIG,
+        options=options,
+        build=lambda: pytest.fail("the model was loaded"),
+        reporter=SilentReporter(),
+    )
+    assert [clip.status for clip in outcome.clips] == ["unchanged", "unchanged"]
+    assert [clip.computed_frames for clip in outcome.clips] == [0, 0]
+
+
+def test_new_clips_come_in_and_lost_outputs_are_made_again(workspace, inbox, video, batch):
+    assert batch()["clips"] == []
+    add(video, inbox / "a.mp4", inbox / "b.mp4")
+    batch()
+    add(video, inbox / "c.mp4")
+    (workspace / "out" / "a_x4.mp4").rename(workspace / "kept.mp4")
+    assert become(batch()) == {"a.mp4": "done", "b.mp4": "unchanged", "c.mp4": "done"}
+    assert same_pictures(workspace / "out" / "a_x4.mp4", workspace / "kept.mp4")
+
+
+def test_a_clip_that_was_replaced_is_done_again(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    batch()
+    make_video(inbox / "a.mp4", frames=9, audio=False)
+    assert computed(batch()) == {"a.mp4": 9}
+    assert len(times(workspace / "out" / "a_x4.mp4")) == 9
+
+
+def test_an_output_that_was_altered_is_kept(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    batch()
+    (workspace / "out" / "a_x4.mp4").write_text("precious")
+    assert "--overwrite" in batch(code=7)["clips"][0]["reason"]
+    assert (workspace / "out" / "a_x4.mp4").read_text() == "precious"
+    assert become(batch("--overwrite")) == {"a.mp4": "done"}
+    assert len(times(workspace / "out" / "a_x4.mp4")) == 12
+
+
+def test_other_settings_leave_what_is_done(workspace, inbox, video, batch, capsys):
+    add(video, inbox / "a.mp4", inbox / "b.mp4")
+    batch("--max-clips", "1")
+    assert cli.run(["batch", "in", "--output", "out", *SETTINGS, "--crf", "30"]) == 0
+    assert "1 clips were made with other settings (encode.crf: 14 -> 30)" in capsys.readouterr().err
+    assert become(batch("--crf", "30")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
+    assert computed(batch("--crf", "30", "--redo-outdated")) == {"a.mp4": 12, "b.mp4": 0}
+    assert become(batch("--crf", "30", "--redo-outdated")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
+
+
+def test_a_clip_that_fails_is_given_up_until_it_changes(inbox, video, batch):
+    (inbox / "bad.mp4").write_text("no video")
+    assert become(batch(code=7)) == {"bad.mp4": "failed"}
+    assert become(batch(code=7)) == {"bad.mp4": "failed"}
+    given_up = batch(code=7)
+    assert become(given_up) == {"bad.mp4": "given up"}
+    assert "--retry-failed" in given_up["clips"][0]["reason"]
+    assert become(batch("--retries", "3", code=7)) == {"bad.mp4": "failed"}
+    assert become(batch("--retries", "3", code=7)) == {"bad.mp4": "given up"}
+    assert become(batch("--retry-failed", code=7)) == {"bad.mp4": "failed"}
+    add(video, inbox / "bad.mp4")
+    assert become(batch()) == {"bad.mp4": "done"}
+
+
+def test_a_bug_stops_no_other_clip(workspace, inbox, video, batch, monkeypatch):
+    add(video, inbox / "a.mp4", inbox / "b.mp4", inbox / "c.mp4")
+
+    def breaks(segments, *rest, original=job.join_segments):
+        if "b_x4.mp4" in str(segments[0]):
+            raise KeyError("oops")
+        return original(segments, *rest)
+
+    monkeypatch.setattr(job, "join_segments", breaks)
+    outcome = batch(code=7)
+    assert become(outcome) == {"a.mp4": "done", "b.mp4": "failed", "c.mp4": "done"}
+    assert outcome["clips"][1]["exit_code"] == 1
+    log = (workspace / "out" / ".vsr" / "batch.log").read_text()
+    assert "Traceback" in log
+    assert "KeyError: 'oops'" in log
+
+
+class ActsAfter(SilentReporter):
+    """Does something once, when more than so many frames have been enhanced."""
+
+    def __init__(self, frames, action):
+        self._left = frames
+        self._action = action
+        self._is_enhancing = False
+
+    def started(self, what, *_):
+        self._is_enhancing = what.startswith("enhance")
+
+    def worked(self, amount):
+        self._left -= amount if self._is_enhancing else 0
+        if self._left < 0:
+            self._left = float("inf")
+            self._action()
+
+
+def test_until_stops_at_a_segment_and_the_next_night_goes_on(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4", inbox / "b.mp4")
+    moment = datetime.datetime.now() + datetime.timedelta(seconds=2)
+    reporter = ActsAfter(0, lambda: time.sleep(max(0.0, (moment - datetime.datetime.now()).total_seconds())))
+    options = api.BatchOptions(until=moment.time())
+    stopped = api.batch(inbox, workspace / "out", CONFIG, options=options, reporter=reporter)
+    assert stopped.exit_code == 75
+    assert [clip.status for clip in stopped.clips] == ["stopped", "stopped"]
+    assert "4 frames are done" in stopped.clips[0].reason
+    assert "not begun" in stopped.clips[1].reason
+    assert outputs(workspace / "out") == []
+    assert (workspace / "out" / "report.json").exists()
+    assert computed(batch()) == {"a.mp4": 8, "b.mp4": 12}
+    add(video, workspace / "in" / "undisturbed.mp4")
+    batch()
+    assert same_pictures(workspace / "out" / "a_x4.mp4", workspace / "out" / "undisturbed_x4.mp4")
+
+
+@pytest.mark.parametrize(("until", "day"), [("06:00", 2), ("23:30", 1), ("22:00", 2)])
+def test_until_is_the_next_such_time(until, day):
+    start = datetime.datetime(2024, 5, 1, 22, 0).astimezone()
+    moment = datetime.time.fromisoformat(until)
+    assert next_occurrence(moment, start) == datetime.datetime.combine(datetime.date(2024, 5, day), moment).astimezone()
+
+
+def test_max_clips_and_order(inbox, video, batch):
+    for i, (name, size) in enumerate([("b.mp4", 300), ("c.mp4", 100), ("a.mp4", 200)]):
+        add(video, inbox / name)
+        with (inbox / name).open("ab") as file:
+            file.write(bytes(size))
+        os.utime(inbox / name, (1_000_000 + i, 1_000_000 + i))
+
+    def order(name):
+        (inbox.parent / "out" / ".vsr").mkdir(parents=True, exist_ok=True)
+        rows = api.preview_batch(inbox, inbox.parent / "out", CONFIG, api.BatchOptions(order=name))
+        return [row.clip[0] for row in rows]
+
+    assert order("name") == ["a", "b", "c"]
+    assert order("size") == ["c", "a", "b"]
+    assert order("newest") == ["a", "c", "b"]
+    assert order("oldest") == ["b", "c", "a"]
+    assert begun(batch("--max-clips", "2", "--order", "size")) == ["c.mp4", "a.mp4"]
+    assert become(batch("--max-clips", "2")) == {"a.mp4": "unchanged", "b.mp4": "done", "c.mp4": "unchanged"}
+
+
+@pytest.mark.parametrize("names", [("a.avi", "a.mkv"), ("Holiday.mp4", "holiday.mp4"), ("\u00e9.mp4", "e\u0301.mp4")])
+def test_two_sources_of_one_output_are_refused_before_any_work(workspace, inbox, video, capsys, names):
+    add(video, inbox / "0.mp4", *(inbox / name for name in names))
+    if len(list(inbox.iterdir())) < 3:
+        pytest.skip("this file system does not tell the names apart")
+    assert cli.run(["batch", "in", "--output", "out", *SETTINGS]) == 2
+    error = capsys.readouterr().err
+    assert all(name in error for name in names)
+    assert outputs(workspace / "out") == []
+    if names[0].endswith(".avi"):
+        assert cli.run(["batch", "in", "--output", "out", "--name", "{name}_x4", *SETTINGS]) == 0
+
+
+@pytest.mark.parametrize(
+    "template", ["{stm}_x4", "{stem", "{}", "{stem!r}", "{stem:>9}", "{stem.x}", "a/{stem}", ".{stem}", ""]
+)
+def test_templates_that_make_no_name(workspace, inbox, capsys, template):
+    assert cli.run(["batch", "in", "--output", "out", "--name", template, *SETTINGS]) == 2
+    assert "{stem}" in capsys.readouterr().err
+    assert not (workspace / "out").exists()
+    check_template("{name} 4x")
+
+
+def test_folders_and_globs(inbox, video):
+    names = ["a.mp4", "B.MOV", ".hidden.mp4", "notes.txt", "x/c.mkv", "x/y/d.mp4", ".git/e.mp4", "x/out/f.mp4"]
+    add(video, *(inbox / name for name in names))
+
+    def found(**options):
+        videos = find_videos(inbox, output=inbox / "x" / "out", **({"recursive": True} | options))
+        return [path.relative_to(inbox).as_posix() for path in videos]
+
+    assert found() == ["B.MOV", "a.mp4", "x/c.mkv", "x/y/d.mp4"]
+    assert found(recursive=False) == ["B.MOV", "a.mp4"]
+    assert found(include=("*.mp4",)) == ["a.mp4", "x/y/d.mp4"]
+    assert found(exclude=("x/*",)) == ["B.MOV", "a.mp4"]
+    assert found(include=("*.mp4", "*.mkv"), exclude=("*/y/*",)) == ["a.mp4", "x/c.mkv"]
+
+
+def test_recursive_keeps_folders_and_an_output_folder_inside_is_no_input(workspace, inbox, video, capsys):
+    add(video, inbox / "a.mp4", inbox / "x" / "a.mp4")
+    run = ["batch", "in", "--output", "in/enhanced", "--recursive", *SETTINGS]
+    for _ in range(2):
+        assert cli.run(run) == 0
+        assert outputs(inbox / "enhanced") == ["a_x4.mp4", "x/a_x4.mp4"]
+    assert "2 unchanged" in capsys.readouterr().out
+    assert cli.run(["batch", "in", "--output", "in", *SETTINGS]) == 2
+    assert cli.run(["batch", "nowhere", "--output", "out", *SETTINGS]) == 3
+
+
+def test_a_second_batch_is_one_line_and_exit_75(workspace, inbox, video, capsys):
+    add(video, inbox / "a.mp4")
+    (workspace / "out" / ".vsr").mkdir(parents=True)
+    with FileLock(workspace / "out" / ".vsr" / "lock"):
+        assert cli.run(["batch", "in", "--output", "out", *SETTINGS]) == 75
+    error = capsys.readouterr().err
+    assert "another batch is at work" in error
+    assert error.count("\n") == 1
+
+
+def test_a_clip_that_somebody_else_works_on_is_left_to_him(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4", inbox / "b.mp4")
+    job = workspace / "out" / ".vsr" / "a_x4.mp4"
+    job.mkdir(parents=True)
+    with FileLock(job / "lock"):
+        assert become(batch(code=75)) == {"a.mp4": "stopped", "b.mp4": "done"}
+    assert become(batch()) == {"a.mp4": "done", "b.mp4": "unchanged"}
+
+
+def test_interrupted_in_the_middle_and_continued(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4", inbox / "b.mp4", inbox / "c.mp4")
+    reporter = ActsAfter(18, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with stoppable(), pytest.raises(Interrupted) as stopped:
+        api.batch(inbox, workspace / "out", CONFIG, options=api.BatchOptions(), reporter=reporter)
+    assert stopped.value.exit_code == 143
+    assert {row.clip: row.state for row in api.batch_status(workspace / "out")} == {"a.mp4": "done", "b.mp4": "stopped"}
+    assert (workspace / "out" / "report.json").exists()
+    assert list((workspace / "out").rglob("*.tmp*")) == []
+    assert computed(batch()) == {"b.mp4": 8, "c.mp4": 12, "a.mp4": 0}
+    assert same_pictures(workspace / "out" / "b_x4.mp4", workspace / "out" / "c_x4.mp4")
+
+
+class Killed(BaseException):
+    """Ends the program as if it were killed: nothing of ours looks at it."""
+
+
+def kill_a_run(workspace, inbox, after):
+    def die():
+        raise Killed
+
+    with pytest.raises(Killed):
+        reporter = ActsAfter(after, die)
+        api.batch(inbox, workspace / "out", CONFIG, options=api.BatchOptions(), reporter=reporter)
+
+
+def test_a_killed_run_continues_its_clip_first(workspace, inbox, video, batch):
+    add(video, inbox / "b.mp4")
+    kill_a_run(workspace, inbox, after=5)
+    add(video, inbox / "a.mp4")
+    outcome = batch()
+    assert begun(outcome) == ["b.mp4", "a.mp4"]
+    assert computed(outcome) == {"b.mp4": 8, "a.mp4": 12}
+
+
+def test_a_clip_that_kills_the_run_lets_the_others_go_first_and_is_given_up(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    kill_a_run(workspace, inbox, after=1)
+    add(video, inbox / "b.mp4")
+    preview = api.preview_batch(inbox, workspace / "out", CONFIG, api.BatchOptions())
+    assert len(preview) == 2
+    assert begun(batch("--max-clips", "1")) == ["b.mp4"]
+    kill_a_run(workspace, inbox, after=1)
+    outcome = batch(code=7)
+    assert become(outcome) == {"a.mp4": "given up", "b.mp4": "unchanged"}
+    assert "without a word" in outcome["clips"][0]["reason"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits of file sizes")
+def test_a_full_disk_ends_the_batch_and_costs_no_try(workspace, inbox, batch):
+    """A limit of the size of files stands for the disk: writing fails at the same places."""
+    add(make_video(workspace / "large.mp4", width=240, height=160, audio=False), inbox / "a.mp4", inbox / "b.mp4")
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        outcome = batch("--crf", "0", code=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert become(outcome) == {"a.mp4": "failed", "b.mp4": "stopped"}
+    assert "no space left" in outcome["clips"][0]["reason"]
+    assert [(row.state, row.tries) for row in api.batch_status(workspace / "out")] == [("failed", 0)]
+    assert become(batch("--crf", "0")) == {"b.mp4": "done", "a.mp4": "done"}
+
+
+def test_a_lost_queue_is_made_up_from_the_ledgers(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    batch()
+    for path in (workspace / "out" / ".vsr").glob("batch.sqlite*"):
+        path.unlink()
+    assert become(batch()) == {"a.mp4": "unchanged"}
+
+
+def test_status_shows_the_queue(workspace, inbox, video, batch, capsys):
+    assert cli.run(["batch", "--status", "--output", "out"]) == 3
+    add(video, inbox / "a.mp4")
+    (inbox / "bad.mp4").write_text("no video")
+    batch(code=7)
+    assert cli.run(["batch", "--status", "--output", "out"]) == 0
+    _, done, failed = capsys.readouterr().out.splitlines()
+    assert done.split()[:4] == ["a.mp4", "done", "0", "12"]
+    assert failed.split()[:3] == ["bad.mp4", "failed", "1"]
+    assert "bad.mp4" in failed.split(maxsplit=6)[-1]
+
+
+def test_dry_run_writes_nothing(workspace, inbox, video, capsys):
+    add(video, inbox / "a.mp4")
+    assert cli.run(["batch", "in", "--output", "out", "--dry-run", *SETTINGS]) == 0
+    assert "new" in capsys.readouterr().out
+    assert not (workspace / "out").exists()
+
+
+def test_quiet_prints_only_what_a_mail_should_say(workspace, inbox, video, capsys):
+    add(video, inbox / "a.mp4")
+    (inbox / "bad.mp4").write_text("no video")
+    assert cli.run(["batch", "in", "--output", "out", "--quiet", *SETTINGS]) == 7
+    said = capsys.readouterr()
+    assert said.err == ""
+    failure, summary = said.out.splitlines()
+    assert "bad" in failure
+    assert summary == "in: 1 done, 1 failed"
+    assert "enhance a.mp4" in (workspace / "out" / ".vsr" / "batch.log").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are always Unicode here")
+def test_a_name_that_is_no_unicode_is_a_failure_of_its_own(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4", inbox / os.fsdecode(b"caf\xe9.mp4"))
+    outcome = batch(code=7)
+    assert become(outcome) == {"a.mp4": "done", "caf?.mp4": "failed"}
+
+
+def test_a_job_begun_by_somebody_else_is_not_started_over(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    assert cli.run(["run", "in/a.mp4", "--output", "out/a_x4.mp4", *SETTINGS, "--crf", "20"]) == 0
+    made = (workspace / "out" / "a_x4.mp4").stat()
+    assert "encode.crf: 20 -> 14" in batch(code=7)["clips"][0]["reason"]
+    assert (workspace / "out" / "a_x4.mp4").stat() == made
+    with Ledger(workspace / "out" / ".vsr" / "a_x4.mp4" / "ledger.sqlite") as ledger:
+        assert ledger.finished() is not None

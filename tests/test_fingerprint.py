@@ -1,0 +1,173 @@
+"""A job is continued only with the source, settings, weights and program that it was begun with."""
+
+import os
+import threading
+
+import pytest
+
+from vsr_pipeline import __version__
+from vsr_pipeline.config import Config
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
+
+WEIGHTS = {"weights_sha256": "a" * 64, "precision": "fp32", "device": "cpu"}
+
+
+def write(path, data, *, modified_ns=None):
+    path.write_bytes(data)
+    if modified_ns is not None:
+        os.utime(path, ns=(modified_ns, modified_ns))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write(tmp_path / "clip.mp4", b"picture", modified_ns=10**18)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(3):
+        write(folder / f"{index}.png", b"picture %d" % index, modified_ns=10**18 + index)
+    return folder
+
+
+def test_size_and_time_are_enough_to_know_a_source(clip):
+    identity = SourceIdentity.of(clip)
+    assert identity.matches(clip)
+    # Nothing but reading it could tell this one from the other.
+    assert identity.matches(write(clip, b"PICTURE", modified_ns=identity.modified_ns))
+    assert not identity.matches(write(clip, b"longer picture", modified_ns=identity.modified_ns))
+
+
+def test_a_touched_source_with_the_same_content_is_the_same(clip):
+    identity = SourceIdentity.of(clip)
+    os.utime(clip)
+    assert identity.matches(clip)
+    assert SourceIdentity.of(clip).modified_ns != identity.modified_ns
+    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(clip)))
+    assert old != new
+    assert differences(old, new) == ()
+
+
+def test_other_content_of_equal_size_is_another_source(clip):
+    identity = SourceIdentity.of(clip)
+    write(clip, b"PICTURE", modified_ns=10**18 + 1)
+    assert not identity.matches(clip)
+    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(clip)))
+    names = [difference.partition(":")[0] for difference in differences(old, new)]
+    assert names == ["source.sha256", "source.modified_ns"]
+
+
+def test_a_source_can_move(clip, tmp_path):
+    identity = SourceIdentity.of(clip)
+    moved = clip.rename(tmp_path / "other name.mp4")
+    assert identity.matches(moved)
+    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(moved)))
+    assert old == new
+
+
+def test_an_identity_comes_back_from_its_fingerprint(clip):
+    identity = SourceIdentity.of(clip)
+    assert SourceIdentity.recorded(clip, fingerprint_of(identity, Config(), WEIGHTS)) == identity
+
+
+def test_a_folder_is_its_images(folder):
+    identity = SourceIdentity.of(folder)
+    assert identity.matches(folder)
+    (folder / "notes.txt").write_text("not a frame")
+    for path in folder.iterdir():
+        os.utime(path)
+    assert identity.matches(folder)
+    assert SourceIdentity.of(folder).sha256 == identity.sha256
+
+
+@pytest.mark.parametrize("change", ["content", "name", "order", "one less", "one more"])
+def test_any_change_of_a_folder_is_seen(folder, change):
+    identity = SourceIdentity.of(folder)
+    if change == "content":
+        write(folder / "0.png", b"picture X", modified_ns=10**18 - 5)
+    elif change == "name":
+        (folder / "0.png").rename(folder / "00.png")
+    elif change == "order":
+        (folder / "0.png").rename(folder / "kept")
+        (folder / "1.png").rename(folder / "0.png")
+        (folder / "kept").rename(folder / "1.png")
+    elif change == "one less":
+        (folder / "2.png").unlink()
+    else:
+        write(folder / "3.png", b"")
+    assert not identity.matches(folder)
+    assert SourceIdentity.of(folder).sha256 != identity.sha256
+
+
+def test_a_source_that_is_still_being_copied_is_refused(clip):
+    stop = threading.Event()
+
+    def copy():
+        with clip.open("ab", buffering=0) as file:
+            while not stop.wait(0.001):
+                file.write(b"more")
+
+    with clip.open("ab") as file:
+        file.truncate(100 * 1024**2)
+    copying = threading.Thread(target=copy)
+    copying.start()
+    try:
+        with pytest.raises(InputError, match=r"clip.mp4 changed while it was read: run again when it is complete"):
+            SourceIdentity.of(clip)
+    finally:
+        stop.set()
+        copying.join()
+
+
+def test_a_source_that_cannot_be_read_is_an_input_error(clip, tmp_path):
+    identity = SourceIdentity.of(clip)
+    (tmp_path / "empty").mkdir()
+    for read in (SourceIdentity.of, identity.matches):
+        with pytest.raises(InputError, match=r"cannot read .*missing"):
+            read(tmp_path / "missing.mp4")
+        with pytest.raises(InputError, match="no images"):
+            read(tmp_path / "empty")
+
+
+def test_every_setting_is_in_the_fingerprint(clip):
+    names = fingerprint_of(SourceIdentity.of(clip), Config(), WEIGHTS)
+    for section, values in Config().model_dump().items():
+        assert {f"{section}.{name}" for name in values} <= set(names)
+    assert all(isinstance(value, str) for value in names.values())
+    assert {"source.sha256", "source.size_bytes", "source.modified_ns", "program.version", "weights.sha256"} < set(
+        names
+    )
+
+
+def test_differences_name_field_old_and_new(clip):
+    source = SourceIdentity.of(clip)
+    old = fingerprint_of(source, Config(), WEIGHTS)
+    others = WEIGHTS | {"weights_sha256": "b", "precision": "bf16"}
+    new = {**fingerprint_of(source, Config().override(max_seq_len=10, crf=20), others), "program.version": "99.0"}
+    assert set(differences(old, new)) == {
+        f"program.version: {__version__} -> 99.0",
+        f"weights.sha256: {'a' * 64} -> b",
+        "upscale.max_seq_len: 30 -> 10",
+        "upscale.precision: fp32 -> bf16",
+        "encode.crf: 14 -> 20",
+    }
+    assert differences(old, old) == ()
+
+
+def test_two_names_for_the_same_choice_are_no_difference(clip):
+    source = SourceIdentity.of(clip)
+    auto = fingerprint_of(source, Config(), WEIGHTS)
+    named = Config().override(model="realbasicvsr-official", precision="fp32", device="cpu")
+    assert differences(auto, fingerprint_of(source, named, WEIGHTS)) == ()
+    # The names help to understand when the weights are others.
+    other = differences(auto, fingerprint_of(source, named, WEIGHTS | {"weights_sha256": "b"}))
+    assert "upscale.model: auto -> realbasicvsr-official" in other
+
+
+def test_a_field_that_only_one_side_has_is_a_difference():
+    assert differences({"a": "1"}, {"a": "1", "b": "2"}) == ("b: none -> 2",)
+    assert differences({"a": "1", "b": "2"}, {"a": "1"}) == ("b: 2 -> none",)

@@ -1,0 +1,105 @@
+"""SIGKILL at any moment: the same command continues, nothing is lost, nothing is made twice, nothing is left behind."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.clips import audio_packets, make_video, same_pictures
+from vsr_pipeline.jobs.store import Ledger
+
+REPOSITORY = Path(__file__).parent.parent
+KILLS = 20
+FRAMES = 240
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kill")
+    make_video(folder / "walk.mp4", frames=FRAMES, cut=110, width=160, height=120)
+    return folder
+
+
+def start(folder, name):
+    command = [sys.executable, "-m", "vsr_pipeline", "run", "walk.mp4", "--output", f"{name}/out.mp4"]
+    options = ["--model", "bicubic-x4", "--segment-frames", "5", "--preset", "ultrafast"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition, process, seconds=60):
+    """Poll as fast as possible until the condition holds or the process has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if condition():
+            return
+        time.sleep(0.0005)
+
+
+def finished_segments(job):
+    return len(list(job.glob("segments/0*.mp4")))
+
+
+def moments(job, seed):
+    """What to wait for before each kill: every phase of a run, and some more moments of its longest one."""
+    rng = random.Random(seed)
+    book = job / "ledger.sqlite"
+    output = job.parent.parent / "out.mp4"
+    named = [
+        lambda: book.exists(),  # the ledger is being set up
+        lambda: (job / "ledger.sqlite-wal").exists(),  # analysis
+        lambda: (job / "segments").exists(),  # the first segment
+        lambda: any(job.glob("segments/.*.tmp.mp4")),  # a segment that is being encoded
+    ]
+    for _ in range(KILLS - 8):
+        more = rng.randint(1, 2)
+        named.append(lambda more=more, seen=[None]: _grown(seen, finished_segments(job), more))
+    return [
+        *named,
+        lambda: any(job.glob(".track*.tmp.mp4")) or (job / "track.mp4").exists(),  # join
+        lambda: (job / "track.mp4").exists(),  # the join's record
+        lambda: any(job.glob(".out*.tmp.mp4")),  # mux
+        lambda: output.exists(),  # tidying up
+    ]
+
+
+def _grown(seen, count, more):
+    """Whether `more` segments have been finished since the first look; the moment in between is up to chance."""
+    seen[0] = count if seen[0] is None else seen[0]
+    return count >= seen[0] + more
+
+
+def test_killed_twenty_times(folder):
+    undisturbed = start(folder, "undisturbed")
+    _, stderr = undisturbed.communicate()
+    assert undisturbed.returncode == 0, stderr
+    job = folder / "killed" / ".vsr" / "out.mp4"
+    rng = random.Random(1)
+    killed = 0
+    for condition in moments(job, seed=0):
+        process = start(folder, "killed")
+        wait_until(condition, process)
+        time.sleep(rng.random() * 0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    assert killed >= KILLS - 3, "the run was over before it was killed: make the clip longer"
+
+    process = start(folder, "killed")
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    output = folder / "killed" / "out.mp4"
+    assert same_pictures(output, folder / "undisturbed" / "out.mp4")
+    assert audio_packets(output) == audio_packets(folder / "walk.mp4")
+    with Ledger(job / "ledger.sqlite") as book:
+        twice = {place: count for place, count in book.attempts().items() if count.finished != 1}
+        assert twice == {}
+        assert sum(count.begun for count in book.attempts().values()) <= FRAMES // 5 + KILLS
+    left = {p.name for p in [*job.iterdir(), *output.parent.iterdir()]}
+    allowed = {"ledger.sqlite", "lock", "before.jpg", "after.jpg", "report.json", "report.html", "out.mp4", ".vsr"}
+    assert left <= allowed

@@ -1,0 +1,247 @@
+"""What happens when memory runs out or a network gives NaN: less at once, tiles, the CPU; fp32; else an error.
+
+No GPU is needed: `LiveFeatures` makes real networks run out of memory as a small device would.
+"""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.test_models import fill
+from tests.test_tiles import LiveFeatures, psnr, segment_of
+from tests.test_upscale import frames_of, worst
+from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.errors import InputError, ModelError, ResourceError
+from vsr_pipeline.ladder import Ladder, rungs_of
+from vsr_pipeline.models import BasicVSRNet
+from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.tiles import TiledUpscaler
+from vsr_pipeline.timeline import Segment, Shot
+from vsr_pipeline.upscale import ExactUpscaler, Windows
+
+GPU = torch.device("cuda", 0)
+FEATURE = 8 * 64 * 64
+"""Samples of a feature map of the tests' network on a frame of 64x64."""
+
+
+class Notes(SilentReporter):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, message):
+        self.lines.append(message)
+
+
+class Attempts:
+    """Upscales a whole clip each time it is asked to, as a segment's encoder does."""
+
+    def __init__(self, frames):
+        self.frames = frames
+        self.count = 0
+
+    def __call__(self, upscaler):
+        self.count += 1
+        segment = segment_of(upscaler, self.frames)
+        outputs = upscaler.upscale(iter(self.frames), segment, cleaning_passes=1, on_work=lambda _: None)
+        return list(outputs)
+
+
+def save(net, path):
+    torch.save({"state_dict": {f"generator.{name}": value for name, value in net.state_dict().items()}}, path)
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path):
+    checkpoint = save(fill(BasicVSRNet(8, 1), 0.7), tmp_path / "tiny.pth")
+    return UpscaleConfig(checkpoint=checkpoint, max_seq_len=20, precision="fp32", device="cuda")
+
+
+def small_gpu(limit):
+    """Build as `build_upscaler` does; what is not meant for the CPU gets a memory of `limit` samples of features."""
+
+    def build(settings):
+        built = build_upscaler(settings.model_copy(update={"device": "cpu"}))
+        if settings.device == "cpu":
+            return built
+        LiveFeatures(built.upscaler._net, limit)
+        return replace(built, device=GPU)
+
+    return build
+
+
+def ladder_on(limit, settings, **options):
+    notes, build = Notes(), small_gpu(limit)
+    return Ladder(settings, build(settings), notes, build=build, **options), notes.lines
+
+
+def segment(start=0, stop=300):
+    return Segment(start, stop, start, stop, Shot(start, stop))
+
+
+def plain(settings, frames):
+    return Attempts(frames)(build_upscaler(settings.model_copy(update={"device": "cpu"})).upscaler)
+
+
+def test_rungs_need_less_and_less(settings):
+    thirty = settings.model_copy(update={"max_seq_len": 30})
+    assert [r.description for r in rungs_of(thirty, GPU, allow_cpu=True)] == [
+        "windows of 30",
+        "windows of 15",
+        "windows of 7",
+        "tiles of 512 pixels",
+        "tiles of 256 pixels",
+        "tiles of 128 pixels",
+        "the CPU",
+    ]
+    on_cpu = rungs_of(thirty, torch.device("cpu"), allow_cpu=True)
+    assert [r.description for r in on_cpu][-1] == "tiles of 128 pixels"
+    half = thirty.model_copy(update={"precision": "fp16"})
+    assert rungs_of(half, GPU, allow_cpu=True)[-1].settings.precision == "auto"
+    official = thirty.model_copy(update={"windows": "official"})
+    assert [r.description for r in rungs_of(official, GPU, allow_cpu=True)] == ["windows of 30", "the CPU"]
+
+
+def test_windows_shrink_until_they_fit_and_stay_short(settings):
+    ladder, lines = ladder_on(6 * FEATURE, settings.model_copy(update={"max_seq_len": 10}))
+    attempts = Attempts(frames_of(6))
+    outputs, notes = ladder.run(segment(), attempts)
+    assert notes == ("segment 0-300: GPU memory ran out with windows of 10, went on with windows of 5",)
+    assert lines == list(notes)
+    assert attempts.count == 2
+    # All of the future is in the lookahead: a shorter window gives the same pixels.
+    assert worst(outputs, plain(settings, attempts.frames)) <= 1
+    again = Attempts(frames_of(1))
+    assert ladder.run(segment(300, 600), again)[1] == ()
+    assert again.count == 1
+
+
+def test_tiles_when_the_shortest_windows_do_not_fit(settings):
+    ladder, _ = ladder_on(int(2.7 * 4 * FEATURE), settings)
+    attempts = Attempts(frames_of(2, 64, 4 * 64))
+    outputs, notes = ladder.run(segment(), attempts)
+    assert [note.rpartition("with ")[2] for note in notes] == [
+        "windows of 10",
+        "windows of 5",
+        "tiles of 512 pixels",
+        "tiles of 256 pixels",
+        "tiles of 128 pixels",
+    ]
+    assert psnr(outputs, plain(settings, attempts.frames)) > 45
+
+
+def test_the_cpu_only_where_it_is_allowed(settings):
+    frames = frames_of(1)
+    ladder, _ = ladder_on(1000, settings)
+    with pytest.raises(ResourceError, match=r"300-600: GPU .* all of windows of 20, .* 128 pixels: .*--allow-cpu"):
+        ladder.run(segment(300, 600), Attempts(frames))
+    ladder, _ = ladder_on(1000, settings, allow_cpu=True)
+    outputs, notes = ladder.run(segment(), Attempts(frames))
+    assert notes[-1].endswith("went on with the CPU")
+    assert psnr(outputs, plain(settings, frames)) > 45
+
+
+def test_a_decision_that_does_not_fit_steps_down_too(settings):
+    ladder, _ = ladder_on(1000, settings, allow_cpu=True)
+    given = []
+
+    def decide(upscaler):
+        given.append(upscaler)
+        if len(given) == 1:
+            Attempts(frames_of(1, 64, 64))(upscaler)
+        return upscaler.cleaning_passes(frames_of(1, 64, 64))
+
+    passes, notes = ladder.run(segment(), decide)
+    assert (passes, len(notes), len(given)) == (0, 1, 2)
+
+
+def test_nan_in_half_precision_is_made_again_in_fp32():
+    def build(settings):
+        net = fill(BasicVSRNet(8, 1), 0.7)
+        # The same function in fp32; beyond the largest number of fp16, 65504, in between.
+        for parameter in net.fusion.parameters():
+            parameter.data *= 1e6
+        net.upsample1.upsample_conv.weight.data *= 1e-6
+        upscaler = ExactUpscaler(
+            net, device=torch.device("cpu"), precision=settings.precision, windows=Windows(), refine_threshold=5.0
+        )
+        return BuiltUpscaler(upscaler, "overflows", {"precision": settings.precision}, GPU)
+
+    settings, notes = UpscaleConfig(precision="fp16", device="cuda"), Notes()
+    ladder = Ladder(settings, build(settings), notes, build=build)
+    for start in (0, 300):  # fp32 is for one segment
+        attempts = Attempts(frames_of(1))
+        outputs, said = ladder.run(segment(start, start + 300), attempts)
+        assert said == (f"segment {start}-{start + 300}: the network gave NaN or infinity, made again in fp32",)
+        assert (attempts.count, len(outputs)) == (2, 1)
+    full = settings.model_copy(update={"precision": "fp32"})
+    assert worst(outputs, Attempts(frames_of(1))(build(full).upscaler)) == 0
+    assert len(notes.lines) == 2
+
+
+@pytest.mark.parametrize(("precision", "attempts_made"), [("bf16", 2), ("fp32", 1)])
+def test_nan_that_persists_is_an_error(tmp_path, precision, attempts_made):
+    net = fill(BasicVSRNet(8, 1), 0.7)
+    net.conv_last.bias.data[0] = torch.nan
+    settings = UpscaleConfig(checkpoint=save(net, tmp_path / "nan.pth"), precision=precision, device="cpu")
+    attempts = Attempts(frames_of(1))
+    with pytest.raises(ModelError, match=r"segment 0-300: .* NaN or infinity in fp32"):
+        Ladder(settings, build_upscaler(settings), Notes()).run(segment(), attempts)
+    assert attempts.count == attempts_made
+
+
+def test_weights_that_changed_meanwhile_are_refused(settings):
+    ladder, _ = ladder_on(1000, settings)
+    save(fill(BasicVSRNet(8, 1), 0.5), settings.checkpoint)
+    with pytest.raises(ModelError, match=r"weights .* have changed"):
+        ladder.run(segment(), Attempts(frames_of(1)))
+
+
+def test_other_failures_are_not_tried_again(settings):
+    ladder, lines = ladder_on(None, settings)
+    attempts = Attempts(frames_of(2))
+
+    def short(upscaler):
+        attempts.count += 1
+        return list(upscaler.upscale(iter([]), segment(), cleaning_passes=1, on_work=lambda _: None))
+
+    with pytest.raises(InputError):
+        ladder.run(segment(), short)
+    assert (attempts.count, lines) == (1, [])
+
+
+def test_bicubic_passes_through():
+    settings = UpscaleConfig(model="bicubic-x4")
+    built = build_upscaler(settings)
+    given, notes = Ladder(settings, built, Notes(), allow_cpu=True).run(segment(), lambda upscaler: upscaler)
+    assert given is built.upscaler
+    assert notes == ()
+
+
+@pytest.fixture
+def gpu():
+    if torch.cuda.is_available():
+        return GPU
+    if os.environ.get("VSR_REQUIRE_GPU") == "1":
+        pytest.fail("VSR_REQUIRE_GPU=1, and PyTorch sees no CUDA GPU")
+    pytest.skip("no CUDA GPU")
+
+
+def test_a_gpu_whose_memory_really_runs_out(gpu, settings):
+    """512x384 needs about 2 GB for one HR frame in fp32, a tile of 256 pixels a third of that."""
+    frames = frames_of(3, 384, 512)
+    whole = Attempts(frames)(build_upscaler(settings).upscaler)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(gpu).total_memory
+    torch.cuda.set_per_process_memory_fraction(1.2e9 / total, gpu)
+    try:
+        ladder = Ladder(settings, build_upscaler(settings), Notes())
+        outputs, notes = ladder.run(segment(), Attempts(frames))
+        assert isinstance(ladder.run(segment(), lambda upscaler: upscaler)[0], TiledUpscaler)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, gpu)
+    assert notes
+    assert psnr(outputs, whole) > 40

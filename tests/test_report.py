@@ -1,0 +1,394 @@
+"""What the morning needs: the report as JSON, as a page, and in a real browser."""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import requests
+
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, ShotOutcome
+from vsr_pipeline.jobs.page import duration, report_page
+from vsr_pipeline.jobs.report import outcome_from_json, report_json, write_report
+from vsr_pipeline.jobs.segments import save_stills
+from vsr_pipeline.jobs.totals import headline, totals_of
+from vsr_pipeline.media.reader import VideoReader
+
+DATA = Path(__file__).parent.parent / "data"
+NASTY = "<b>&\"'\n\u202e\udcff\ud800</script><img src=x onerror=alert(1)>$title ${x}.mp4"
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory):
+    """Folder with the stills of a real frame, written as a job writes them."""
+    folder = tmp_path_factory.mktemp("stills")
+    with VideoReader(DATA / "demo.mp4") as before, VideoReader(DATA / "original/demo.mp4") as after:
+        save_stills(folder, next(iter(before)).pixels, next(iter(after)).pixels)
+    return folder
+
+
+def clip(name="holiday.mp4", status="done", **fields):
+    made = {
+        "model": "realbasicvsr, fp16",
+        "frame_count": 1500,
+        "input_size": (160, 90),
+        "output_size": (640, 360),
+        "duration_seconds": 60.0,
+        "started_at": "2026-11-21T01:00:00.123456+01:00",
+        "elapsed_seconds": 300.0,
+        "computed_frames": 1200,
+        "reused_frames": 300,
+        "fps": 5.0,
+        "peak_memory_bytes": 3 * 1024**3,
+        "peak_gpu_memory_bytes": 1024**3,
+        "output_bytes": 40 * 1024**2,
+        "shots": (ShotOutcome(0, 1000, 1), ShotOutcome(1000, 1500, 3)),
+    }
+    known = made if status in ("done", "unchanged") else {}
+    return ClipOutcome(
+        input=Path("/videos/in") / name, output=Path("/videos/out") / name, status=status, **(known | fields)
+    )
+
+
+def batch(*clips, **fields):
+    known = {
+        "program": "vsr 0.2.0",
+        "title": "/videos/in",
+        "started_at": "2026-11-21T01:00:00+01:00",
+        "elapsed_seconds": 27_000.0,
+        "exit_code": 0,
+        "config_toml": 'model = "realbasicvsr"\nmax_seq_len = 30\n',
+        "machine": "attic",
+        "log_file": Path("/videos/out/.vsr/batch.log"),
+    }
+    return BatchOutcome(clips=clips, **(known | fields))
+
+
+def night(stills):
+    """Eight clips of every kind."""
+    pictures = {"before_still": stills / "before.jpg", "after_still": stills / "after.jpg"}
+    shots = tuple(ShotOutcome(25 * n, 25 * n + 25, n % 4) for n in range(600))
+    return batch(
+        clip(**pictures, warnings=("the GPU's memory ran out: windows of 15 instead of 30 frames",)),
+        clip("a film with many cuts.mkv", **pictures, shots=shots, warnings=tuple(f"warning {n}" for n in range(9))),
+        clip("christmas.avi", "failed", reason="/videos/in/christmas.avi cannot be decoded: frame 812", exit_code=3),
+        clip("disk.avi", "failed", reason="no space left while writing the segment", exit_code=5),
+        clip("old.mp4", "given up", reason="no video stream (failed in 3 runs)", exit_code=3),
+        clip("later.mp4", "stopped", reason="--until 06:00 came; 300 frames are done"),
+        clip("no_stills_" + 5 * "and_a_very_long_name_" + ".mp4"),
+        clip("earlier.mp4", "unchanged", **pictures, computed_frames=0, reused_frames=1500),
+        exit_code=7,
+    )
+
+
+def test_json_round_trip(tmp_path, stills):
+    outcome = replace(night(stills), title=NASTY, clips=(*night(stills).clips, clip(NASTY, "failed", reason=NASTY)))
+    files = write_report(outcome, tmp_path / "new" / "folder")
+    assert outcome_from_json(files.json.read_text(encoding="ascii")) == outcome
+    assert sorted(path.name for path in files.json.parent.iterdir()) == ["report.html", "report.json"]
+
+
+def test_json_is_as_documented(stills):
+    report = json.loads(report_json(night(stills)))
+    documented = (DATA.parent / "docs/report.md").read_text()
+    keys = {*report, *report["totals"], *report["clips"][0], *report["clips"][0]["shots"][0]}
+    assert not [key for key in keys if f"`{key}`" not in documented]
+    assert report["schema_version"] == 1
+    assert f'"schema_version": {report["schema_version"]}' in documented
+    assert report["headline"] == "4 of 8 clips done (1 of them earlier), 2 failed, 1 given up, 1 not finished."
+    assert report["clips"][0]["shots"][1] == {"start": 1000, "stop": 1500, "cleaning_passes": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no report.json"),
+        ("[]", "schema_version is None, not 1"),
+        ('{"schema_version": 2}', "schema_version is 2, not 1"),
+        ('{"schema_version": 1, "program": "vsr"}', "altered: title"),
+    ],
+)
+def test_other_json_is_refused(text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        outcome_from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "sentence"),
+    [
+        ([], "There were no clips."),
+        (["done"], "The clip is done."),
+        (["failed"], "The clip failed."),
+        (["stopped"], "The clip is not finished; the same command continues it."),
+        (6 * ["done"] + 2 * ["failed"], "6 of 8 clips done, 2 failed."),
+        (2000 * ["unchanged"], "2,000 of 2,000 clips done (2,000 of them earlier)."),
+    ],
+)
+def test_headline(statuses, sentence):
+    assert headline(batch(*(clip(status=status) for status in statuses))) == sentence
+
+
+def test_totals_count_the_work_of_this_run_alone():
+    totals = totals_of(
+        batch(clip(), clip(status="unchanged", computed_frames=0), clip(status="failed", elapsed_seconds=90.0))
+    )
+    assert (totals.frames, totals.video_seconds) == (3000, 120.0)
+    assert (totals.computed_frames, totals.fps) == (1200, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0.0 s"), (8.44, "8.4 s"), (59.96, "1 min 00 s"), (3599.6, "1 h 00 min"), (25_380, "7 h 03 min")],
+)
+def test_duration(seconds, words):
+    assert duration(seconds) == words
+
+
+class _Page(HTMLParser):
+    """The tags, images and visible text of a page; fails where tags are not closed in their order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.images, self.words, self._open = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append(dict(attributes))
+        if tag not in ("meta", "img", "input"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_page_is_self_contained_and_embeds_the_stills(stills):
+    html = report_page(night(stills))
+    page = _Page(html)
+    assert not re.search(r"https?:|url\(|@import|<link|<script src", html)
+    sources = [image["src"] for image in page.images]
+    assert len(sources) == 6
+    assert base64.b64decode(sources[0].split(",")[1]) == (stills / "after.jpg").read_bytes()
+    assert base64.b64decode(sources[1].split(",")[1]) == (stills / "before.jpg").read_bytes()
+
+
+def test_failures_come_first_with_reason_and_exit_code(stills):
+    words = "".join(_Page(report_page(night(stills))).words)
+    places = [
+        words.index(part)
+        for part in (
+            "4 of 8 clips done",
+            "cannot be decoded: frame 812",
+            "3: the input",
+            "--until 06:00",
+            "holiday.mp4",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_names_are_text_and_nothing_else(stills):
+    plain = replace(clip("a", "done", reason="r", exit_code=1, model="m", warnings=("w",)), output=Path("o"))
+    plain = replace(plain, before_still=stills / "before.jpg", after_still=stills / "after.jpg")
+    nasty = replace(plain, input=Path(NASTY), output=Path(NASTY), reason=NASTY, model=NASTY, warnings=(NASTY,))
+    fields = dict.fromkeys(("program", "title", "started_at", "machine", "config_toml"), NASTY)
+    html = report_page(batch(nasty, **fields, log_file=Path(NASTY)))
+    html.encode("utf-8")
+    page = _Page(html)
+    assert page.tags == _Page(report_page(batch(plain))).tags
+    assert r"<b>&" in "".join(page.words)
+    assert r"\n\u202e\udcff\ud800</script><img src=x onerror=alert(1)>$title ${x}.mp4" in "".join(page.words)
+
+
+def test_missing_stills_are_no_failure(tmp_path):
+    gone = clip(before_still=tmp_path / "before.jpg", after_still=tmp_path / "after.jpg")
+    assert "could not be read" in report_page(batch(gone))
+    assert "<img" not in report_page(batch(replace(gone, before_still=None)))
+
+
+def test_shots_of_a_film_do_not_flood_the_page():
+    shots = tuple(ShotOutcome(n, n + 1, 1 + n % 2) for n in range(3000))
+    html = report_page(batch(clip(shots=shots)))
+    assert "3,000 shots, 1 to 2 cleaning passes" in html
+    assert "2999–2999: 2" in html
+    assert len(_Page(html).tags) == len(_Page(report_page(batch(clip()))).tags)
+
+
+def test_four_hundred_clips_stay_within_the_room_for_stills(tmp_path):
+    """Those made now get their pictures before those made earlier; the others say where theirs lie."""
+    for name in ("before.jpg", "after.jpg"):
+        (tmp_path / name).write_bytes(os.urandom(100_000))
+    pictures = {"before_still": tmp_path / "before.jpg", "after_still": tmp_path / "after.jpg"}
+    earlier = (clip(f"{n}.mp4", "unchanged", **pictures) for n in range(390))
+    now = (clip(f"new{n}.mp4", **pictures) for n in range(10))
+    html = report_page(batch(*earlier, *now))
+    page = _Page(html)
+    assert page.tags.count("article") == 400
+    assert 200 < len(page.images) < 300
+    assert len(html) < 34 * 1024**2
+    assert sum("new" in image["alt"] for image in page.images) == 20
+    assert html.count("No room for more pictures") == 400 - len(page.images) // 2
+
+
+class Browser:
+    """Headless Chromium behind the WebDriver protocol."""
+
+    def __init__(self, url, chromium, profile):
+        self._http = requests.Session()
+        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+        wanted = {
+            "goog:chromeOptions": {"binary": chromium, "args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
+        self._url = f"{url}/session"
+        self._url += "/" + self.post("", capabilities={"alwaysMatch": wanted})["sessionId"]
+
+    def post(self, command, **body):
+        reply = self._http.post(self._url + command, json=body, timeout=60).json()["value"]
+        assert not (isinstance(reply, dict) and "error" in reply), reply
+        return reply
+
+    def script(self, code, *arguments):
+        return self.post("/execute/sync", script=code, args=list(arguments))
+
+    def devtools(self, command, **parameters):
+        return self.post("/goog/cdp/execute", cmd=command, params=parameters)
+
+    def look(self, page, *, width=1280, height=900, scheme="light"):
+        """Open a file as a screen of this size would show it."""
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.devtools("Emulation.setTouchEmulationEnabled", enabled=width < 600)
+        self.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.post("/url", url=page.as_uri())
+
+    def screenshot(self, path):
+        image = self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(image["data"]))
+
+    def drag(self, kind, start, end):
+        moves = [{"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)} for x, y in (start, end)]
+        press = [{"type": "pointerDown", "button": 0}, {"type": "pause", "duration": 50}]
+        actions = [moves[0], *press, moves[1], {"type": "pointerUp", "button": 0}]
+        pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": actions}
+        self.post("/actions", actions=[pointer])
+
+    def quit(self):
+        self._http.delete(self._url, timeout=60)
+        self._http.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        missing = "no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+        if os.environ.get("VSR_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"VSR_REQUIRE_BROWSER=1, and there is {missing}")
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("browser")
+    process = subprocess.Popen(
+        [driver, "--port=0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"TMPDIR": str(folder)},
+        start_new_session=True,
+    )
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.terminate)
+        port = next(found[1] for line in process.stdout if (found := re.search(r"on port (\d+)\.", line)))
+        opened = Browser(f"http://127.0.0.1:{port}", chromium, folder / "profile")
+        stack.callback(opened.quit)
+        yield opened
+
+
+DIVIDER = """
+const pair = document.querySelector(".pair"), box = pair.getBoundingClientRect();
+const before = pair.querySelector("img.before"), after = pair.querySelector("img.after");
+const same = ["left", "top", "width", "height"].every(
+  side => Math.abs(before.getBoundingClientRect()[side] - after.getBoundingClientRect()[side]) < 0.5);
+const [, right] = getComputedStyle(before).clipPath.match(/^inset\\(0px ([\\d.]+)% 0px 0px\\)$/);
+return {left: box.left, top: box.top, width: box.width, height: box.height, same,
+        at: 100 - right, decoded: before.naturalWidth > 0 && after.naturalWidth > 0};
+"""
+
+
+@pytest.fixture
+def page(tmp_path, stills):
+    return write_report(night(stills), tmp_path).html
+
+
+@pytest.mark.parametrize(("kind", "width"), [("mouse", 1280), ("touch", 390)])
+def test_divider_is_dragged(browser, page, tmp_path, kind, width):
+    browser.look(page, width=width)
+    browser.script("document.querySelector('.pair').scrollIntoView({block: 'center'})")
+    before = browser.script(DIVIDER)
+    assert before["decoded"]
+    assert before["same"], "the small still must fill the box of the large one"
+    assert before["at"] == 50
+    middle = before["top"] + before["height"] / 2
+    for wanted in (80, 20):
+        now = browser.script(DIVIDER)["at"]
+        start, end = (before["left"] + before["width"] * at / 100 for at in (now, wanted))
+        browser.drag(kind, (start, middle), (end, middle))
+        assert browser.script(DIVIDER)["at"] == pytest.approx(wanted, abs=1)
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+    assert browser.post("/se/log", type="browser") == []
+
+
+def test_divider_has_keys(browser, page):
+    browser.look(page)
+    browser.script("document.querySelector('.pair input').focus()")
+    right = "\ue014"
+    keys = [{"type": kind, "value": right} for kind in ("keyDown", "keyUp")]
+    browser.post("/actions", actions=[{"type": "key", "id": "keys", "actions": keys * 4}])
+    assert browser.script(DIVIDER)["at"] == 52
+
+
+@pytest.mark.parametrize("width", [320, 390, 900, 1280])
+def test_nothing_is_wider_than_the_screen(browser, page, width):
+    browser.look(page, width=width)
+    assert browser.script("return document.documentElement.scrollWidth") <= width
+
+
+def test_without_javascript_both_stills_are_side_by_side(browser, page):
+    browser.devtools("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.look(page)
+        places = browser.script("""
+            return [...document.querySelectorAll(".pair")[0].querySelectorAll("img.before, img.after, input")]
+                .map(part => part.getBoundingClientRect()).map(box => [box.left, box.top, box.width])""")
+    finally:
+        browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
+    (after_left, after_top, after_width), (before_left, before_top, before_width), (*_, input_width) = places
+    assert before_left + before_width <= after_left
+    assert (before_top, before_width) == (after_top, after_width)
+    assert input_width == 0
+
+
+def test_four_hundred_clips_open(browser, tmp_path, stills):
+    pictures = {"before_still": stills / "before.jpg", "after_still": stills / "after.jpg"}
+    page = write_report(batch(*(clip(f"{n}.mp4", **pictures) for n in range(400))), tmp_path).html
+    began = time.monotonic()
+    browser.look(page)
+    assert browser.script(DIVIDER)["decoded"]
+    assert browser.script("return document.querySelectorAll('article').length") == 400
+    assert time.monotonic() - began < 20

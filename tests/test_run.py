@@ -1,0 +1,194 @@
+"""`vsr run`: from file to file, and on from where it was stopped."""
+
+import json
+import sqlite3
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from tests.clips import audio_packets, make_video, same_pictures, times
+from tests.test_models import fill
+from vsr_pipeline import cli
+from vsr_pipeline.jobs.store import Ledger
+from vsr_pipeline.models import RealBasicVSRNet
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def clip(workspace):
+    return make_video(workspace / "walk.mp4")
+
+
+def run(clip, output="out.mp4", *options, code=0):
+    arguments = ["run", str(clip), "--output", str(output), "--model", "bicubic-x4", "--segment-frames", "4", *options]
+    assert cli.run(arguments) == code
+
+
+def ledger(output="out.mp4"):
+    return Ledger(output.parent / ".vsr" / output.name / "ledger.sqlite")
+
+
+def test_same_frames_times_and_sound_four_times_larger(workspace, clip):
+    run(clip)
+    output = workspace / "out.mp4"
+    assert times(output) == times(clip)
+    assert audio_packets(output) == audio_packets(clip)
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        assert (video.width, video.height, video.codec_context.name) == (256, 192, "h264")
+    left = {p.name for p in (workspace / ".vsr" / "out.mp4").iterdir()}
+    assert left == {"ledger.sqlite", "lock", "before.jpg", "after.jpg", "report.json", "report.html"}
+
+
+def test_the_stages_make_the_same_pixels(workspace, clip):
+    run(clip, "out.mp4", "--crf", "0")
+    options = ["--model", "bicubic-x4"]
+    assert cli.run(["enhance", str(clip), "--output", "frames", *options]) == 0
+    assert cli.run(["merge", "frames", "--source", str(clip), "--crf", "0", "--output", "merged.mp4"]) == 0
+    assert same_pictures(workspace / "out.mp4", workspace / "merged.mp4")
+
+
+def test_running_again_does_nothing(workspace, clip, capsys):
+    run(clip)
+    before = (workspace / "out.mp4").stat()
+    capsys.readouterr()
+    run(clip, "out.mp4", "--json")
+    (outcome,) = json.loads(capsys.readouterr().out)
+    assert outcome["status"] == "unchanged"
+    assert (workspace / "out.mp4").stat() == before
+
+
+def test_an_output_that_is_gone_is_made_again(workspace, clip):
+    run(clip)
+    (workspace / "out.mp4").rename(workspace / "kept.mp4")
+    run(clip)
+    assert same_pictures(workspace / "out.mp4", workspace / "kept.mp4")
+
+
+def test_other_settings_are_an_error_that_names_them(workspace, clip, capsys):
+    run(clip)
+    run(clip, "out.mp4", "--crf", "30", code=2)
+    assert "encode.crf: 14 -> 30" in capsys.readouterr().err
+    run(clip, "out.mp4", "--crf", "30", "--fresh", "--overwrite")
+
+
+def test_another_source_is_an_error_that_names_it(workspace, clip, capsys):
+    run(clip)
+    (workspace / "out.mp4").unlink()
+    make_video(clip, frames=21)
+    run(clip, code=2)
+    assert "source.sha256" in capsys.readouterr().err
+
+
+def test_a_foreign_output_is_kept(workspace, clip):
+    (workspace / "out.mp4").write_text("precious")
+    run(clip, code=6)
+    assert (workspace / "out.mp4").read_text() == "precious"
+    run(clip, "out.mp4", "--overwrite")
+    assert len(times(workspace / "out.mp4")) == 20
+
+
+def test_a_second_run_on_the_same_output_is_refused(workspace, clip, capsys):
+    (workspace / ".vsr" / "out.mp4").mkdir(parents=True)
+    with FileLock(workspace / ".vsr" / "out.mp4" / "lock"):
+        run(clip, code=75)
+    assert "another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
+def test_a_segment_that_has_changed_is_made_again(workspace, clip, damage, monkeypatch):
+    """Stopped before the join, with one of the finished segments damaged in the meantime."""
+    run(clip, "undisturbed.mp4")
+    stop_before_join(monkeypatch)
+    with pytest.raises(KeyError, match="stopped here"):
+        run(clip)
+    monkeypatch.undo()
+    monkeypatch.chdir(workspace)
+    segment = workspace / ".vsr" / "out.mp4" / "segments" / "00000004-00000008.mp4"
+    data = segment.read_bytes()
+    if damage == "missing":
+        segment.unlink()
+    else:
+        segment.write_bytes(data[: len(data) // 2] if damage == "truncated" else data[:-9] + b"different")
+    run(clip)
+    assert same_pictures(workspace / "out.mp4", workspace / "undisturbed.mp4")
+    with ledger(workspace / "out.mp4") as book:
+        finished = {place: count.finished for place, count in book.attempts().items()}
+    assert finished.pop((4, 8)) == 2
+    assert set(finished.values()) == {1}
+
+
+def stop_before_join(monkeypatch):
+    """End a run as a crash would, at a place of the test's choice."""
+
+    def crash(*_):
+        raise KeyError("stopped here")
+
+    monkeypatch.setattr("vsr_pipeline.jobs.job.join_segments", crash)
+
+
+def test_dry_run_says_what_is_needed_and_does_nothing(workspace, clip, capsys):
+    run(clip, "out.mp4", "--dry-run", "--json")
+    (needed,) = json.loads(capsys.readouterr().out)
+    assert needed["frame_count"] == 20
+    assert needed["shots"] == 2
+    assert needed["segments"] == 5
+    assert needed["seconds"] > 0
+    assert sorted(p.name for p in workspace.iterdir()) == ["walk.mp4"]
+
+
+def test_streams_that_do_not_fit_are_named(workspace, clip, capsys):
+    run(clip, "out.avi", code=6)
+    assert ".mkv" in capsys.readouterr().err
+
+
+def test_the_model_runs_in_segments_with_context(workspace, clip):
+    """A real recurrent network: segments with enough context give what one segment gives."""
+    import torch
+
+    torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")
+    (workspace / "settings.toml").write_text("[upscale]\nwarm_up = 30\nlookahead = 30\nprecision = 'fp32'\n")
+    for name, frames in (("parts.mkv", "5"), ("whole.mkv", "300")):
+        arguments = ["--checkpoint", "tiny.pth", "--config", "settings.toml", "--crf", "0", "--segment-frames", frames]
+        assert cli.run(["run", str(clip), "--output", name, *arguments]) == 0
+    assert same_pictures(workspace / "parts.mkv", workspace / "whole.mkv")
+
+
+def test_a_damaged_ledger_is_one_line(workspace, clip, capsys):
+    run(clip)
+    (workspace / ".vsr" / "out.mp4" / "ledger.sqlite").write_bytes(b"no database" * 1000)
+    run(clip, code=6)
+    assert "--fresh" in capsys.readouterr().err
+
+
+def test_the_ledger_survives_power_loss_by_its_settings(workspace, clip):
+    run(clip)
+    connection = sqlite3.connect(workspace / ".vsr" / "out.mp4" / "ledger.sqlite")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_negative_start_keeps_sound_and_picture_together(workspace, clip):
+    """Frames before time zero cannot be in an mp4: everything moves by the same amount."""
+    shifted = workspace / "shifted.mkv"
+    with av.open(str(clip)) as source, av.open(str(shifted), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            packet.pts -= int(Fraction(1, 5) / packet.time_base)
+            packet.dts -= int(Fraction(1, 5) / packet.time_base)
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+    run(shifted, "out.mkv")
+    assert np.diff([float(t) for t in times(workspace / "out.mkv")]) == pytest.approx(
+        np.diff([float(t) for t in times(shifted)]), abs=0.002
+    )

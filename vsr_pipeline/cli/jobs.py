@@ -1,0 +1,219 @@
+"""`vsr run`: all stages in one, streaming and durable. `vsr batch`: a folder of videos."""
+
+import dataclasses
+import datetime
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vsr_pipeline.cli.options import (
+    Checkpoint,
+    ConfigFile,
+    Crf,
+    Device,
+    Json,
+    LogFormat,
+    Lookahead,
+    MaxSeqLen,
+    Model,
+    Overwrite,
+    Precision,
+    Preset,
+    PrintConfig,
+    RefineThreshold,
+    SegmentFrames,
+    Windows,
+    each,
+    print_json,
+    settings_from,
+)
+from vsr_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from vsr_pipeline.api import BatchOutcome, QueueRow
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4")
+def run(
+    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")],
+    output: Annotated[Path, typer.Option(help="The enhanced video: .mp4, .mov or .mkv.")],
+    config: ConfigFile = None,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    max_seq_len: MaxSeqLen = None,
+    windows: Windows = None,
+    lookahead: Lookahead = None,
+    segment_frames: SegmentFrames = None,
+    refine_threshold: RefineThreshold = None,
+    precision: Precision = None,
+    device: Device = None,
+    crf: Crf = None,
+    preset: Preset = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has done.")] = False,
+    overwrite: Overwrite = False,
+    allow_cpu: Annotated[
+        bool, typer.Option("--allow-cpu", help="Go on with the CPU when the GPU's memory does not suffice.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will need, and stop.")] = False,
+    print_config: PrintConfig = False,
+    log_format: LogFormat = "text",
+    as_json: Json = False,
+) -> int:
+    """Enhance a video, from file to file.
+
+    Streaming: no image files. Whatever ends it, the same command continues: finished segments are kept.
+    """
+    from vsr_pipeline import api
+
+    reporter = api.reporter_for(log_format)
+    settings = settings_from(
+        config,
+        reporter,
+        model=model,
+        checkpoint=checkpoint,
+        max_seq_len=max_seq_len,
+        windows=windows,
+        lookahead=lookahead,
+        segment_frames=segment_frames,
+        refine_threshold=refine_threshold,
+        precision=precision,
+        device=device,
+        crf=crf,
+        preset=preset,
+    )
+    if print_config:
+        print(settings.to_toml())
+        return 0
+    options = api.RunOptions(fresh=fresh, overwrite=overwrite, allow_cpu=allow_cpu)
+
+    def one(path: Path) -> object:
+        if dry_run:
+            return api.estimate(path, output, settings, reporter=reporter)
+        return api.run(path, output, settings, options=options, reporter=reporter)
+
+    return each((input_path,), one, as_json)
+
+
+@app.command(epilog="Example: vsr batch /media/inbox --output /media/enhanced --until 06:00")
+def batch(
+    output: Annotated[Path, typer.Option(help="Folder for the enhanced videos and the report.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder of videos.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Folders in it, too; they are kept.")] = False,
+    include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.mov'; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not what matches, such as 'raw/*'; repeatable.")] = None,
+    name: Annotated[str, typer.Option(help="Name of an output, of {stem} or {name}, without suffix.")] = "{stem}_x4",
+    until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop then; the next run goes on.")] = None,
+    retries: Annotated[int, typer.Option(min=1, help="Runs in which a clip may fail.")] = 2,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also what failed in --retries runs.")] = False,
+    redo_outdated: Annotated[
+        bool, typer.Option("--redo-outdated", help="Make again what was made with other settings.")
+    ] = False,
+    max_clips: Annotated[int | None, typer.Option(min=1, help="Clips to work on in this run.")] = None,
+    order: Annotated[Literal["name", "size", "newest", "oldest"], typer.Option(help="Which clip is first.")] = "name",
+    config: ConfigFile = None,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    max_seq_len: MaxSeqLen = None,
+    windows: Windows = None,
+    lookahead: Lookahead = None,
+    segment_frames: SegmentFrames = None,
+    refine_threshold: RefineThreshold = None,
+    precision: Precision = None,
+    device: Device = None,
+    crf: Crf = None,
+    preset: Preset = None,
+    overwrite: Overwrite = False,
+    allow_cpu: Annotated[
+        bool, typer.Option("--allow-cpu", help="Go on with the CPU when the GPU's memory does not suffice.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show what is known of each clip, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr; the log file has it.")] = False,
+    print_config: PrintConfig = False,
+    log_format: LogFormat = "text",
+    as_json: Json = False,
+) -> int:
+    """Enhance all videos of a folder, night after night.
+
+    What is done and unchanged costs nothing, one that fails stops no other. For cron: see docs/overnight.md.
+    """
+    from vsr_pipeline import api
+
+    if status:
+        _print_queue(api.batch_status(output), as_json)
+        return 0
+    if folder is None:
+        raise UsageError("vsr batch needs the folder of the videos: vsr batch DIR --output DIR")
+    reporter = api.SilentReporter() if quiet else api.reporter_for(log_format)
+    settings = settings_from(
+        config,
+        reporter,
+        model=model,
+        checkpoint=checkpoint,
+        max_seq_len=max_seq_len,
+        windows=windows,
+        lookahead=lookahead,
+        segment_frames=segment_frames,
+        refine_threshold=refine_threshold,
+        precision=precision,
+        device=device,
+        crf=crf,
+        preset=preset,
+    )
+    if print_config:
+        print(settings.to_toml())
+        return 0
+    options = api.BatchOptions(
+        recursive=recursive,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        name_template=name,
+        until=_time_from(until) if until else None,
+        retries=retries,
+        retry_failed=retry_failed,
+        redo_outdated=redo_outdated,
+        max_clips=max_clips,
+        order=order,
+        overwrite=overwrite,
+        allow_cpu=allow_cpu,
+        log_format=log_format,
+    )
+    if dry_run:
+        return each(api.preview_batch(folder, output, settings, options), lambda clip: clip, as_json)
+    outcome = api.batch(folder, output, settings, options=options, reporter=reporter)
+    _print_batch(outcome, as_json)
+    return outcome.exit_code
+
+
+def _time_from(text: str) -> datetime.time:
+    try:
+        return datetime.datetime.strptime(text, "%H:%M").time()
+    except ValueError as error:
+        raise UsageError(f"--until {text}: give a local time such as 06:00") from error
+
+
+def _print_queue(rows: "tuple[QueueRow, ...]", as_json: bool) -> None:
+    if as_json:
+        print_json([dataclasses.asdict(row) for row in rows])
+        return
+    width = max((len(row.clip) for row in rows), default=4)
+    print(f"{'clip':<{width}}  {'state':<8} tries  frames    fps  {'since':<25}  reason")
+    for row in rows:
+        numbers = f"{row.tries:5d} {row.frame_count:7d} {row.fps:6.2f}"
+        print(f"{row.clip:<{width}}  {row.state:<8} {numbers}  {row.changed_at:<25}  {row.reason}".rstrip())
+
+
+def _print_batch(outcome: "BatchOutcome", as_json: bool) -> None:
+    """Print what a mail from cron should say: what is not there and why, and how many are."""
+    if as_json:
+        print_json(dataclasses.asdict(outcome))
+        return
+    for clip in outcome.clips:
+        if clip.status in ("failed", "given up"):
+            print(clip)
+    counts = Counter(clip.status for clip in outcome.clips)
+    print(f"{outcome.title}: {', '.join(f'{count} {status}' for status, count in counts.items()) or 'no videos'}")

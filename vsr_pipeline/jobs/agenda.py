@@ -1,0 +1,187 @@
+"""What a batch has to do: for each clip, what the queue knows of it against what is on the disk now."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vsr_pipeline.build import BICUBIC
+from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.errors import ModelError
+from vsr_pipeline.files import file_sha256
+from vsr_pipeline.jobs.queue import FileIdentity, QueueRow
+from vsr_pipeline.jobs.sources import check_template, find_videos, output_for, refuse_equal_outputs
+from vsr_pipeline.weights import choose_auto, verified_path
+
+NAME = "name"
+
+Todo = Literal[
+    "new", "changed", "gone", "altered", "outdated", "continue", "retry", "unchanged", "given up", "misnamed"
+]
+"""changed: the source was; gone, altered: the output is; outdated: made with other settings, and to be made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """Which clips a batch takes, and how it treats them. Sizes and times are those of the source files."""
+
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    name_template: str = "{stem}_x4"
+    """Name of an output without its suffix; `{name}` is the source's name with its suffix."""
+    until: datetime.time | None = None
+    """Local time, the next after the start, at which the batch stops before it begins another segment."""
+    retries: int = 2
+    """Runs in which a clip may fail before it is left alone."""
+    retry_failed: bool = False
+    """Take up what was left alone, too."""
+    redo_outdated: bool = False
+    """Make again what was made with other settings."""
+    max_clips: int | None = None
+    order: Literal["name", "size", "newest", "oldest"] = "name"
+    overwrite: bool = False
+    """Replace outputs that this batch has not made, or that were altered since."""
+    allow_cpu: bool = False
+    log_format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchClip:
+    """A clip, its output, and what there is to do."""
+
+    clip: str
+    """As `QueueRow.clip`."""
+    source: Path
+    output: Path
+    todo: Todo
+    identity: FileIdentity
+    row: QueueRow | None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to do."""
+        return self.todo not in ("unchanged", "given up", "misnamed")
+
+    def __str__(self) -> str:
+        return f"{self.todo:<9} {self.clip} -> {self.output}"
+
+
+def plan_batch(
+    folder: Path, output: Path, *, rows: Mapping[str, QueueRow], settings: Mapping[str, str], options: BatchOptions
+) -> tuple[BatchClip, ...]:
+    """Decide what to do with each clip, in the order in which they take their turns.
+
+    What was stopped goes on first, so that at most one clip lies half done; what has failed before comes last, so that
+    it takes no time from the others; `options.order` is for the rest. No clip is decoded, and one that is known and
+    unchanged is not even opened.
+
+    Args:
+        folder: where the videos are.
+        output: where the outputs go.
+        rows: the queue.
+        settings: `settings_of` now.
+        options: how the batch was called.
+
+    Raises:
+        InputError: the folder cannot be read.
+        UsageError: the name template cannot be meant, or gives two sources the same output.
+    """
+    check_template(options.name_template)
+    found = find_videos(
+        folder, output=output, recursive=options.recursive, include=options.include, exclude=options.exclude
+    )
+    clips = []
+    for source in found:
+        identity = FileIdentity.of(source)
+        if identity is not None:  # else it was deleted in this moment
+            name = source.relative_to(folder).as_posix()
+            clips.append(_planned(source, name, identity, rows.get(name), output, settings, options))
+    refuse_equal_outputs({clip.source: clip.output for clip in clips})
+    return tuple(sorted(clips, key=lambda clip: _turn(clip, options.order)))
+
+
+def settings_of(config: Config, name_template: str) -> dict[str, str]:
+    """Return what the outputs depend on besides their sources, under dotted names; torch is not loaded.
+
+    The device is left out, so that a batch may move to another GPU, and so is the program's version, so that an update
+    does not make a whole archive look old.
+
+    Raises:
+        ModelError: the model is unknown, or its weights are missing or damaged.
+    """
+    fields = {NAME: name_template, "weights": _weights(config.upscale)}
+    for section, values in config.model_dump(mode="json").items():
+        fields |= {f"{section}.{name}": str(value) for name, value in values.items()}
+    for decided_by_weights in ("upscale.model", "upscale.checkpoint", "upscale.device"):
+        del fields[decided_by_weights]
+    return fields
+
+
+def changed_settings(row: QueueRow, settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the settings that a clip was begun with and that are others now, each as `encode.crf: 14 -> 18`."""
+    # A setting that an older version did not have cannot have changed.
+    both = [name for name in settings if name in row.settings]
+    return tuple(f"{n}: {row.settings[n]} -> {settings[n]}" for n in both if row.settings[n] != settings[n])
+
+
+def _weights(settings: UpscaleConfig) -> str:
+    if settings.checkpoint is not None:
+        if not settings.checkpoint.is_file():
+            raise ModelError(f"no such checkpoint file: {settings.checkpoint}")
+        return file_sha256(settings.checkpoint)
+    if settings.model == BICUBIC:
+        return BICUBIC
+    return file_sha256(verified_path(choose_auto().name if settings.model == "auto" else settings.model))
+
+
+def _planned(
+    source: Path,
+    name: str,
+    identity: FileIdentity,
+    row: QueueRow | None,
+    output: Path,
+    settings: Mapping[str, str],
+    options: BatchOptions,
+) -> BatchClip:
+    readable = name.encode("utf-8", "replace").decode()
+    todo: Todo = "misnamed" if readable != name else _todo(row, identity, output, settings, options)
+    if row is not None and (todo in ("unchanged", "given up") or _may_keep_name(todo, row, options)):
+        target = output / row.output
+    else:
+        target = output / Path(readable).parent / output_for(source, options.name_template)
+    return BatchClip(clip=readable, source=source, output=target, todo=todo, identity=identity, row=row)
+
+
+def _may_keep_name(todo: Todo, row: QueueRow, options: BatchOptions) -> bool:
+    return todo in ("gone", "altered", "continue") and row.settings.get(NAME) == options.name_template
+
+
+def _todo(
+    row: QueueRow | None, identity: FileIdentity, output: Path, settings: Mapping[str, str], options: BatchOptions
+) -> Todo:
+    if row is None:
+        return "new"
+    if row.source != identity:
+        return "changed"
+    if row.state == "done":
+        published = FileIdentity.of(output / row.output)
+        if published != row.published:
+            return "altered" if published else "gone"
+        return "outdated" if options.redo_outdated and changed_settings(row, settings) else "unchanged"
+    if row.state in ("failed", "given up"):
+        is_alone = row.tries >= options.retries and not options.retry_failed and not changed_settings(row, settings)
+        return "given up" if is_alone else "retry"
+    return "continue"
+
+
+def _turn(clip: BatchClip, order: Literal["name", "size", "newest", "oldest"]) -> tuple[int, int]:
+    group = {"continue": 0, "retry": 2}.get(clip.todo, 1)
+    by = {
+        "name": 0,  # they are found in this order
+        "size": clip.identity.size_bytes,
+        "newest": -clip.identity.modified_ns,
+        "oldest": clip.identity.modified_ns,
+    }
+    return group, by[order]

@@ -1,0 +1,93 @@
+"""`vsr batch`: a folder of clips, night after night, until all are done. One bad clip stops no other."""
+
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from vsr_pipeline.build import BuiltUpscaler
+from vsr_pipeline.config import Config
+from vsr_pipeline.errors import InputError, VsrError
+from vsr_pipeline.files import make_folder
+from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, plan_batch, settings_of
+from vsr_pipeline.jobs.log import TeeReporter, log_file
+from vsr_pipeline.jobs.night import LOG, Night
+from vsr_pipeline.jobs.outcome import BatchOutcome
+from vsr_pipeline.jobs.queue import Queue, QueueRow
+from vsr_pipeline.jobs.runner import LOCK, WORK_FOLDER, locked
+from vsr_pipeline.jobs.sources import check_folders, check_template
+from vsr_pipeline.reporting import Reporter
+
+QUEUE = "batch.sqlite"
+
+
+def run_batch(
+    folder: Path,
+    output: Path,
+    config: Config,
+    *,
+    options: BatchOptions,
+    build: Callable[[], BuiltUpscaler],
+    reporter: Reporter,
+) -> BatchOutcome:
+    """Enhance every video of `folder` that is new, has changed or was not finished, and write `output`'s report.
+
+    Failures of single clips are part of the outcome, and raise nothing. Its exit code is 0 when all are done, 7 when
+    some are not there because they failed, 75 when `until` came before the work ended or when another run is at work on
+    one of the clips, 5 when the disk is full or the GPU is lost.
+
+    Args:
+        folder: where the videos are.
+        output: where the outputs go; the batch's own files are in its `.vsr`.
+        config: the settings, the same for all.
+        options: which clips, and how.
+        build: loads the model; called once, and only if there is work.
+        reporter: hears what the log file is told, too, but not the tracebacks.
+
+    Raises:
+        InputError, UsageError: the folders or the options cannot be meant; nothing was begun.
+        LockedError: another batch is at work in `output`.
+        ModelError, ResourceError: the model cannot be loaded.
+        DiskFullError, OutputError: the queue cannot be written.
+        Interrupted: the report is written before.
+    """
+    check_folders(folder, output)
+    check_template(options.name_template)
+    with ExitStack() as stack:
+        work = make_folder(output / WORK_FOLDER)
+        stack.enter_context(locked(work / LOCK, f"another batch is at work in {output}: run again when it has ended"))
+        log = stack.enter_context(log_file(work / LOG, options.log_format))
+        try:
+            queue = stack.enter_context(Queue(work / QUEUE))
+            return Night(folder, output, config, options, build, TeeReporter(reporter, log), log, queue).run()
+        except VsrError as error:
+            log.note(f"ended with exit code {error.exit_code}: {error}")
+            raise
+        except Exception:
+            log.note(traceback.format_exc())
+            raise
+
+
+def preview_batch(folder: Path, output: Path, config: Config, options: BatchOptions) -> tuple[BatchClip, ...]:
+    """Say what `run_batch` would do with each clip, in its order; nothing is written.
+
+    Raises:
+        InputError, UsageError, ModelError: as `run_batch`.
+    """
+    check_folders(folder, output)
+    known = batch_status(output) if (output / WORK_FOLDER / QUEUE).exists() else ()
+    settings = settings_of(config, options.name_template)
+    return plan_batch(folder, output, rows={row.clip: row for row in known}, settings=settings, options=options)
+
+
+def batch_status(output: Path) -> tuple[QueueRow, ...]:
+    """Return what the queue of an output folder knows of each clip, also while a batch is at work.
+
+    Raises:
+        InputError: no batch was ever run there.
+    """
+    path = output / WORK_FOLDER / QUEUE
+    if not path.exists():
+        raise InputError(f"no batch has been run in {output}: there is no {path}")
+    with Queue(path) as queue:
+        return tuple(queue.rows().values())
