@@ -20,7 +20,7 @@ from vsr_pipeline.models import BasicVSRNet
 from vsr_pipeline.reporting import SilentReporter
 from vsr_pipeline.tiles import TiledUpscaler
 from vsr_pipeline.timeline import Segment, Shot
-from vsr_pipeline.upscale import ExactUpscaler, Windows
+from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
 GPU = torch.device("cuda", 0)
 FEATURE = 8 * 64 * 64
@@ -165,9 +165,8 @@ def test_nan_in_half_precision_is_made_again_in_fp32():
         for parameter in net.fusion.parameters():
             parameter.data *= 1e6
         net.upsample1.upsample_conv.weight.data *= 1e-6
-        upscaler = ExactUpscaler(
-            net, device=torch.device("cpu"), precision=settings.precision, windows=Windows(), refine_threshold=5.0
-        )
+        prepare(net, device=torch.device("cpu"), precision=settings.precision)
+        upscaler = ExactUpscaler(net, device=torch.device("cpu"), windows=Windows(), refine_threshold=5.0)
         return BuiltUpscaler(upscaler, "overflows", {"precision": settings.precision}, GPU)
 
     settings, notes = UpscaleConfig(precision="fp16", device="cuda"), Notes()

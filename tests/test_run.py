@@ -1,8 +1,10 @@
 """`vsr run`: from file to file, and on from where it was stopped."""
 
 import json
+import os
 import sqlite3
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -45,7 +47,7 @@ def test_same_frames_times_and_sound_four_times_larger(workspace, clip):
         video = container.streams.video[0]
         assert (video.width, video.height, video.codec_context.name) == (256, 192, "h264")
     left = {p.name for p in (workspace / ".vsr" / "out.mp4").iterdir()}
-    assert left == {"ledger.sqlite", "lock", "before.jpg", "after.jpg", "report.json", "report.html"}
+    assert left == {"ledger.sqlite", "lock", "before.jpg", "after.jpg", "report.json", "report.html", "run.log"}
 
 
 def test_the_stages_make_the_same_pixels(workspace, clip):
@@ -192,3 +194,26 @@ def test_a_negative_start_keeps_sound_and_picture_together(workspace, clip):
     assert np.diff([float(t) for t in times(workspace / "out.mkv")]) == pytest.approx(
         np.diff([float(t) for t in times(shifted)]), abs=0.002
     )
+
+
+def test_a_failed_run_says_so_in_its_report(workspace, clip):
+    (workspace / "out.mp4").write_text("precious")
+    run(clip, code=6)
+    report = json.loads((workspace / ".vsr" / "out.mp4" / "report.json").read_text())
+    assert report["clips"][0]["status"] == "failed"
+    assert "--overwrite" in report["clips"][0]["reason"]
+    assert "exit code 6" in (workspace / ".vsr" / "out.mp4" / "run.log").read_text()
+
+
+def test_a_name_that_is_not_unicode(workspace, clip):
+    name = os.fsdecode(b"caf\xe9 %d 'x' \n.mp4")
+    clip.rename(workspace / name)
+    run(Path(name), Path(os.fsdecode(b"caf\xe9_x4.mp4")))
+    assert len(times(workspace / os.fsdecode(b"caf\xe9_x4.mp4"))) == 20
+
+
+@pytest.mark.parametrize("command", ["run missing.mp4 --output out.mp4", "run text.mp4 --output out.mp4"])
+def test_bad_input_leaves_nothing(workspace, command):
+    (workspace / "text.mp4").write_text("no video")
+    assert cli.run(command.split()) == 3
+    assert [p.name for p in workspace.iterdir()] == ["text.mp4"]

@@ -12,7 +12,7 @@ from tests.test_models import CASES, GOLDEN, fill, golden_net
 from vsr_pipeline.errors import InputError, ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.timeline import Timeline
-from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Windows
+from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Windows, prepare
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,8 @@ def frames_of(frames, height=64, width=64, seed=0):
 def exact(net, **windows):
     threshold = windows.pop("refine_threshold", 5.0)
     precision = windows.pop("precision", "fp32")
-    return ExactUpscaler(net, device=CPU, precision=precision, windows=Windows(**windows), refine_threshold=threshold)
+    prepare(net, device=CPU, precision=precision)
+    return ExactUpscaler(net, device=CPU, windows=Windows(**windows), refine_threshold=threshold)
 
 
 def run(upscaler, frames, *, cuts=(), cleaning_passes=1):

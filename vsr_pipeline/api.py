@@ -2,6 +2,7 @@
 
 import platform
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +12,16 @@ from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.download import pull
-from vsr_pipeline.errors import OutputError, UsageError, VsrError
+from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions
 from vsr_pipeline.jobs.batch import batch_status, preview_batch, run_batch
-from vsr_pipeline.jobs.job import RunOptions, now
-from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome
+from vsr_pipeline.jobs.job import Clock, RunOptions
+from vsr_pipeline.jobs.log import TeeReporter, log_file
+from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status
 from vsr_pipeline.jobs.preflight import Estimate
 from vsr_pipeline.jobs.queue import QueueRow
-from vsr_pipeline.jobs.report import write_report
-from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
+from vsr_pipeline.jobs.report import ReportFiles, write_report
+from vsr_pipeline.jobs.runner import check_clip, estimate_clip, job_folder, run_clip
 from vsr_pipeline.measure import measure
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.metrics import Scores
@@ -75,22 +77,46 @@ __all__ = [
 
 
 def run(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
-    """Enhance a video from file to file, and write a report of it; see `vsr_pipeline.jobs.runner.run_clip`."""
+    """Enhance a video from file to file; see `vsr_pipeline.jobs.runner.run_clip`.
+
+    A report and a log of it are written into the job's folder, also when it fails.
+    """
+    check_clip(source, output)  # before there is a folder for the log
     built = build_upscaler(config.upscale)
-    reporter.note(f"model: {built.description}")
-    outcome = run_clip(source, output, config, built, options=options, reporter=reporter)
+    folder = job_folder(output)
+    clock = Clock()
+    with log_file(folder / "run.log", "text") as log:
+        both = TeeReporter(reporter, log)
+        both.note(f"model: {built.description}")
+        outcome = ClipOutcome(input=source, output=output, status="failed", started_at=clock.started_at)
+        try:
+            outcome = run_clip(source, output, config, built, options=options, reporter=both)
+        except LockedError:
+            raise  # the report and the job are another run's
+        except VsrError as error:
+            log.note(f"ended with exit code {error.exit_code}: {error}")
+            status: Status = "stopped" if isinstance(error, Interrupted) else "failed"
+            outcome = replace(outcome, status=status, reason=str(error), exit_code=error.exit_code)
+            _report(outcome, config, clock, folder)
+            raise
+        if outcome.status == "done":
+            both.note(f"report: {_report(outcome, config, clock, folder).html}")
+    return outcome
+
+
+def _report(outcome: ClipOutcome, config: Config, clock: Clock, folder: Path) -> ReportFiles:
     batch = BatchOutcome(
         program=f"vsr {__version__}",
-        title=source.name,
-        started_at=outcome.started_at or now(),
-        elapsed_seconds=outcome.elapsed_seconds,
-        exit_code=0,
+        title=outcome.input.name,
+        started_at=clock.started_at,
+        elapsed_seconds=clock.elapsed_seconds,
+        exit_code=outcome.exit_code,
         clips=(outcome,),
         config_toml=config.to_toml(),
         machine=platform.node(),
+        log_file=folder / "run.log",
     )
-    reporter.note(f"report: {write_report(batch, job_folder(output)).html}")
-    return outcome
+    return write_report(batch, folder)
 
 
 def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:

@@ -11,6 +11,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.tensors import out_of_memory_as_error
 from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Upscaler, Windows, prepare
 
 BICUBIC = "bicubic-x4"
@@ -55,8 +56,9 @@ def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
     precision = choose_precision(settings.precision, device)
     net = net_for(checkpoint)
     upscaler: Upscaler
-    if settings.windows == "official":
+    with out_of_memory_as_error():
         prepare(net, device=device, precision=precision)
+    if settings.windows == "official":
         upscaler = OfficialUpscaler(
             _with_threshold(net, settings.refine_threshold),
             device=device,
@@ -67,7 +69,6 @@ def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
         upscaler = ExactUpscaler(
             net,
             device=device,
-            precision=precision,
             windows=Windows(
                 max_seq_len=settings.max_seq_len,
                 lookahead=settings.lookahead,

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
@@ -28,8 +28,16 @@ class Reporter(Protocol):
         """Say how much has been done since the last call; parts of a frame count, too."""
         ...
 
+    def milestone(self) -> None:
+        """Say that a part of the work is safe on disk."""
+        ...
+
     def finished(self) -> None:
         """End the piece of work, done or not."""
+        ...
+
+    def overall(self, what: str, done: int, total: int) -> None:
+        """Say how far the work is that all pieces belong to, in clips."""
         ...
 
 
@@ -41,6 +49,23 @@ def reported(reporter: Reporter, what: str, total: int, unit: str = "frames") ->
         yield
     finally:
         reporter.finished()
+
+
+@contextmanager
+def retracted_on_failure(worked: Callable[[float], None]) -> Iterator[Callable[[float], None]]:
+    """Yield a counter for work that may have to be done again: when the block fails, it counts for nothing."""
+    done = 0.0
+
+    def count(amount: float) -> None:
+        nonlocal done
+        done += amount
+        worked(amount)
+
+    try:
+        yield count
+    except BaseException:
+        worked(-done)
+        raise
 
 
 class SilentReporter:
@@ -55,12 +80,18 @@ class SilentReporter:
     def worked(self, amount: float) -> None:
         """Do nothing."""
 
+    def milestone(self) -> None:
+        """Do nothing."""
+
     def finished(self) -> None:
+        """Do nothing."""
+
+    def overall(self, what: str, done: int, total: int) -> None:
         """Do nothing."""
 
 
 class LineReporter:
-    """Plain or JSON lines: one at the start, one every 30 seconds, one at the end. For cron and log files."""
+    """Plain or JSON lines: at the start, every 30 seconds, at each milestone, at the end. For cron and log files."""
 
     def __init__(self, stream: TextIO, log_format: Literal["text", "json"] = "text") -> None:
         self._stream = stream
@@ -89,9 +120,19 @@ class LineReporter:
             self._said = now
             self._progress(now)
 
+    def milestone(self) -> None:
+        """Write how far it is."""
+        self._said = time.monotonic()
+        self._progress(self._said)
+
     def finished(self) -> None:
         """Write how far it came and how long it took."""
         self._progress(time.monotonic(), event="finished")
+
+    def overall(self, what: str, done: int, total: int) -> None:
+        """Write a line."""
+        facts = {"event": "overall", "what": what, "done": done, "total": total, "unit": "clips"}
+        self._write(facts, f"{what}: {done}/{total} clips")
 
     def _progress(self, now: float, event: str = "progress") -> None:
         seconds = now - self._started
@@ -112,7 +153,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """A progress bar on a terminal."""
+    """A progress bar on a terminal, and above it another one for the batch that the work belongs to."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -120,6 +161,7 @@ class BarReporter:
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._overall: tuple[str, int, int] | None = None
 
     def note(self, message: str) -> None:
         """Print above the bar."""
@@ -132,15 +174,20 @@ class BarReporter:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}" if total else "{task.fields[unit]}"),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self._console,
             speed_estimate_period=120,
+            transient=self._overall is not None,  # a night's bars would fill the screen
         )
-        self._task = self._progress.add_task(what, total=total or None, unit=unit, rate="")
+        if self._overall is not None:
+            title, done, clips = self._overall
+            self._progress.add_task(title, total=clips, completed=done, count=f"{done}/{clips} clips", rate="")
+        self._unit = unit
+        self._task = self._progress.add_task(what, total=total or None, count=unit, rate="")
         self._progress.start()
 
     def worked(self, amount: float) -> None:
@@ -148,15 +195,27 @@ class BarReporter:
         assert self._progress is not None
         assert self._task is not None
         self._progress.advance(self._task, amount)
-        task = self._progress.tasks[0]
-        if task.elapsed:
-            self._progress.update(self._task, rate=_rate(task.completed / task.elapsed, task.fields["unit"]))
+        task = self._progress.tasks[-1]
+        count = (
+            f"{task.completed:.0f}/{task.total:.0f} {self._unit}"
+            if task.total
+            else f"{task.completed:.0f} {self._unit}"
+        )
+        rate = _rate(task.completed / task.elapsed, self._unit) if task.elapsed else ""
+        self._progress.update(self._task, count=count, rate=rate)
+
+    def milestone(self) -> None:
+        """Do nothing: the bar shows it."""
 
     def finished(self) -> None:
         """Leave the bar as it is."""
         assert self._progress is not None
         self._progress.stop()
         self._progress = None
+
+    def overall(self, what: str, done: int, total: int) -> None:
+        """Show it with the next piece of work."""
+        self._overall = (what, done, total)
 
 
 def reporter_for(log_format: Literal["text", "json"], stream: TextIO | None = None) -> Reporter:

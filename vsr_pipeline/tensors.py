@@ -19,14 +19,23 @@ def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
     return frame_HW3.permute(2, 0, 1)[None].float() / np.iinfo(pixels.dtype).max
 
 
+def check_finite(frames: Tensor) -> None:
+    """Refuse what a network gave.
+
+    Raises:
+        NotFiniteError: there is a NaN or an infinity in it.
+    """
+    if not torch.isfinite(frames).all():
+        raise NotFiniteError("the network gave NaN or infinity: run with --precision fp32, or check the checkpoint")
+
+
 def to_pixels(frame_13HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Pixels:
     """Clip and round a frame to integers (H, W, 3).
 
     Raises:
         NotFiniteError: there is a NaN or an infinity in it, which would be a black hole in the picture.
     """
-    if not torch.isfinite(frame_13HW).all():
-        raise NotFiniteError("the network gave NaN or infinity: run with --precision fp32, or check the checkpoint")
+    check_finite(frame_13HW)
     scaled = (frame_13HW[0].clamp(0, 1) * np.iinfo(dtype).max).round()
     return scaled.to(_TORCH_DTYPES[dtype]).permute(1, 2, 0).contiguous().cpu().numpy()
 

@@ -21,7 +21,7 @@ from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.models import MAX_CLEANING_PASSES, BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 from vsr_pipeline.plan import plan_segments, plan_windows
-from vsr_pipeline.tensors import out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.tensors import check_finite, out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.timeline import Segment, Timeline
 
 SCALE = 4
@@ -122,7 +122,6 @@ class ExactUpscaler:
         net: BasicVSRNet | RealBasicVSRNet,
         *,
         device: torch.device,
-        precision: Precision,
         windows: Windows,
         refine_threshold: float,
     ) -> None:
@@ -131,7 +130,6 @@ class ExactUpscaler:
         self._device = device
         self._windows = windows
         self._refine_threshold = refine_threshold
-        prepare(net, device=device, precision=precision)
 
     def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
         """Cut at scene cuts and every `segment_frames`, with warm-up and lookahead inside a shot."""
@@ -145,7 +143,9 @@ class ExactUpscaler:
             return 0
         with out_of_memory_as_error():
             frames_NCHW = torch.cat([pad_to_minimum(to_tensor(pixels, self._device)) for pixels in samples])
-            return self._cleaner.clean_until(frames_NCHW[None], self._refine_threshold)[1]
+            cleaned, passes = self._cleaner.clean_until(frames_NCHW[None], self._refine_threshold)
+            check_finite(cleaned)
+            return passes
 
     @torch.inference_mode()
     def upscale(
@@ -170,8 +170,13 @@ class ExactUpscaler:
                 while backward_features:
                     frame = held.popleft()
                     state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
-                    output = self._net.reconstruct(frame.lq, backward_features.pop(), state)
-                    pixels = to_pixels(output[..., : SCALE * height, : SCALE * width], first.dtype)
+                    # Not kept in a variable: it would stay on the device while the frame is written.
+                    pixels = to_pixels(
+                        self._net.reconstruct(frame.lq, backward_features.pop(), state)[
+                            ..., : SCALE * height, : SCALE * width
+                        ],
+                        first.dtype,
+                    )
                     did("propagate")
                     did("reconstruct")
                     yield pixels

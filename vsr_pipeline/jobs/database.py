@@ -20,6 +20,11 @@ _BUSY_SECONDS = 4.0
 _PROBE_BYTES = 1 << 17
 
 
+def storable(value: Value) -> Value:
+    """A value that SQLite takes: in text, what is no Unicode (bytes of file names) becomes an escape."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
 class Database:
     """One file, for one thread. Each `write` is one transaction, on disk when the call returns.
 
@@ -66,7 +71,7 @@ class Database:
     def write(self, statement: str, *values: Value) -> None:
         """Run one statement as a transaction."""
         with self.transaction() as connection:
-            connection.execute(statement, values)
+            connection.execute(statement, [storable(value) for value in values])
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

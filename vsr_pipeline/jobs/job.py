@@ -1,6 +1,7 @@
 """The work on one clip: analysis, segments, join, publication. A step that the ledger says is done is skipped."""
 
 import datetime
+import json
 import shutil
 import sys
 import time
@@ -79,12 +80,13 @@ def analyse_clip(source: Path, info: VideoInfo, reporter: Reporter) -> Timeline:
 
 def outcome_to_json(outcome: ClipOutcome) -> str:
     """Write an outcome for the ledger."""
-    return TypeAdapter(ClipOutcome).dump_json(outcome).decode()
+    # Through `json`, because file names need not be Unicode, and pydantic's own writer takes nothing else.
+    return json.dumps(TypeAdapter(ClipOutcome).dump_python(outcome, mode="json"))
 
 
 def outcome_of(known: FinishedRow) -> ClipOutcome:
     """Read the outcome that a ledger has recorded."""
-    return TypeAdapter(ClipOutcome).validate_json(known.outcome_json)
+    return TypeAdapter(ClipOutcome).validate_python(json.loads(known.outcome_json))
 
 
 def _origin_ticks(timeline: Timeline) -> int:
@@ -173,6 +175,7 @@ class Job:
             with reported(self._reporter, f"enhance {self._source.name}", left):
                 for result in executor.run(self._tasks(timeline, todo)):
                     self._record(result)
+                    self._reporter.milestone()
         return left
 
     def _tasks(self, timeline: Timeline, todo: list[Segment]) -> Iterator[SegmentTask]:

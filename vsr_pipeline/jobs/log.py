@@ -4,7 +4,7 @@ import io
 import logging
 import logging.handlers
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -36,10 +36,20 @@ class TeeReporter:
         for reporter in self._both:
             reporter.worked(amount)
 
+    def milestone(self) -> None:
+        """Say it to both."""
+        for reporter in self._both:
+            reporter.milestone()
+
     def finished(self) -> None:
         """Say it to both."""
         for reporter in self._both:
             reporter.finished()
+
+    def overall(self, what: str, done: int, total: int) -> None:
+        """Say it to both."""
+        for reporter in self._both:
+            reporter.overall(what, done, total)
 
 
 @contextmanager
@@ -59,7 +69,8 @@ def log_file(path: Path, log_format: Literal["text", "json"]) -> Iterator[LineRe
     try:
         yield LineReporter(_Lines(handler), log_format)
     finally:
-        handler.close()
+        with suppress(OSError):  # lines that could not be written are tried once more
+            handler.close()
 
 
 class _RotatingFile(logging.handlers.RotatingFileHandler):

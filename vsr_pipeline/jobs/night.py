@@ -88,6 +88,8 @@ class Night:
         outcomes: list[ClipOutcome] = []
         try:
             for clip in clips:
+                if clip.has_work:
+                    self._reporter.overall(self._folder.name, len(outcomes), len(clips))
                 outcomes.append(self._turn(clip))
         except VsrError as error:
             self._stop(error.exit_code, str(error))

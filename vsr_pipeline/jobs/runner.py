@@ -30,6 +30,7 @@ from vsr_pipeline.jobs.store import FinishedRow, Ledger
 from vsr_pipeline.media.mux import container_for, unfit_streams
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.timeline import VideoInfo
 from vsr_pipeline.upscale import SCALE
 
 WORK_FOLDER = ".vsr"
@@ -55,8 +56,7 @@ def run_clip(
         LockedError: another run is at work on this output.
     """
     clock = Clock()
-    info = probe(source)
-    _check_output(source, output)
+    info = check_clip(source, output)
     folder = job_folder(output)
     with locked(make_folder(folder) / LOCK, f"another run is at work on {output}: wait for it"):
         if options.fresh:
@@ -86,8 +86,7 @@ def estimate_clip(source: Path, output: Path, config: Config, built: BuiltUpscal
     Raises:
         InputError, OutputError, ResourceError: what `run_clip` would refuse before any work.
     """
-    info = probe(source)
-    _check_output(source, output)
+    info = check_clip(source, output)
     timeline = analyse_clip(source, info, reporter)
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     needed = estimate(timeline, built.upscaler.plan(timeline), info.display_size, config, folder)
@@ -113,13 +112,20 @@ def locked(path: Path, message: str) -> Iterator[None]:
         lock.release()
 
 
-def _check_output(source: Path, output: Path) -> None:
-    """Refuse an output that cannot be meant, before any work."""
+def check_clip(source: Path, output: Path) -> VideoInfo:
+    """Look at a source's header, and refuse what cannot be meant, before anything is written.
+
+    Raises:
+        InputError: the source cannot be read.
+        OutputError: the output is a folder, the source itself, or of a kind that cannot be written.
+    """
+    info = probe(source)
     if output.is_dir():
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / container_name(source)}")
     if output.resolve() == source.resolve():
         raise OutputError(f"the output would replace its own source {source}: choose another --output")
     unfit_streams(source, output.suffix)  # raises for a suffix that cannot be written
+    return info
 
 
 def container_name(source: Path) -> str:

@@ -20,6 +20,7 @@ from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.media.writer import EncodeSettings, VideoWriter, colour_to_write
 from vsr_pipeline.overlap import WriteBehind, read_ahead
 from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
+from vsr_pipeline.reporting import retracted_on_failure
 from vsr_pipeline.timeline import Segment, Timeline
 from vsr_pipeline.upscale import SCALE, OnWork, Upscaler
 
@@ -158,8 +159,9 @@ def _encode_segment(
                 settings=EncodeSettings(crf=encode.crf, preset=encode.preset),
             ) as writer,
             WriteBehind(threads=1, depth=4) as writes,
+            retracted_on_failure(on_work) as counted,
         ):
-            outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=on_work)
+            outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=counted)
             for index, pixels in enumerate(outputs, start=segment.start):
                 pts, duration = timeline.pts[index] - task.origin_ticks, ends[index] - timeline.pts[index]
                 writes.call(lambda pts=pts, pixels=pixels, d=duration: writer.write(pts, pixels, duration=d))  # type: ignore[misc]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vsr_pipeline.jobs.database import Database
+from vsr_pipeline.jobs.database import Database, storable
 from vsr_pipeline.timeline import Timeline
 
 SCHEMA_VERSION = 1
@@ -129,7 +129,8 @@ class Ledger:
         """Record what the job is made from, in the place of what was recorded."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM fingerprint")
-            connection.executemany("INSERT INTO fingerprint (field, value) VALUES (?, ?)", fingerprint.items())
+            rows = ((field, storable(value)) for field, value in fingerprint.items())
+            connection.executemany("INSERT INTO fingerprint (field, value) VALUES (?, ?)", rows)
 
     def timeline(self) -> Timeline | None:
         """Return the clip's timeline; None before the analysis is complete."""

@@ -18,6 +18,7 @@ import imageio_ffmpeg
 from vsr_pipeline.errors import DiskFullError, InputError, OutputError, UsageError, VsrError
 
 _STDERR_BYTES_KEPT = 32_768
+_BYTES = "bytes:"
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large|Cannot allocate memory")
 _BAD_INPUT = re.compile(r"Invalid data found when processing input|Error opening input|moov atom not found")
 # What ffmpeg says after the line that tells the cause.
@@ -57,7 +58,22 @@ def input_file(path: Path, **options: str | int) -> Any:  # noqa: ANN401 (ffmpeg
 
     The demuxer may open files only: a crafted input cannot make ffmpeg fetch something from a network.
     """
-    return ffmpeg.input(file_url(path), protocol_whitelist="file", **options)
+    return ffmpeg.input(_as_text(file_url(path)), protocol_whitelist="file", **options)
+
+
+def output_file(path: Path) -> str:
+    """Name of a file for ffmpeg-python's `output`."""
+    return _as_text(file_url(path))
+
+
+def _as_text(url: str) -> str:
+    """A name for ffmpeg-python, which wants Unicode, as file names need not be: their bytes, each as one character."""
+    return _BYTES + os.fsencode(url).decode("latin-1")
+
+
+def _as_argument(word: str) -> str:
+    """Undo `_as_text`; every other word is left alone."""
+    return os.fsdecode(word.removeprefix(_BYTES).encode("latin-1")) if word.startswith(_BYTES) else word
 
 
 def run_ffmpeg(node: Any, *, what: str, repeated_options: Sequence[str] = ()) -> None:  # noqa: ANN401
@@ -73,7 +89,7 @@ def run_ffmpeg(node: Any, *, what: str, repeated_options: Sequence[str] = ()) ->
         ResourceError: the disk is full.
         OutputError: any other failure.
     """
-    *arguments, output = ffmpeg.get_args(node)
+    *arguments, output = map(_as_argument, ffmpeg.get_args(node))
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
     returncode, stderr = _run([str(ffmpeg_binary()), *quiet, *arguments, *repeated_options, output])
     if returncode != 0:

@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import write_failure
-from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
+from vsr_pipeline.media.ffmpeg import file_url, input_file, output_file, run_ffmpeg
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
@@ -96,7 +96,7 @@ def mux(
         repeated = _video_tags(source, source_video_index)
         repeated += _attached_covers(source, as_files, Path(folder), sum(s.kind == "attachment" for s in copied))
         run_ffmpeg(
-            ffmpeg.output(picture["v:0"], *mapped, file_url(output), **options),
+            ffmpeg.output(picture["v:0"], *mapped, output_file(output), **options),
             what=f"joining the new picture and the other streams of {source}",
             repeated_options=repeated,
         )

@@ -107,6 +107,7 @@ class VideoWriter:
         self._ticks_per_unit = time_base.numerator
         self._unit = Fraction(1, time_base.denominator)
         self._last_pts: int | None = None
+        self._failed: VsrError | None = None
         self._conversion = _Conversion(colour, depth=10 if bit_depth > 8 else 8)
         try:
             self._container = self._open()
@@ -171,10 +172,13 @@ class VideoWriter:
         self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
+        if self._failed is not None:
+            raise self._failed  # FFmpeg crashes when it is given packets after it could not write one
         try:
             self._container.mux(self._stream.encode(frame))
         except av.FFmpegError as error:
-            raise self._failure(error) from error
+            self._failed = self._failure(error)
+            raise self._failed from error
 
     def __enter__(self) -> Self:
         return self
@@ -199,10 +203,11 @@ class VideoWriter:
 
     def _abandon(self) -> None:
         """Close what is left of the file; nobody will read it, so it does not matter if that fails, too."""
-        try:
-            self._container.close()
-        except av.FFmpegError:
-            return
+        for _ in range(2):  # PyAV gives up on closing the file when it cannot write the packets that it holds back
+            try:
+                self._container.close()
+            except av.FFmpegError:
+                continue
 
     def _failure(self, error: av.FFmpegError) -> VsrError:
         if isinstance(error, OSError):

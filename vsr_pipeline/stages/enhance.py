@@ -11,19 +11,21 @@ from itertools import chain
 from pathlib import Path
 
 from vsr_pipeline import __version__
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import make_folder, write_text
+from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.media.frames import Pixels, frame_name, list_frames, png_size, write_png
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.source import FolderSource, FrameSource, VideoSource
 from vsr_pipeline.overlap import WriteBehind, read_ahead
 from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, reported, retracted_on_failure
 from vsr_pipeline.shots import detect_cuts
 from vsr_pipeline.timeline import Segment, Shot, Timeline
+from vsr_pipeline.upscale import Upscaler
 from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 
 RECORD_FILE = "enhance.json"
@@ -88,12 +90,12 @@ def enhance(input_path: Path, output: Path, config: Config, *, reporter: Reporte
             reporter.note(f"{output}: {done_frames} of {opened.timeline.frame_count} frames are there already")
         passes: dict[Shot, int] = {}
         if todo:
+            ladder = Ladder(config.upscale, built, reporter)
             with reported(reporter, f"enhance {_name(input_path)}", sum(map(len, todo))):
                 for segment in todo:
-                    if segment.shot not in passes:
-                        passes[segment.shot] = built.upscaler.cleaning_passes(_samples(opened.source, segment.shot))
-                    _enhance_segment(opened, built, segment, passes[segment.shot], output, reporter)
+                    _enhance_segment(opened, ladder, segment, passes, output, reporter)
                     record.add(segment, opened.identity(segment))
+                    reporter.milestone()
     return EnhanceResult(
         input=input_path,
         output=output,
@@ -105,13 +107,26 @@ def enhance(input_path: Path, output: Path, config: Config, *, reporter: Reporte
 
 
 def _enhance_segment(
-    opened: _Input, built: BuiltUpscaler, segment: Segment, passes: int, output: Path, reporter: Reporter
+    opened: _Input, ladder: Ladder, segment: Segment, passes: dict[Shot, int], output: Path, reporter: Reporter
 ) -> None:
-    frames = opened.source.read(segment.context_start, segment.context_stop)
-    with read_ahead(frames, depth=4) as ahead, WriteBehind(threads=2, depth=4) as writes:
-        outputs = built.upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=reporter.worked)
-        for index, pixels in enumerate(outputs, start=segment.start):
-            writes.call(partial(write_png, output / frame_name(index), pixels))
+    """Write the HR frames of a segment; decide on its shot's cleaning if nobody has, and remember it in `passes`."""
+    shot = segment.shot
+    if shot not in passes:
+        decision = ladder.run(segment, lambda upscaler: upscaler.cleaning_passes(_samples(opened.source, shot)))
+        passes[shot] = decision[0]
+
+    def attempt(upscaler: Upscaler) -> None:
+        frames = opened.source.read(segment.context_start, segment.context_stop)
+        with (
+            read_ahead(frames, depth=4) as ahead,
+            WriteBehind(threads=2, depth=4) as writes,
+            retracted_on_failure(reporter.worked) as counted,
+        ):
+            outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes[shot], on_work=counted)
+            for index, pixels in enumerate(outputs, start=segment.start):
+                writes.call(partial(write_png, output / frame_name(index), pixels))
+
+    ladder.run(segment, attempt)
 
 
 def _samples(source: FrameSource, shot: Shot) -> Iterator[Pixels]:
