@@ -34,18 +34,23 @@ def folder(tmp_path):
     return folder
 
 
+def is_same(identity, path):
+    """As a job decides: by size and time, and where these differ by the content."""
+    return identity.is_untouched(path) or SourceIdentity.of(path).sha256 == identity.sha256
+
+
 def test_size_and_time_are_enough_to_know_a_source(clip):
     identity = SourceIdentity.of(clip)
-    assert identity.matches(clip)
+    assert is_same(identity, clip)
     # Nothing but reading it could tell this one from the other.
-    assert identity.matches(write(clip, b"PICTURE", modified_ns=identity.modified_ns))
-    assert not identity.matches(write(clip, b"longer picture", modified_ns=identity.modified_ns))
+    assert is_same(identity, write(clip, b"PICTURE", modified_ns=identity.modified_ns))
+    assert not is_same(identity, write(clip, b"longer picture", modified_ns=identity.modified_ns))
 
 
 def test_a_touched_source_with_the_same_content_is_the_same(clip):
     identity = SourceIdentity.of(clip)
     os.utime(clip)
-    assert identity.matches(clip)
+    assert is_same(identity, clip)
     assert SourceIdentity.of(clip).modified_ns != identity.modified_ns
     old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(clip)))
     assert old != new
@@ -55,7 +60,7 @@ def test_a_touched_source_with_the_same_content_is_the_same(clip):
 def test_other_content_of_equal_size_is_another_source(clip):
     identity = SourceIdentity.of(clip)
     write(clip, b"PICTURE", modified_ns=10**18 + 1)
-    assert not identity.matches(clip)
+    assert not is_same(identity, clip)
     old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(clip)))
     names = [difference.partition(":")[0] for difference in differences(old, new)]
     assert names == ["source.sha256", "source.modified_ns"]
@@ -64,7 +69,7 @@ def test_other_content_of_equal_size_is_another_source(clip):
 def test_a_source_can_move(clip, tmp_path):
     identity = SourceIdentity.of(clip)
     moved = clip.rename(tmp_path / "other name.mp4")
-    assert identity.matches(moved)
+    assert is_same(identity, moved)
     old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(moved)))
     assert old == new
 
@@ -76,11 +81,11 @@ def test_an_identity_comes_back_from_its_fingerprint(clip):
 
 def test_a_folder_is_its_images(folder):
     identity = SourceIdentity.of(folder)
-    assert identity.matches(folder)
+    assert is_same(identity, folder)
     (folder / "notes.txt").write_text("not a frame")
     for path in folder.iterdir():
         os.utime(path)
-    assert identity.matches(folder)
+    assert is_same(identity, folder)
     assert SourceIdentity.of(folder).sha256 == identity.sha256
 
 
@@ -99,7 +104,7 @@ def test_any_change_of_a_folder_is_seen(folder, change):
         (folder / "2.png").unlink()
     else:
         write(folder / "3.png", b"")
-    assert not identity.matches(folder)
+    assert not is_same(identity, folder)
     assert SourceIdentity.of(folder).sha256 != identity.sha256
 
 
@@ -126,7 +131,7 @@ def test_a_source_that_is_still_being_copied_is_refused(clip):
 def test_a_source_that_cannot_be_read_is_an_input_error(clip, tmp_path):
     identity = SourceIdentity.of(clip)
     (tmp_path / "empty").mkdir()
-    for read in (SourceIdentity.of, identity.matches):
+    for read in (SourceIdentity.of, identity.is_untouched):
         with pytest.raises(InputError, match=r"cannot read .*missing"):
             read(tmp_path / "missing.mp4")
         with pytest.raises(InputError, match="no images"):

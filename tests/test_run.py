@@ -217,3 +217,16 @@ def test_bad_input_leaves_nothing(workspace, command):
     (workspace / "text.mp4").write_text("no video")
     assert cli.run(command.split()) == 3
     assert [p.name for p in workspace.iterdir()] == ["text.mp4"]
+
+
+def test_half_a_video_does_not_look_like_a_whole_one(workspace, capsys):
+    clip = make_video(workspace / "walk.mp4", frames=60, gop=12)
+    data = bytearray(clip.read_bytes())
+    data[1000 : len(data) // 2] = bytes(len(data) // 2 - 1000)
+    clip.write_bytes(data)
+    run(clip, "out.mp4", "--json")
+    captured = capsys.readouterr()
+    (outcome,) = json.loads(captured.out)
+    assert outcome["frame_count"] == len(times(workspace / "out.mp4")) < 60
+    assert "announces 60 frames" in captured.err
+    assert any("announces 60 frames" in warning for warning in outcome["warnings"])

@@ -2,6 +2,7 @@
 
 import platform
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -97,7 +98,8 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
             log.note(f"ended with exit code {error.exit_code}: {error}")
             status: Status = "stopped" if isinstance(error, Interrupted) else "failed"
             outcome = replace(outcome, status=status, reason=str(error), exit_code=error.exit_code)
-            _report(outcome, config, clock, folder)
+            with suppress(VsrError):  # on a full disk there is no room for it, and the cause is what matters
+                _report(outcome, config, clock, folder)
             raise
         if outcome.status == "done":
             both.note(f"report: {_report(outcome, config, clock, folder).html}")

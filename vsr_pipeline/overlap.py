@@ -52,7 +52,10 @@ def read_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
         yield take()
     finally:
         stop.set()
-        thread.join()
+        try:
+            thread.join()
+        finally:
+            thread.join()  # Ctrl-C may have ended the first one, and the thread still works with `items`
         close = getattr(items, "close", None)
         if close:
             close()
@@ -93,4 +96,7 @@ class WriteBehind:
             if kind is None:
                 self.flush()
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            try:
+                self._pool.shutdown(wait=True, cancel_futures=True)
+            finally:
+                self._pool.shutdown(wait=True)  # Ctrl-C may have ended the first one, and a call is still at work

@@ -121,9 +121,10 @@ class LineReporter:
             self._progress(now)
 
     def milestone(self) -> None:
-        """Write how far it is."""
-        self._said = time.monotonic()
-        self._progress(self._said)
+        """Write how far it is, unless that is all: then the end says so."""
+        if round(self._done) < self._total:
+            self._said = time.monotonic()
+            self._progress(self._said)
 
     def finished(self) -> None:
         """Write how far it came and how long it took."""

@@ -75,20 +75,6 @@ class SourceIdentity:
         except OSError as error:
             raise _unreadable(path, error) from error
 
-    def matches(self, path: Path) -> bool:
-        """Whether a source is still this one. Its content is read only when its size is equal and its time is not.
-
-        Raises:
-            InputError: it cannot be read, or is a folder without images.
-        """
-        try:
-            size_bytes, modified_ns = _size_and_time(path)
-            if size_bytes != self.size_bytes:
-                return False
-            return modified_ns == self.modified_ns or _content_sha256(path) == self.sha256
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
 
 def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str, str | int | float]) -> Fingerprint:
     """Return everything that the pixels of a job depend on.

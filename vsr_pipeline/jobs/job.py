@@ -3,10 +3,9 @@
 import datetime
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -105,13 +104,12 @@ def now() -> str:
 
 
 def peak_memory_bytes() -> int:
-    """Largest main memory of this process so far; 0 on Windows, which does not say."""
-    if sys.platform == "win32":
+    """Largest main memory of this process so far; 0 where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
         return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 class Job:
@@ -144,10 +142,12 @@ class Job:
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
         timeline = self._analysed()
+        self._compare_with_header(timeline)
         segments = self._built.upscaler.plan(timeline)
         if not self._has_track():
-            needed = estimate(timeline, segments, self._info.display_size, self._config, self._folder)
-            refuse_what_cannot_fit(needed, self._output.parent)
+            needed = estimate(timeline, segments, self._info, self._config, self._folder)
+            there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
+            refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._output.parent)
         computed = self._compute(timeline, segments)
         self._join(timeline, segments)
         return self._publish(timeline, computed, clock)
@@ -158,6 +158,21 @@ class Job:
             timeline = analyse_clip(self._source, self._info, self._reporter)
             self._ledger.save_timeline(timeline)
         return timeline
+
+    def _compare_with_header(self, timeline: Timeline) -> None:
+        """Warn when the decoder gave less than the file announces: half a video must not look like a whole one."""
+        announced = self._info.frame_count_from_header
+        if announced is not None and timeline.frame_count < announced:
+            self._warn(
+                f"{self._source.name} announces {announced} frames, {timeline.frame_count} could be decoded: "
+                "it may be damaged or cut off"
+            )
+        length = self._info.duration_seconds_from_header
+        if length is not None and length - timeline.duration_seconds > max(Fraction(1), length / 50):
+            self._warn(
+                f"{self._source.name} announces {float(length):.1f} s, "
+                f"the picture lasts {float(timeline.duration_seconds):.1f} s"
+            )
 
     def _compute(self, timeline: Timeline, segments: tuple[Segment, ...]) -> int:
         """Make every segment that is not there and right; return how many frames that were."""

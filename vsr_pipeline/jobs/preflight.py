@@ -1,18 +1,21 @@
 """What a job will need, said before any work: frames, memory, disk, time."""
 
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from vsr_pipeline.build import BuiltUpscaler
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import Config, EncodeConfig
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.timeline import Segment, Shot, Timeline
+from vsr_pipeline.media.writer import EncodeSettings, VideoWriter
+from vsr_pipeline.timeline import Colour, Segment, Shot, Timeline, VideoInfo
 from vsr_pipeline.upscale import SCALE
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
@@ -46,13 +49,12 @@ class Estimate:
     seconds: float | None = None
 
     def __str__(self) -> str:
-        gib = 1024**3
-        available = f" of {self.memory_available_bytes / gib:.1f}" if self.memory_available_bytes else ""
+        available = f" of {_size(self.memory_available_bytes)}" if self.memory_available_bytes else ""
         lines = [
             f"frames    {self.frame_count} in {self.shots} shots, {self.segments} segments",
             f"size      {self.input_size[0]}x{self.input_size[1]} to {self.output_size[0]}x{self.output_size[1]}",
-            f"memory    about {self.memory_bytes / gib:.1f}{available} GiB",
-            f"disk      about {self.disk_bytes / gib:.2f} of {self.disk_free_bytes / gib:.1f} GiB",
+            f"memory    about {_size(self.memory_bytes)}{available}",
+            f"disk      about {_size(self.disk_bytes)} of {_size(self.disk_free_bytes)}",
         ]
         if self.seconds is not None:
             hours, rest = divmod(round(self.seconds), 3600)
@@ -62,29 +64,30 @@ class Estimate:
 
 
 def estimate(
-    timeline: Timeline, segments: tuple[Segment, ...], size: tuple[int, int], config: Config, folder: Path
+    timeline: Timeline, segments: tuple[Segment, ...], info: VideoInfo, config: Config, folder: Path
 ) -> Estimate:
     """Work out what a job needs; nothing is measured but the free memory and disk.
 
     Args:
         timeline: the clip.
         segments: its plan.
-        size: (width, height) of the LQ frames.
+        info: its header.
         config: the settings.
         folder: where segments and output go; must exist.
     """
-    width, height = size
+    width, height = info.display_size
     bits_per_pixel = _BITS_PER_PIXEL_AT_14 * 2 ** ((14 - config.encode.crf) / 6)
-    hr_pixels = width * height * SCALE**2
+    picture_bytes = timeline.frame_count * width * height * SCALE**2 * bits_per_pixel / 8
     return Estimate(
         frame_count=timeline.frame_count,
         shots=len(timeline.shots),
         segments=len(segments),
-        input_size=size,
+        input_size=(width, height),
         output_size=(SCALE * width, SCALE * height),
         memory_bytes=_memory_bytes(width * height, config),
         memory_available_bytes=available_memory_bytes(),
-        disk_bytes=round(_COPIES * timeline.frame_count * hr_pixels * bits_per_pixel / 8),
+        # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
+        disk_bytes=round(_COPIES * picture_bytes) + info.path.stat().st_size,
         disk_free_bytes=shutil.disk_usage(folder).free,
     )
 
@@ -105,36 +108,54 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
     Raises:
         ResourceError: it cannot fit.
     """
-    gib = 1024**3
     if needed.disk_bytes > needed.disk_free_bytes:
         raise ResourceError(
-            f"{folder} has {needed.disk_free_bytes / gib:.2f} GiB free, the job needs about "
-            f"{needed.disk_bytes / gib:.2f}: free some, or lower the quality with --crf"
+            f"{folder} has {_size(needed.disk_free_bytes)} free, the job needs about {_size(needed.disk_bytes)}: "
+            "free some, or lower the quality with --crf"
         )
     if needed.memory_available_bytes is not None and needed.memory_bytes > needed.memory_available_bytes:
         raise ResourceError(
-            f"the job needs about {needed.memory_bytes / gib:.1f} GiB of memory, "
-            f"{needed.memory_available_bytes / gib:.1f} are free: lower --max-seq-len, or use a GPU"
+            f"the job needs about {_size(needed.memory_bytes)} of memory, {_size(needed.memory_available_bytes)} are "
+            "free: lower --max-seq-len, or use a GPU"
         )
 
 
-def seconds_needed(source: Path, timeline: Timeline, built: BuiltUpscaler) -> float:
-    """Time the model on a few small frames of the clip, and scale that to all of it."""
+def seconds_needed(source: Path, timeline: Timeline, built: BuiltUpscaler, encode: EncodeConfig) -> float:
+    """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
     count = min(_CALIBRATION_FRAMES, timeline.frame_count)
     with VideoReader(source) as reader:
         frames = [_middle(frame.pixels) for frame in reader.read(timeline, 0, count)]
         width, height = reader.info.display_size
     segment = Segment(0, count, 0, count, Shot(0, count))
     passes = built.upscaler.cleaning_passes(frames)
-    taken = []
+    model_seconds = encoder_seconds = 0.0
     for _ in range(2):  # the first time, libraries prepare themselves
         started = time.perf_counter()
-        for _ in built.upscaler.upscale(frames, segment, cleaning_passes=passes, on_work=lambda _: None):
-            pass
-        taken.append(time.perf_counter() - started)
-    seconds_per_pixel = taken[-1] / (count * frames[0].shape[0] * frames[0].shape[1])
+        outputs = list(built.upscaler.upscale(frames, segment, cleaning_passes=passes, on_work=lambda _: None))
+        upscaled = time.perf_counter()
+        _encode(outputs, encode)
+        model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
     context = sum(s.context_stop - s.context_start for s in built.upscaler.plan(timeline)) / timeline.frame_count
-    return float(seconds_per_pixel * width * height * timeline.frame_count * context)
+    slower = max(model_seconds * context, encoder_seconds)  # they work at the same time
+    return float(slower * width * height / (frames[0].shape[0] * frames[0].shape[1]) * timeline.frame_count / count)
+
+
+def _encode(frames: list[Pixels], encode: EncodeConfig) -> None:
+    height, width = frames[0].shape[:2]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        VideoWriter(
+            Path(folder) / "calibration.mp4",
+            width=width,
+            height=height,
+            time_base=Fraction(1, 25),
+            frame_rate=None,
+            colour=Colour(matrix="bt709", range="tv"),
+            settings=EncodeSettings(crf=encode.crf, preset=encode.preset),
+        ) as writer,
+    ):
+        for pts, pixels in enumerate(frames):
+            writer.write(pts, pixels, duration=1)
 
 
 def _middle(pixels: Pixels) -> Pixels:
@@ -149,3 +170,12 @@ def available_memory_bytes() -> int | None:
     except OSError:
         return None
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
+def _size(count: int) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("KiB", "MiB"):
+        count_in_unit = count / 1024 ** (1 if unit == "KiB" else 2)
+        if count_in_unit < 1024:
+            return f"{count_in_unit:.1f} {unit}"
+    return f"{count / 1024**3:.1f} GiB"

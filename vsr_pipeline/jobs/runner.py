@@ -89,9 +89,9 @@ def estimate_clip(source: Path, output: Path, config: Config, built: BuiltUpscal
     info = check_clip(source, output)
     timeline = analyse_clip(source, info, reporter)
     folder = next(parent for parent in output.absolute().parents if parent.exists())
-    needed = estimate(timeline, built.upscaler.plan(timeline), info.display_size, config, folder)
+    needed = estimate(timeline, built.upscaler.plan(timeline), info, config, folder)
     refuse_what_cannot_fit(needed, folder)
-    return replace(needed, seconds=seconds_needed(source, timeline, built))
+    return replace(needed, seconds=seconds_needed(source, timeline, built, config.encode))
 
 
 @contextmanager

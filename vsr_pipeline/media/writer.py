@@ -196,6 +196,7 @@ class VideoWriter:
             self._encode(None)
             self._container.close()
         except av.FFmpegError as failure:
+            self._abandon()
             raise self._failure(failure) from failure
         except BaseException:
             self._abandon()
