@@ -46,7 +46,7 @@ reference:
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/vid4.py
-	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/windows.py --size 128x72 --repeats 3
 
 clean:
 	rm -rf $(VENV) $(REFERENCE) results/*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist

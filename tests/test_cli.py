@@ -98,6 +98,7 @@ def audio_only(path):
         ("enhance good --model bicubic-x4 --output texts", 6, "texts is not empty"),
         ("enhance good --model bicubic-x4 --output file/below", 6, "cannot write file"),
         ("enhance good --model bicubic-x4 --results file", 6, "file"),
+        ("enhance good --model bicubic-x4 --results /proc/results", 6, "cannot write /proc/results"),
         ("merge no_clip/enhanced", 2, "--fps"),
         ("merge no_clip/enhanced --fps 0", 2, "--fps"),
         ("merge no_clip/enhanced --fps 25 --output file/below.mp4", 6, "cannot write file"),

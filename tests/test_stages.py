@@ -6,8 +6,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from tests.clips import audio_packets, make_video, times
+from tests.golden.make_reference import make_clip
+from tests.test_models import CASES, GOLDEN, golden_net
 from vsr_pipeline import cli
 from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
 from vsr_pipeline.workspace import Clip
@@ -163,3 +166,20 @@ def test_a_bare_folder_needs_a_rate(workspace):
     assert cli.run(["merge"]) == 2
     vsr("merge", "--fps", "30000/1001")
     assert times(workspace / "results" / "stills" / "stills_x4.mp4") == [Fraction(1001 * i, 30000) for i in range(3)]
+
+
+def test_official_windows_and_a_checkpoint_give_the_golden_frames(workspace):
+    """The official network's own outputs, through files and the command line."""
+    case = CASES["tiny_windows"]
+    weights = {f"generator.{name}": value for name, value in golden_net(case).state_dict().items()}
+    torch.save({"meta": {}, "state_dict": weights}, workspace / "golden.pth")
+    clip = make_clip(case["frames"], case["height"], case["width"], case["seed"])
+    for index, frame in enumerate(clip):
+        write_png(workspace / "lq" / f"{index:08d}.png", (frame * 255).round().astype(np.uint8).transpose(1, 2, 0))
+    options = ["--windows", "official", "--max-seq-len", case["max_seq_len"], "--precision", "fp32"]
+    vsr("enhance", "lq", "--checkpoint", "golden.pth", *options, "--output", "hr")
+    stride = case["stride"]
+    with np.load(GOLDEN / "mmedit_0.16.1.npz") as golden:
+        expected = (golden["tiny_windows/output"].clip(0, 1) * 255).round().transpose(0, 2, 3, 1)
+    for path, frame in zip(list_frames(workspace / "hr"), expected, strict=True):
+        assert np.abs(read_image(path)[::stride, ::stride].astype(int) - frame).max() <= 1

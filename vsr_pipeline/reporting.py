@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -161,8 +161,8 @@ class BarReporter:
 
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
-        self._overall: tuple[str, int, int] | None = None
+        self._tasks: list[_Bar] = []
+        self._overall: _Bar | None = None
 
     def note(self, message: str) -> None:
         """Print above the bar."""
@@ -170,40 +170,26 @@ class BarReporter:
 
     def started(self, what: str, total: int, unit: str = "frames") -> None:
         """Show the bar."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("{task.fields[facts]}"),
             console=self._console,
-            speed_estimate_period=120,
             transient=self._overall is not None,  # a night's bars would fill the screen
         )
-        if self._overall is not None:
-            title, done, clips = self._overall
-            self._progress.add_task(title, total=clips, completed=done, count=f"{done}/{clips} clips", rate="")
-        self._unit = unit
-        self._task = self._progress.add_task(what, total=total or None, count=unit, rate="")
+        self._tasks = [*([self._overall] if self._overall else []), _Bar(what, total, unit)]
+        for bar in self._tasks:
+            self._progress.add_task(bar.what, total=bar.total or None, completed=int(bar.done), facts=str(bar))
         self._progress.start()
 
     def worked(self, amount: float) -> None:
         """Move the bar."""
         assert self._progress is not None
-        assert self._task is not None
-        self._progress.advance(self._task, amount)
-        task = self._progress.tasks[-1]
-        count = (
-            f"{task.completed:.0f}/{task.total:.0f} {self._unit}"
-            if task.total
-            else f"{task.completed:.0f} {self._unit}"
-        )
-        rate = _rate(task.completed / task.elapsed, self._unit) if task.elapsed else ""
-        self._progress.update(self._task, count=count, rate=rate)
+        self._tasks[-1].done += amount
+        for task, bar in zip(self._progress.task_ids, self._tasks, strict=True):
+            self._progress.update(task, completed=int(bar.done), facts=str(bar))
 
     def milestone(self) -> None:
         """Do nothing: the bar shows it."""
@@ -216,7 +202,31 @@ class BarReporter:
 
     def overall(self, what: str, done: int, total: int) -> None:
         """Show it with the next piece of work."""
-        self._overall = (what, done, total)
+        if self._overall is None:
+            self._overall = _Bar(what, total, "clips")
+        self._overall.done = done
+
+
+class _Bar:
+    """What a bar shows. The time left is that of the mean speed since the start: it settles instead of jumping."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what = what
+        self.total = total
+        self.done = 0.0
+        self._unit = unit
+        self._started = time.monotonic()
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._started
+        of_total = f"/{self.total}" if self.total else ""
+        facts = [f"{round(self.done)}{of_total} {self._unit}"]
+        if self.done > 0 and seconds > 0 and self._unit != "clips":
+            facts.append(_rate(self.done / seconds, self._unit))
+        facts.append(_duration(seconds))
+        if 0 < self.done < self.total:
+            facts.append(f"{_duration((self.total - self.done) * seconds / self.done)} left")
+        return ", ".join(facts)
 
 
 def reporter_for(log_format: Literal["text", "json"], stream: TextIO | None = None) -> Reporter:
