@@ -9,13 +9,21 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 from tests.clips import audio_packets, make_video, same_pictures, times
 from tests.test_models import fill
 from vsr_pipeline import cli
+from vsr_pipeline.build import build_upscaler
+from vsr_pipeline.config import Config
+from vsr_pipeline.files import make_folder
+from vsr_pipeline.jobs.segments import SegmentTask, SerialExecutor
 from vsr_pipeline.jobs.store import Ledger
+from vsr_pipeline.ladder import Ladder
+from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.reporting import SilentReporter
 
 
 @pytest.fixture
@@ -154,8 +162,6 @@ def test_streams_that_do_not_fit_are_named(workspace, clip, capsys):
 
 def test_the_model_runs_in_segments_with_context(workspace, clip):
     """A real recurrent network: segments with enough context give what one segment gives."""
-    import torch
-
     torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")
     (workspace / "settings.toml").write_text("[upscale]\nwarm_up = 30\nlookahead = 30\nprecision = 'fp32'\n")
     for name, frames in (("parts.mkv", "5"), ("whole.mkv", "300")):
@@ -230,3 +236,24 @@ def test_half_a_video_does_not_look_like_a_whole_one(workspace, capsys):
     assert outcome["frame_count"] == len(times(workspace / "out.mp4")) < 60
     assert "announces 60 frames" in captured.err
     assert any("announces 60 frames" in warning for warning in outcome["warnings"])
+
+
+def test_workers_in_any_order_make_the_same_files(workspace, clip, monkeypatch):
+    """Two workers that share nothing, each with every second segment, last ones first: the run's bytes."""
+    torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")
+    stop_before_join(monkeypatch)
+    with pytest.raises(KeyError, match="stopped here"):
+        cli.run(["run", str(clip), "--output", "out.mp4", "--checkpoint", "tiny.pth", "--segment-frames", "4"])
+    made = {p.name: p.read_bytes() for p in (workspace / ".vsr" / "out.mp4" / "segments").glob("*.mp4")}
+    config = Config().override(checkpoint=workspace / "tiny.pth", segment_frames=4)
+    timeline = analyse(clip)
+    segments = build_upscaler(config.upscale).upscaler.plan(timeline)
+    for worker in range(2):
+        ladder = Ladder(config.upscale, build_upscaler(config.upscale), SilentReporter())
+        tasks = (
+            SegmentTask(clip, timeline, segment, None, make_folder(workspace / "workers"), 0, None)
+            for segment in reversed(segments[worker::2])
+        )
+        results = list(SerialExecutor(ladder, config.encode, lambda _: None).run(tasks))
+        assert all(result.path.read_bytes() == made[result.path.name] for result in results)
+    assert len(made) == len(segments) == 5

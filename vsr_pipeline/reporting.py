@@ -189,7 +189,7 @@ class BarReporter:
         assert self._progress is not None
         self._tasks[-1].done += amount
         for task, bar in zip(self._progress.task_ids, self._tasks, strict=True):
-            self._progress.update(task, completed=int(bar.done), facts=str(bar))
+            self._progress.update(task, completed=bar.done, facts=str(bar))
 
     def milestone(self) -> None:
         """Do nothing: the bar shows it."""
