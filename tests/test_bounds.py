@@ -86,10 +86,10 @@ class Watch:
     def _look(self):
         while not self._stop.wait(0.001):
             sizes = {}
-            for path in self._folder.rglob("*"):
+            # `os.walk` does not mind a folder that is deleted meanwhile.
+            for path in [Path(folder, name) for folder, _, names in os.walk(self._folder) for name in names]:
                 try:
-                    if path.is_file():
-                        sizes[path] = path.stat().st_size
+                    sizes[path] = path.stat().st_size
                 except FileNotFoundError:  # it was published or deleted in this moment
                     continue
             self.looks += 1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,9 @@ def wait_until(condition, process, seconds=60):
     """Poll as fast as possible until the condition holds or the process has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
-        if condition():
-            return
+        with suppress(FileNotFoundError):  # a folder was deleted while it was looked into
+            if condition():
+                return
         time.sleep(0.0005)
 
 
