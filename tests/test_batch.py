@@ -156,11 +156,11 @@ def test_an_output_that_was_altered_is_kept(workspace, inbox, video, batch):
 def test_other_settings_leave_what_is_done(workspace, inbox, video, batch, capsys):
     add(video, inbox / "a.mp4", inbox / "b.mp4")
     batch("--max-clips", "1")
-    assert cli.run(["batch", "in", "--output", "out", *SETTINGS, "--crf", "30"]) == 0
-    assert "1 clips were made with other settings (encode.crf: 14 -> 30)" in capsys.readouterr().err
-    assert become(batch("--crf", "30")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
-    assert computed(batch("--crf", "30", "--redo-outdated")) == {"a.mp4": 12, "b.mp4": 0}
-    assert become(batch("--crf", "30", "--redo-outdated")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
+    assert cli.run(["batch", "in", "--output", "out", *SETTINGS, "--quality", "40"]) == 0
+    assert "1 clips were made with other settings (encode.quality: 72 -> 40)" in capsys.readouterr().err
+    assert become(batch("--quality", "40")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
+    assert computed(batch("--quality", "40", "--redo-outdated")) == {"a.mp4": 12, "b.mp4": 0}
+    assert become(batch("--quality", "40", "--redo-outdated")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
 
 
 def test_a_clip_that_fails_is_given_up_until_it_changes(inbox, video, batch):
@@ -382,13 +382,13 @@ def test_a_full_disk_ends_the_batch_and_costs_no_try(workspace, inbox, batch):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
-        outcome = batch("--crf", "0", code=5)
+        outcome = batch("--quality", "100", code=5)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert become(outcome) == {"a.mp4": "failed", "b.mp4": "stopped"}
     assert "no space left" in outcome["clips"][0]["reason"]
     assert [(row.state, row.tries) for row in api.batch_status(workspace / "out")] == [("failed", 0)]
-    assert become(batch("--crf", "0")) == {"b.mp4": "done", "a.mp4": "done"}
+    assert become(batch("--quality", "100")) == {"b.mp4": "done", "a.mp4": "done"}
 
 
 def test_a_lost_queue_is_made_up_from_the_ledgers(workspace, inbox, video, batch):
@@ -439,9 +439,9 @@ def test_a_name_that_is_no_unicode_is_a_failure_of_its_own(workspace, inbox, vid
 
 def test_a_job_begun_by_somebody_else_is_not_started_over(workspace, inbox, video, batch):
     add(video, inbox / "a.mp4")
-    assert cli.run(["run", "in/a.mp4", "--output", "out/a_x4.mp4", *SETTINGS, "--crf", "20"]) == 0
+    assert cli.run(["run", "in/a.mp4", "--output", "out/a_x4.mp4", *SETTINGS, "--quality", "60"]) == 0
     made = (workspace / "out" / "a_x4.mp4").stat()
-    assert "encode.crf: 20 -> 14" in batch(code=7)["clips"][0]["reason"]
+    assert "encode.quality: 60 -> 72" in batch(code=7)["clips"][0]["reason"]
     assert (workspace / "out" / "a_x4.mp4").stat() == made
     with Ledger(workspace / "out" / ".vsr" / "a_x4.mp4" / "ledger.sqlite") as ledger:
         assert ledger.finished() is not None

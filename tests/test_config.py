@@ -20,7 +20,7 @@ def test_the_default_file_says_the_defaults():
 
 
 def test_resolved_settings_read_back_as_they_were(tmp_path):
-    config = Config().override(max_seq_len=7, checkpoint=tmp_path / 'odd "name".pth', crf=0, refine_threshold=1.5)
+    config = Config().override(max_seq_len=7, checkpoint=tmp_path / 'odd "name".pth', quality=100, refine_threshold=1.5)
     (tmp_path / "resolved.toml").write_text(config.to_toml())
     assert load_config(tmp_path / "resolved.toml") == config
 
@@ -31,7 +31,7 @@ def test_resolved_settings_read_back_as_they_were(tmp_path):
         ("[upscale]\nmax_seq_lenght = 3", "did you mean 'max_seq_len'"),
         ("[upscal]\nmodel = 'auto'", "did you mean 'upscale'"),
         ("[upscale]\nmax_seq_len = 0", "max_seq_len.*greater than or equal to 1"),
-        ("[encode]\npreset = 'quick'", "preset.*'medium'"),
+        ("[input]\ninterlaced = 'quick'", "interlaced.*'bwdif'"),
         ("max_seq_len = 3", "unknown key"),
         ("not toml", "is not TOML"),
     ],

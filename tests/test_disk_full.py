@@ -210,13 +210,13 @@ def attempts_of(output):
 def test_what_cannot_fit_is_refused_before_any_segment(disk, clip, undisturbed, tmp_path, capsys):
     """Without loss, the estimate is higher than the room, so nothing is begun."""
     disk.leave(400 * KIB)
-    said = run(clip, disk, capsys, "--crf", "0", code=5)
+    said = run(clip, disk, capsys, "--quality", "100", code=5)
     assert "the job needs about" in said
     assert "free some" in said
     disk.check_undamaged(tmp_path)
     assert not (disk.job / "segments").exists()
     disk.leave(8192 * KIB)
-    run(clip, disk, capsys, "--crf", "0", code=0)
+    run(clip, disk, capsys, "--quality", "100", code=0)
     assert disk.output.exists()
     with Ledger(disk.job / "ledger.sqlite") as book:
         assert {(count.begun, count.finished) for count in book.attempts().values()} == {(1, 1)}

@@ -152,13 +152,13 @@ def test_differences_name_field_old_and_new(clip):
     source = SourceIdentity.of(clip)
     old = fingerprint_of(source, Config(), WEIGHTS)
     others = WEIGHTS | {"weights_sha256": "b", "precision": "bf16"}
-    new = {**fingerprint_of(source, Config().override(max_seq_len=10, crf=20), others), "program.version": "99.0"}
+    new = {**fingerprint_of(source, Config().override(max_seq_len=10, quality=60), others), "program.version": "99.0"}
     assert set(differences(old, new)) == {
         f"program.version: {__version__} -> 99.0",
         f"weights.sha256: {'a' * 64} -> b",
         "upscale.max_seq_len: 30 -> 10",
         "upscale.precision: fp32 -> bf16",
-        "encode.crf: 14 -> 20",
+        "encode.quality: 72 -> 60",
     }
     assert differences(old, old) == ()
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.clips import decoded
+from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.media.join import check_frames, join_segments
-from vsr_pipeline.media.writer import EncodeSettings, VideoWriter
+from vsr_pipeline.media.writer import VideoWriter
 from vsr_pipeline.timeline import Colour
 
 TIME_BASE = Fraction(1, 90000)
@@ -25,8 +26,8 @@ def picture(index, width=96, height=64):
     return np.roll(texture, 3 * index, axis=1).astype(np.uint8)
 
 
-def write(path, start, stop, *, preset="medium", crf=10):
-    settings = EncodeSettings(crf=crf, preset=preset)
+def write(path, start, stop, *, preset="medium", quality=80):
+    settings = EncodeConfig(quality=quality, preset=preset)
     colour = Colour(matrix="bt709", range="tv")
     ends = [*PTS[1:], PTS[-1] + 3000]
     with VideoWriter(

@@ -59,10 +59,10 @@ def test_same_frames_times_and_sound_four_times_larger(workspace, clip):
 
 
 def test_the_stages_make_the_same_pixels(workspace, clip):
-    run(clip, "out.mp4", "--crf", "0")
+    run(clip, "out.mp4", "--quality", "100")
     options = ["--model", "bicubic-x4"]
     assert cli.run(["enhance", str(clip), "--output", "frames", *options]) == 0
-    assert cli.run(["merge", "frames", "--source", str(clip), "--crf", "0", "--output", "merged.mp4"]) == 0
+    assert cli.run(["merge", "frames", "--source", str(clip), "--quality", "100", "--output", "merged.mp4"]) == 0
     assert same_pictures(workspace / "out.mp4", workspace / "merged.mp4")
 
 
@@ -85,9 +85,9 @@ def test_an_output_that_is_gone_is_made_again(workspace, clip):
 
 def test_other_settings_are_an_error_that_names_them(workspace, clip, capsys):
     run(clip)
-    run(clip, "out.mp4", "--crf", "30", code=2)
-    assert "encode.crf: 14 -> 30" in capsys.readouterr().err
-    run(clip, "out.mp4", "--crf", "30", "--fresh", "--overwrite")
+    run(clip, "out.mp4", "--quality", "40", code=2)
+    assert "encode.quality: 72 -> 40" in capsys.readouterr().err
+    run(clip, "out.mp4", "--quality", "40", "--fresh", "--overwrite")
 
 
 def test_another_source_is_an_error_that_names_it(workspace, clip, capsys):
@@ -165,7 +165,8 @@ def test_the_model_runs_in_segments_with_context(workspace, clip):
     torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")
     (workspace / "settings.toml").write_text("[upscale]\nwarm_up = 30\nlookahead = 30\nprecision = 'fp32'\n")
     for name, frames in (("parts.mkv", "5"), ("whole.mkv", "300")):
-        arguments = ["--checkpoint", "tiny.pth", "--config", "settings.toml", "--crf", "0", "--segment-frames", frames]
+        settings = ["--checkpoint", "tiny.pth", "--config", "settings.toml", "--quality", "100"]
+        arguments = [*settings, "--segment-frames", frames]
         assert cli.run(["run", str(clip), "--output", name, *arguments]) == 0
     assert same_pictures(workspace / "parts.mkv", workspace / "whole.mkv")
 

@@ -105,7 +105,7 @@ def test_merge_again_does_nothing_until_something_changes(workspace, clip, capsy
 
     assert written()
     assert not written()
-    assert written("--crf", "30")
+    assert written("--quality", "40")
     assert written("--fps", "25")
     assert times(workspace / "results" / "walk" / "walk_x4.mp4") == [Fraction(i, 25) for i in range(20)]
 

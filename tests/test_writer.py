@@ -12,9 +12,10 @@ import ffmpeg
 import numpy as np
 import pytest
 
+from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, ResourceError
 from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
-from vsr_pipeline.media.writer import LUMA_WEIGHTS, EncodeSettings, VideoWriter
+from vsr_pipeline.media.writer import LUMA_WEIGHTS, VideoWriter
 from vsr_pipeline.timeline import Colour
 
 BT709 = Colour(matrix="bt709", range="tv")
@@ -97,7 +98,7 @@ def test_colours_come_back_through_another_decoder(tmp_path, matrix, full_range,
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     blocks, pixels = bars(dtype)
     colour = Colour(matrix=matrix, range=full_range)
-    settings = EncodeSettings(crf=1, preset="ultrafast")
+    settings = EncodeConfig(quality=98, preset="ultrafast")
     size = {"width": 128, "height": 128, "bit_depth": bit_depth, "settings": settings}
     write(tmp_path / "a.mp4", [pixels], colour=colour, **size)
     decoded = input_file(tmp_path / "a.mp4").filter("scale", flags="accurate_rnd+full_chroma_int+bitexact")
@@ -115,7 +116,7 @@ def test_colours_come_back_through_another_decoder(tmp_path, matrix, full_range,
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_planes_are_rounded_to_nearest(tmp_path, bit_depth, dtype):
     blocks, pixels = bars(dtype)
-    settings = EncodeSettings(crf=0)
+    settings = EncodeConfig(quality=100)
     write(tmp_path / "a.mp4", [pixels], width=128, height=128, bit_depth=bit_depth, settings=settings)
     with av.open(tmp_path / "a.mp4") as container:
         frame = next(container.decode(video=0))
@@ -134,7 +135,7 @@ def test_chroma_lies_where_players_look_for_it(tmp_path):
     red = {}
     for location in (None, "left", "center", "topleft"):
         colour = Colour(matrix="bt709", range="tv", chroma_location=location)
-        size = {"width": 32, "height": 32, "settings": EncodeSettings(crf=0)}
+        size = {"width": 32, "height": 32, "settings": EncodeConfig(quality=100)}
         write(tmp_path / "a.mp4", [pixels], colour=colour, **size)
         with av.open(tmp_path / "a.mp4") as container:
             planes = next(container.decode(video=0)).to_ndarray()
@@ -156,7 +157,7 @@ def test_tags_and_shape_are_written(tmp_path):
 
 
 def test_an_odd_size_repeats_its_last_row_and_column(tmp_path):
-    write(tmp_path / "a.mp4", noise(2, height=33, width=47), width=47, height=33, settings=EncodeSettings(crf=0))
+    write(tmp_path / "a.mp4", noise(2, height=33, width=47), width=47, height=33, settings=EncodeConfig(quality=100))
     with av.open(tmp_path / "a.mp4") as container:
         luma = next(container.decode(video=0)).to_ndarray()[:34]
     assert luma.shape == (34, 48)
@@ -191,9 +192,9 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 def test_what_the_encoder_refuses_is_one_line(tmp_path):
     with pytest.raises(OutputError, match="96x64"):
-        write(tmp_path / "a.mp4", noise(1), settings=EncodeSettings(preset="no such"))
+        write(tmp_path / "a.mp4", noise(1), settings=EncodeConfig(preset="no such"))
     with pytest.raises(OutputError, match="no encoder no_such"):
-        write(tmp_path / "a.mp4", noise(1), settings=EncodeSettings(codec="no_such"))
+        write(tmp_path / "a.mp4", noise(1), settings=EncodeConfig(codec="no_such"))
 
 
 def test_an_error_inside_the_block_is_the_one_that_is_seen(tmp_path):

@@ -32,20 +32,43 @@ class UpscaleConfig(_Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
 
 
+class InputConfig(_Section):
+    """What of a source is enhanced, and how it is read."""
+
+    video_stream: int | None = Field(None, ge=0, description="which video stream, counted from 0; else the default one")
+    start: str | None = Field(None, description="where to begin, in seconds or as HH:MM:SS.sss of the source's picture")
+    end: str | None = Field(None, description="where to end, likewise; that frame is not there any more")
+    max_frames: int | None = Field(None, ge=1, description="enhance this many frames at most")
+    interlaced: Literal["auto", "bwdif", "keep", "refuse"] = Field(
+        "auto", description="auto: bwdif for what is interlaced; keep: as coded; refuse: exit code 3"
+    )
+    keep_rotation: bool = Field(False, description="enhance the frames as coded, and keep the rotation tag")
+
+
 class EncodeConfig(_Section):
     """What makes HR frames into a video track."""
 
-    crf: int = Field(14, ge=0, le=51, description="x264's constant rate factor: 14 is visually lossless, 0 lossless")
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
-        "medium"
-    )
+    codec: str = Field("h264", description="h264, hevc, av1, prores, ffv1, or a hardware encoder such as h264_nvenc")
+    quality: int = Field(72, ge=0, le=100, description="72 is visually lossless, 100 the best that the codec can")
+    preset: str | None = Field(None, description="the encoder's speed, in its own words; else its `medium`")
+    encoder_options: dict[str, str] = Field({}, description="further options of the encoder, as ffmpeg names them")
+    frame_rate: str | None = Field(None, description="force this constant rate: frames are repeated or left out")
+
+
+class OutputConfig(_Section):
+    """What of the source's other streams goes to the output; else all, as they are."""
+
+    transcode_audio: Literal["aac"] | None = Field(None, description="encode sound that the container cannot hold")
+    drop: tuple[Literal["audio", "subtitles", "data", "attachments", "covers", "chapters"], ...] = ()
 
 
 class Config(_Section):
     """All settings of a run."""
 
+    input: InputConfig = InputConfig()
     upscale: UpscaleConfig = UpscaleConfig()
     encode: EncodeConfig = EncodeConfig()
+    output: OutputConfig = OutputConfig()
 
     def override(self, **options: Any) -> "Config":  # noqa: ANN401
         """Return a copy with the options that are not None set, wherever they belong.
@@ -55,7 +78,7 @@ class Config(_Section):
         """
         given = {name: value for name, value in options.items() if value is not None}
         sections = {}
-        for section in ("upscale", "encode"):
+        for section in type(self).model_fields:
             settings = getattr(self, section)
             mine = {name: given.pop(name) for name in list(given) if name in type(settings).model_fields}
             sections[section] = settings.model_dump() | mine
@@ -111,15 +134,17 @@ def _explain(error: Any, option_names: bool) -> str:  # noqa: ANN401
     name = f"--{key.replace('_', '-')}" if option_names else ".".join([*path, key])
     if error["type"] != "extra_forbidden":
         return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]} (found {error['input']!r})"
-    model: type[BaseModel] = {"upscale": UpscaleConfig, "encode": EncodeConfig}.get(path[0]) if path else Config  # type: ignore[assignment]
+    model: Any = Config.model_fields[path[0]].annotation if path else Config
     close = difflib.get_close_matches(key, model.model_fields, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(model.model_fields)}"
     return f"unknown key '{name}': {hint}"
 
 
-def _toml_value(value: str | float | bool) -> str:
+def _toml_value(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_value(name)} = {_toml_value(item)}" for name, item in value.items()) + "}"
     # A JSON string is a TOML basic string.
     import json
 

@@ -11,7 +11,6 @@ import typer
 from vsr_pipeline.cli.options import (
     Checkpoint,
     ConfigFile,
-    Crf,
     Device,
     Json,
     LogFormat,
@@ -22,6 +21,7 @@ from vsr_pipeline.cli.options import (
     Precision,
     Preset,
     PrintConfig,
+    Quality,
     RefineThreshold,
     SegmentFrames,
     Windows,
@@ -51,7 +51,7 @@ def run(
     refine_threshold: RefineThreshold = None,
     precision: Precision = None,
     device: Device = None,
-    crf: Crf = None,
+    quality: Quality = None,
     preset: Preset = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has done.")] = False,
     overwrite: Overwrite = False,
@@ -82,7 +82,7 @@ def run(
         refine_threshold=refine_threshold,
         precision=precision,
         device=device,
-        crf=crf,
+        quality=quality,
         preset=preset,
     )
     if print_config:
@@ -124,7 +124,7 @@ def batch(
     refine_threshold: RefineThreshold = None,
     precision: Precision = None,
     device: Device = None,
-    crf: Crf = None,
+    quality: Quality = None,
     preset: Preset = None,
     overwrite: Overwrite = False,
     allow_cpu: Annotated[
@@ -161,7 +161,7 @@ def batch(
         refine_threshold=refine_threshold,
         precision=precision,
         device=device,
-        crf=crf,
+        quality=quality,
         preset=preset,
     )
     if print_config:

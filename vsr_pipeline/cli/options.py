@@ -42,7 +42,7 @@ RefineThreshold = Annotated[
 ]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")]
-Crf = Annotated[int | None, typer.Option(help="x264's quality, 0 (lossless) to 51. [default: 14]")]
+Quality = Annotated[int | None, typer.Option(help="Of the encoding, 0 to 100 (the best there is). [default: 72]")]
 Preset = Annotated[str | None, typer.Option(help="x264's speed, ultrafast to veryslow. [default: medium]")]
 
 

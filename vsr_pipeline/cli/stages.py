@@ -10,7 +10,6 @@ from vsr_pipeline.cli.options import (
     RESULTS,
     Checkpoint,
     ConfigFile,
-    Crf,
     Device,
     Json,
     LogFormat,
@@ -21,6 +20,7 @@ from vsr_pipeline.cli.options import (
     Precision,
     Preset,
     PrintConfig,
+    Quality,
     RefineThreshold,
     Results,
     SegmentFrames,
@@ -123,7 +123,7 @@ def merge(
     output: Annotated[Path | None, typer.Option(help="The video; default results/NAME/NAME_x4.mp4.")] = None,
     results: Results = RESULTS,
     config: ConfigFile = None,
-    crf: Crf = None,
+    quality: Quality = None,
     preset: Preset = None,
     overwrite: Overwrite = False,
     log_format: LogFormat = "text",
@@ -136,7 +136,7 @@ def merge(
     from vsr_pipeline import api
 
     reporter = api.reporter_for(log_format)
-    settings = settings_from(config, reporter, crf=crf, preset=preset)
+    settings = settings_from(config, reporter, quality=quality, preset=preset)
     frame_rate = frame_rate_from(fps) if fps else None
     if frames is None and (output is not None or source is not None):
         raise UsageError("--output and --source need a FRAMES folder: without one, every results/*/enhanced is merged")

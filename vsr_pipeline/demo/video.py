@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.demo.canvas import Canvas, Picture
 from vsr_pipeline.demo.choreography import Choreography, DemoOptions, Moment
 from vsr_pipeline.demo.side import Side
 from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.files import published
-from vsr_pipeline.media.writer import EncodeSettings, VideoWriter
+from vsr_pipeline.media.writer import VideoWriter
 from vsr_pipeline.timeline import Colour
 
 DEFAULT_FRAME_RATE = Fraction(25)  # of two folders, which have no rate of their own
@@ -100,7 +101,7 @@ def _writer(path: Path, canvas: Canvas, frame_rate: Fraction) -> VideoWriter:
         time_base=1 / frame_rate,
         frame_rate=frame_rate,
         colour=_COLOUR,
-        settings=EncodeSettings(crf=18),
+        settings=EncodeConfig(quality=64),
     )
 
 

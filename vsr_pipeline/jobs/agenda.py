@@ -120,7 +120,7 @@ def settings_of(config: Config, name_template: str) -> dict[str, str]:
 
 
 def changed_settings(row: QueueRow, settings: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the settings that a clip was begun with and that are others now, each as `encode.crf: 14 -> 18`."""
+    """Return the settings that a clip was begun with and that are others now, each as `encode.quality: 72 -> 80`."""
     # A setting that an older version did not have cannot have changed.
     both = [name for name in settings if name in row.settings]
     return tuple(f"{n}: {row.settings[n]} -> {settings[n]}" for n in both if row.settings[n] != settings[n])

@@ -14,13 +14,13 @@ from vsr_pipeline.config import Config, EncodeConfig
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import EncodeSettings, VideoWriter
+from vsr_pipeline.media.writer import VideoWriter
 from vsr_pipeline.timeline import Colour, Segment, Shot, Timeline, VideoInfo
 from vsr_pipeline.upscale import SCALE
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
 # may take three times as much: the disk that runs full all the same is an error that loses nothing.
-_BITS_PER_PIXEL_AT_14 = 0.16
+_BITS_PER_PIXEL_AT_72 = 0.16
 # At the end, the joined picture and the output are there at the same time.
 _COPIES = 2
 
@@ -76,7 +76,7 @@ def estimate(
         folder: where segments and output go; must exist.
     """
     width, height = info.display_size
-    bits_per_pixel = _BITS_PER_PIXEL_AT_14 * 2 ** ((14 - config.encode.crf) / 6)
+    bits_per_pixel = _BITS_PER_PIXEL_AT_72 * 2 ** ((config.encode.quality - 72) / 12)
     picture_bytes = timeline.frame_count * width * height * SCALE**2 * bits_per_pixel / 8
     return Estimate(
         frame_count=timeline.frame_count,
@@ -111,7 +111,7 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
     if needed.disk_bytes > needed.disk_free_bytes:
         raise ResourceError(
             f"{folder} has {_size(needed.disk_free_bytes)} free, the job needs about {_size(needed.disk_bytes)}: "
-            "free some, or lower the quality with --crf"
+            "free some, or lower the quality with --quality"
         )
     if needed.memory_available_bytes is not None and needed.memory_bytes > needed.memory_available_bytes:
         raise ResourceError(
@@ -151,7 +151,7 @@ def _encode(frames: list[Pixels], encode: EncodeConfig) -> None:
             time_base=Fraction(1, 25),
             frame_rate=None,
             colour=Colour(matrix="bt709", range="tv"),
-            settings=EncodeSettings(crf=encode.crf, preset=encode.preset),
+            settings=encode,
         ) as writer,
     ):
         for pts, pixels in enumerate(frames):

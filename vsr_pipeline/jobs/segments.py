@@ -17,7 +17,7 @@ from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.join import check_frames
 from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import EncodeSettings, VideoWriter, colour_to_write
+from vsr_pipeline.media.writer import VideoWriter, colour_to_write
 from vsr_pipeline.overlap import WriteBehind, read_ahead
 from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
 from vsr_pipeline.reporting import retracted_on_failure
@@ -156,7 +156,7 @@ def _encode_segment(
                 colour=colour_to_write(info),
                 sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
                 bit_depth=info.bit_depth,
-                settings=EncodeSettings(crf=encode.crf, preset=encode.preset),
+                settings=encode,
             ) as writer,
             WriteBehind(threads=1, depth=4) as writes,
             retracted_on_failure(on_work) as counted,

@@ -1,6 +1,6 @@
 """Frames into a video file: exact timestamps, exact colours, the same bytes every time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from av.codec.codec import UnknownCodecError
 
+from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, VsrError
 from vsr_pipeline.files import write_failure
 from vsr_pipeline.media._colour import LUMA_WEIGHTS, guess_matrix
@@ -36,19 +37,9 @@ _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _MAX_TIMESCALE = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodeSettings:
-    """How frames are compressed.
-
-    `crf` is x264's quality: 0 is lossless, 51 the worst. 14 cannot be told from the frames by eye and keeps the fine
-    texture that the model makes; x264's own 23 smears it. `threads` is a fixed number, not the machine's, because x264
-    makes other bytes with another number, and the same job must give the same file wherever it runs.
-    """
-
-    codec: str = "libx264"
-    crf: int = 14
-    preset: str = "medium"
-    threads: int = 8
+# A fixed number, not the machine's: with another number x264 makes other bytes, and the same job must give the same
+# file wherever it runs.
+_THREADS = 8
 
 
 def colour_to_write(info: VideoInfo) -> Colour:
@@ -96,7 +87,7 @@ class VideoWriter:
         colour: Colour,
         sample_aspect_ratio: Fraction = Fraction(1),
         bit_depth: int = 8,
-        settings: EncodeSettings = EncodeSettings(),
+        settings: EncodeConfig = EncodeConfig(),
     ) -> None:
         if path.suffix.lower() not in _CONTAINERS:
             raise ValueError(f"{path} ends in {path.suffix!r}; a video track is one of {', '.join(_CONTAINERS)}")
@@ -115,7 +106,7 @@ class VideoWriter:
         except av.FFmpegError as error:
             raise self._failure(error) from error
         except UnknownCodecError as error:
-            raise OutputError(f"this build of PyAV has no encoder {settings.codec}") from error
+            raise OutputError(f"this build of PyAV has no encoder {'libx264'}") from error
 
     def _open(self) -> av.container.OutputContainer:
         options = {"fflags": "+bitexact"}  # no library version in the file
@@ -127,7 +118,7 @@ class VideoWriter:
         return av.open(file_url(self.path), "w", format=container, container_options=options)
 
     def _add_stream(
-        self, settings: EncodeSettings, frame_rate: Fraction | None, sample_aspect_ratio: Fraction, colour: Colour
+        self, settings: EncodeConfig, frame_rate: Fraction | None, sample_aspect_ratio: Fraction, colour: Colour
     ) -> av.VideoStream:
         height, width, _ = self._shape
         tags = {
@@ -138,9 +129,13 @@ class VideoWriter:
             "chroma_sample_location": colour.chroma_location,
         }
         options = {name: value for name, value in tags.items() if value is not None}
-        options |= {"crf": str(settings.crf), "preset": settings.preset, "threads": str(settings.threads)}
+        options |= {
+            "crf": str((100 - settings.quality) / 2),
+            "preset": settings.preset or "medium",
+            "threads": str(_THREADS),
+        }
         options |= {"flags": "+frame_duration"}
-        stream = self._container.add_stream(settings.codec, rate=frame_rate, options=options)
+        stream = self._container.add_stream("libx264", rate=frame_rate, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = self._conversion.pixel_format

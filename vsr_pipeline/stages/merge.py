@@ -15,7 +15,7 @@ from vsr_pipeline.media.frames import list_frames
 from vsr_pipeline.media.mux import container_for, mux
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.source import FolderSource
-from vsr_pipeline.media.writer import EncodeSettings, VideoWriter, colour_to_write
+from vsr_pipeline.media.writer import VideoWriter, colour_to_write
 from vsr_pipeline.overlap import read_ahead
 from vsr_pipeline.reporting import Reporter, reported
 from vsr_pipeline.timeline import Colour, Timeline, VideoInfo
@@ -191,7 +191,7 @@ class _Job:
                 colour=colour_to_write(info) if info else Colour(matrix="bt709", range="tv"),
                 sample_aspect_ratio=info.display_aspect_ratio_of_pixels if info else Fraction(1),
                 bit_depth=self.bit_depth,
-                settings=EncodeSettings(crf=config.encode.crf, preset=config.encode.preset),
+                settings=config.encode,
             ) as writer,
         ):
             for pts, end, pixels in zip(timeline.pts, ends, frames, strict=True):
