@@ -1,22 +1,95 @@
-"""`vsr probe` and `vsr doctor`: what is this file, and is this machine ready."""
+"""`vsr probe`, `vsr metrics`, `vsr doctor`: what is this file, how good is that one, is this machine ready."""
 
 import dataclasses
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsr_pipeline.cli.options import Json, print_json
+from vsr_pipeline.cli.options import (
+    VIDEO_STREAM,
+    Given,
+    Json,
+    LogFormat,
+    Overwrite,
+    print_json,
+    settings_from,
+    takes_settings,
+)
+
+if TYPE_CHECKING:
+    from vsr_pipeline.api import Scores
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(epilog="Example: vsr probe holiday.mp4")
-def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")]) -> None:
+@takes_settings(VIDEO_STREAM)
+def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")], given: Given) -> int:
     """Print what a video's header says, as JSON."""
     from vsr_pipeline import api
 
-    print_json(dataclasses.asdict(api.probe(input_path)))
+    settings = settings_from(given, api.SilentReporter())
+    print_json(dataclasses.asdict(api.probe(input_path, settings.input)))
+    return 0
+
+
+@app.command(epilog="Example: vsr metrics original.mp4 results/holiday/holiday_x4.mp4")
+def metrics(
+    reference: Annotated[Path, typer.Argument(help="The truth: a video or a folder of images.")],
+    distorted: Annotated[list[Path], typer.Argument(help="What is compared with it; smaller ones are enlarged.")],
+    vmaf: Annotated[bool, typer.Option(help="Measure VMAF, too: it takes about as long as all the rest.")] = True,
+    csv: Annotated[Path | None, typer.Option(help="Write the scores of each frame into this .csv file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the scores of each frame into this .png file.")] = None,
+    overwrite: Overwrite = False,
+    log_format: LogFormat = "text",
+    as_json: Json = False,
+) -> int:
+    """Compare videos with a reference.
+
+    PSNR in dB and SSIM on RGB and on luma, VMAF and VMAF-NEG, temporal flicker (0 is best): means over the frames.
+    """
+    from vsr_pipeline import api
+
+    measurements = api.measure(
+        reference,
+        distorted,
+        vmaf=vmaf,
+        csv_file=csv,
+        plot_file=plot,
+        overwrite=overwrite,
+        reporter=api.reporter_for(log_format),
+    )
+    if as_json:
+        print_json([{"distorted": str(m.distorted), **_json_scores(m.scores)} for m in measurements])
+        return 0
+    print(" ".join(f"{title:>{width}}" for _, title, width, _ in _COLUMNS))
+    for m in measurements:
+        print(*(_cell(getattr(m.scores, name), width, form) for name, _, width, form in _COLUMNS), f" {m.distorted}")
+    return 0
+
+
+_COLUMNS = (
+    ("psnr_rgb", "PSNR RGB", 8, ".2f"),
+    ("psnr_y", "PSNR Y", 6, ".2f"),
+    ("ssim_rgb", "SSIM RGB", 8, ".4f"),
+    ("ssim_y", "SSIM Y", 6, ".4f"),
+    ("vmaf", "VMAF", 6, ".2f"),
+    ("vmaf_neg", "VMAF-NEG", 8, ".2f"),
+    ("flicker", "flicker", 7, ".3f"),
+    ("frame_count", "frames", 6, "d"),
+)
+"""Field, title, width and format of each column of the table."""
+
+
+def _cell(value: float | None, width: int, form: str) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}{form}}"
+
+
+def _json_scores(scores: "Scores") -> dict[str, object]:
+    """Scores for JSON, which has no infinity: the text "inf" stands for it."""
+    return {k: "inf" if v == math.inf else v for k, v in dataclasses.asdict(scores).items()}
 
 
 @app.command(epilog="Example: vsr doctor")

@@ -1,8 +1,6 @@
-"""How near two clips are: PSNR and SSIM, on RGB and on luma."""
+"""How near a frame is to its reference: PSNR and SSIM, on RGB and on luma."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,37 +9,6 @@ import numpy.typing as npt
 from vsr_pipeline.media.frames import Pixels
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Means over the frames of a clip; PSNR in dB (infinite for equal frames), SSIM up to 1."""
-
-    frame_count: int
-    psnr_rgb: float
-    psnr_y: float
-    ssim_rgb: float
-    ssim_y: float
-
-
-def score(pairs: Iterable[tuple[Pixels, Pixels]]) -> Scores:
-    """Compare two clips frame by frame.
-
-    Args:
-        pairs: a reference frame and a distorted one (H, W, 3) of the same size, each of 8 or 16 bits.
-
-    Raises:
-        ValueError: two frames have different sizes, or there are none.
-    """
-    rows = []
-    for reference, distorted in pairs:
-        a, b = _unit(reference), _unit(distorted)
-        ssim_rgb = float(np.mean([ssim(a[..., c], b[..., c]) for c in range(3)]))
-        ay, by = luma(a), luma(b)
-        rows.append((psnr(a, b), psnr(ay, by), ssim_rgb, ssim(ay, by)))
-    if not rows:
-        raise ValueError("there are no frames to compare")
-    return Scores(len(rows), *(float(v) for v in np.mean(rows, axis=0)))
 
 
 def psnr(a: FloatArray, b: FloatArray) -> float:
@@ -80,6 +47,6 @@ def luma(rgb: FloatArray) -> FloatArray:
     return 16 + rgb @ weights / 255  # type: ignore[no-any-return]
 
 
-def _unit(pixels: Pixels) -> FloatArray:
+def to_255(pixels: Pixels) -> FloatArray:
     """Samples as float64 from 0 to 255, whatever their depth."""
     return pixels.astype(np.float64) * (255 / np.iinfo(pixels.dtype).max)
