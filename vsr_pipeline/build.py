@@ -91,7 +91,10 @@ def net_for(checkpoint: weights.Checkpoint) -> BasicVSRNet | RealBasicVSRNet:
     if checkpoint.family == "realbasicvsr":
         assert checkpoint.num_cleaning_blocks is not None
         net = RealBasicVSRNet(
-            checkpoint.mid_channels, checkpoint.num_propagation_blocks, checkpoint.num_cleaning_blocks
+            checkpoint.mid_channels,
+            checkpoint.num_propagation_blocks,
+            checkpoint.num_cleaning_blocks,
+            checkpoint.cleaning_channels,
         )
     else:
         net = BasicVSRNet(checkpoint.mid_channels, checkpoint.num_propagation_blocks)

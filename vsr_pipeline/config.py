@@ -1,15 +1,50 @@
 """Settings: strict models, read from TOML, overridden by the command line, written back as TOML."""
 
 import difflib
+import re
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from vsr_pipeline.errors import ConfigError, InputError
 
 _PACKAGE = Path(__file__).parent
+# Options of the command line that are not called as their settings are.
+_OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option"}
+_FINEST_RATE = 1_000_000
+_TIME = re.compile(r"(?:(?:([0-9]+):)?([0-5]?[0-9]):)?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
+
+
+def seconds_from(text: str) -> Fraction:
+    """Read a time, exactly: seconds (`90.5`), or `[HH:]MM:SS[.sss]`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = _TIME.fullmatch(text.strip())
+    seconds = Fraction(found[3]) if found else Fraction(0)
+    if found is None or (found[2] is not None and seconds >= 60):
+        raise ValueError("must be seconds, such as 90.5, or a time, such as 1:30.5 or 00:01:30.5")
+    return int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + seconds
+
+
+def frame_rate_from(text: str) -> Fraction:
+    """Read a frame rate, exactly: a number or a fraction.
+
+    Raises:
+        ValueError: it is neither, is not positive, or is one that no video has.
+    """
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not Fraction(1, 1000) <= rate <= 1000:
+        raise ValueError("must be a positive number or fraction, such as 25, 29.97 or 30000/1001, at most 1000")
+    # 29.970029970029970 is meant to be 30000/1001.
+    return rate if max(rate.numerator, rate.denominator) <= _FINEST_RATE else rate.limit_denominator(1001)
 
 
 class _Section(BaseModel):
@@ -44,15 +79,54 @@ class InputConfig(_Section):
     )
     keep_rotation: bool = Field(False, description="enhance the frames as coded, and keep the rotation tag")
 
+    @field_validator("start", "end")
+    @classmethod
+    def _is_time(cls, text: str | None, others: ValidationInfo) -> str | None:
+        if text is not None:
+            seconds = seconds_from(text)
+            start = others.data.get("start")
+            if others.field_name == "end" and seconds <= seconds_from(start or "0"):
+                raise ValueError(f"must be after the start, {start or 0}")
+        return text
+
+    @property
+    def start_seconds(self) -> Fraction | None:
+        """When the part that is enhanced begins; None: with the first frame."""
+        return seconds_from(self.start) if self.start is not None else None
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        """When the part that is enhanced ends; None: with the last frame."""
+        return seconds_from(self.end) if self.end is not None else None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether less than the whole source may be meant."""
+        return self.start is not None or self.end is not None or self.max_frames is not None
+
 
 class EncodeConfig(_Section):
     """What makes HR frames into a video track."""
 
-    codec: str = Field("h264", description="h264, hevc, av1, prores, ffv1, or a hardware encoder such as h264_nvenc")
+    codec: str = Field(
+        "auto", description="h264, hevc, av1, prores, ffv1, or a hardware encoder; auto: h264, and hevc for HDR"
+    )
     quality: int = Field(72, ge=0, le=100, description="72 is visually lossless, 100 the best that the codec can")
     preset: str | None = Field(None, description="the encoder's speed, in its own words; else its `medium`")
     encoder_options: dict[str, str] = Field({}, description="further options of the encoder, as ffmpeg names them")
     frame_rate: str | None = Field(None, description="force this constant rate: frames are repeated or left out")
+
+    @field_validator("frame_rate")
+    @classmethod
+    def _is_rate(cls, text: str | None) -> str | None:
+        if text is not None:
+            frame_rate_from(text)
+        return text
+
+    @property
+    def constant_rate(self) -> Fraction | None:
+        """Frames per second that are forced; None: the source's own times."""
+        return frame_rate_from(self.frame_rate) if self.frame_rate is not None else None
 
 
 class OutputConfig(_Section):
@@ -131,9 +205,15 @@ def _validated(values: dict[str, Any], *, where: str = "", option_names: bool = 
 def _explain(error: Any, option_names: bool) -> str:  # noqa: ANN401
     """Say in a few words what pydantic found, where, and what is allowed."""
     *path, key = (str(part) for part in error["loc"])
-    name = f"--{key.replace('_', '-')}" if option_names else ".".join([*path, key])
+    if option_names:
+        # Of what has several parts, the path goes on with the part: `output.drop.0`.
+        option = str(error["loc"][1]) if path else key
+        name = f"--{_OPTION_OF.get(option, option).replace('_', '-')}"
+    else:
+        name = ".".join([*path, key])
     if error["type"] != "extra_forbidden":
-        return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]} (found {error['input']!r})"
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{name}: {message[0].lower()}{message[1:]} (found {error['input']!r})"
     model: Any = Config.model_fields[path[0]].annotation if path else Config
     close = difflib.get_close_matches(key, model.model_fields, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(model.model_fields)}"

@@ -11,10 +11,10 @@ from typing import Literal
 from vsr_pipeline import weights
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.errors import VsrError
+from vsr_pipeline.media.encoders import available_codecs
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
 
 _NEEDED_ENCODERS = ("libx264",)
-_OPTIONAL_ENCODERS = ("libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "h264_videotoolbox")
 _LOW_DISK_BYTES = 10 * 1024**3
 
 
@@ -29,11 +29,12 @@ class Finding:
 
 
 def examine(workspace: Path) -> tuple[Finding, ...]:
-    """Look at Python, torch and its device, ffmpeg, weights and the disk of `workspace`. Never raises `VsrError`."""
+    """Look at Python, torch, its device, ffmpeg, encoders, weights, disk of `workspace`. Never raises `VsrError`."""
     checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
         ("python", _python),
         ("torch", _torch),
         ("ffmpeg", _ffmpeg),
+        ("codecs", _codecs),
         ("weights", _weights),
         ("disk", lambda: _disk(workspace)),
     )
@@ -79,8 +80,15 @@ def _ffmpeg() -> list[Finding]:
     if missing:
         remedy = "unset VSR_FFMPEG to use the one that comes with imageio-ffmpeg, or name another"
         return [Finding("ffmpeg", "error", f"{binary} lacks {', '.join(missing)}", remedy)]
-    extra = [name for name in _OPTIONAL_ENCODERS if name in available]
-    return [Finding("ffmpeg", "ok", f"{binary}, encoders {', '.join([*_NEEDED_ENCODERS, *extra])}")]
+    return [Finding("ffmpeg", "ok", f"{binary}, with {', '.join(_NEEDED_ENCODERS)}")]
+
+
+def _codecs() -> list[Finding]:
+    """Each of these has encoded a frame, so a hardware encoder is listed only where there is the hardware."""
+    working = available_codecs()
+    if "h264" in working:
+        return [Finding("codecs", "ok", ", ".join(working))]
+    return [Finding("codecs", "error", f"h264 does not work; {', '.join(working) or 'none'} do", "reinstall PyAV")]
 
 
 def _weights() -> list[Finding]:

@@ -1,9 +1,22 @@
-"""From a timeline to segments and windows. Pure functions: the same clip always gives the same plan."""
+"""From a timeline to the part that is enhanced, its segments and windows, and when each frame is shown.
 
+Pure functions: the same clip always gives the same plan.
+"""
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, gcd, lcm
+
+from vsr_pipeline.config import InputConfig
+from vsr_pipeline.errors import UsageError
 from vsr_pipeline.timeline import Segment, Shot, Timeline, Window
 
 CLEANING_SAMPLES = 5
 """Frames of a shot by which its number of cleaning passes is decided."""
+
+# Units per second of a file's clock: mp4 counts them in 32 bits.
+_FINEST = 2**31 - 1
 
 
 def plan_segments(
@@ -53,3 +66,116 @@ def sample_indices(shot: Shot, count: int) -> tuple[int, ...]:
     """Return at most `count` different frame indices, evenly spread over a shot."""
     count = min(count, len(shot))
     return tuple(shot.start + (2 * k + 1) * len(shot) // (2 * count) for k in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The frames `[first, first + timeline.frame_count)` of a file: what is enhanced, a clip of its own."""
+
+    first: int
+    timeline: Timeline
+
+    @property
+    def stop(self) -> int:
+        """The frame of the file after the last one."""
+        return self.first + self.timeline.frame_count
+
+
+def part_of(timeline: Timeline, settings: InputConfig, *, start_seconds: Fraction) -> Part:
+    """Choose the frames that the settings ask for: shown at or after `start`, and before `end`.
+
+    Args:
+        timeline: the file, at least up to the end of the part.
+        settings: the times count from where a player starts to count.
+        start_seconds: that point on the timeline's clock.
+
+    Raises:
+        UsageError: no frame is shown in that time.
+    """
+
+    def frame_at(seconds: Fraction) -> int:
+        return bisect_left(timeline.pts, ceil((start_seconds + seconds) / timeline.time_base))
+
+    first = frame_at(settings.start_seconds) if settings.start_seconds is not None else 0
+    stop = frame_at(settings.end_seconds) if settings.end_seconds is not None else timeline.frame_count
+    if settings.max_frames is not None:
+        stop = min(stop, first + settings.max_frames)
+    if first >= stop:
+        length = float((timeline.pts[-1] + timeline.last_duration) * timeline.time_base - start_seconds)
+        raise UsageError(
+            f"no frame is shown from --start {settings.start or 0} to --end {settings.end or 'the end'}: "
+            f"the picture ends at {length:.3f} s"
+        )
+    is_end = stop == timeline.frame_count
+    part = Timeline(
+        time_base=timeline.time_base,
+        pts=timeline.pts[first:stop],
+        last_duration=timeline.last_duration if is_end else timeline.pts[stop] - timeline.pts[stop - 1],
+        cuts=tuple(cut - first for cut in timeline.cuts if first < cut < stop),
+        deinterlace=timeline.deinterlace,
+    )
+    return Part(first, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When the output shows what: its frame `i` appears at tick `pts[i]` and is the clip's frame `frames[i]`.
+
+    `pts` start at the output's own zero. Both increase; a frame may be shown repeatedly, or never.
+    """
+
+    time_base: Fraction
+    pts: tuple[int, ...]
+    last_duration: int
+    frames: tuple[int, ...]
+
+    @property
+    def times(self) -> list[Fraction]:
+        """When each frame of the output appears, in seconds."""
+        return [tick * self.time_base for tick in self.pts]
+
+    @property
+    def repeated(self) -> int:
+        """How many frames of the output show what the frame before them shows."""
+        return len(self.frames) - len(set(self.frames))
+
+    def shows(self, segment: Segment) -> range:
+        """The output's frames that show frames of a segment."""
+        return range(bisect_left(self.frames, segment.start), bisect_left(self.frames, segment.stop))
+
+    def duration(self, index: int) -> int:
+        """How many ticks a frame of the output is shown."""
+        return self.pts[index + 1] - self.pts[index] if index + 1 < len(self.pts) else self.last_duration
+
+
+def schedule_of(timeline: Timeline, *, origin_ticks: int, frame_rate: Fraction | None = None) -> Schedule:
+    """Say when the frames of a clip are shown.
+
+    Args:
+        timeline: the clip.
+        origin_ticks: its tick that is the output's zero.
+        frame_rate: None: each frame at its own time. Else a constant rate that starts with the first frame; each frame
+            of the output shows what the source shows in the middle of its time, so that timestamps that were rounded
+            or tremble do not repeat one frame and skip the next.
+    """
+    pts = tuple(tick - origin_ticks for tick in timeline.pts)
+    if frame_rate is None:
+        return Schedule(timeline.time_base, pts, timeline.last_duration, tuple(range(len(pts))))
+    step = 1 / frame_rate
+    count = max(1, round(timeline.duration_seconds / step))
+    middles = (floor(timeline.pts[0] + (k + Fraction(1, 2)) * step / timeline.time_base) for k in range(count))
+    shown = tuple(bisect_right(timeline.pts, middle) - 1 for middle in middles)
+    tick, ticks = even_ticks(pts[0] * timeline.time_base, step, count)
+    return Schedule(tick, ticks, ticks[-1] - ticks[-2] if count > 1 else max(1, round(step / tick)), shown)
+
+
+def even_ticks(start_seconds: Fraction, step_seconds: Fraction, count: int) -> tuple[Fraction, tuple[int, ...]]:
+    """Return a time base, and `count` ticks of it that are exactly `step_seconds` apart.
+
+    The first is at `start_seconds`, to within a thousandth of the step where no time base holds both exactly.
+    """
+    if lcm(start_seconds.denominator, step_seconds.denominator) > _FINEST:
+        start_seconds = round(start_seconds / step_seconds * 1000) * step_seconds / 1000
+    common = lcm(start_seconds.denominator, step_seconds.denominator)
+    tick = Fraction(gcd(int(start_seconds * common), int(step_seconds * common)), common)
+    return tick, tuple(int((start_seconds + k * step_seconds) / tick) for k in range(count))

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
+
+FieldOrder = Literal["tff", "bff"]
+"""Which field of an interlaced frame was taken first: the top or the bottom one."""
+
+_HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +28,31 @@ class Colour:
 
 
 @dataclass(frozen=True, slots=True)
+class HdrMetadata:
+    """The display that an HDR picture was mastered on (SMPTE ST 2086), and how bright it gets (CTA-861.3).
+
+    Each part is `None` where the source does not say.
+    """
+
+    primaries: tuple[tuple[Fraction, Fraction], ...] | None = None
+    """CIE 1931 (x, y) of red, green and blue."""
+    white_point: tuple[Fraction, Fraction] | None = None
+    """CIE 1931 (x, y)."""
+    min_luminance: Fraction | None = None
+    """Candela per square metre, as is `max_luminance`."""
+    max_luminance: Fraction | None = None
+    max_cll: int | None = None
+    """Brightest pixel of all frames, candela per square metre."""
+    max_fall: int | None = None
+    """Largest mean brightness of a frame, candela per square metre."""
+
+
+@dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What the header of a file says about the video stream that is enhanced.
 
     `width` and `height` are pixels as coded. To show the picture upright, turn it clockwise by `rotation_degrees`
-    (0, 90, 180 or 270), then, if `mirrored`, swap left and right.
+    (0, 90, 180 or 270), then, if `mirrored`, swap left and right. The reader does so if `upright`.
     """
 
     path: Path
@@ -47,17 +73,36 @@ class VideoInfo:
     duration_seconds_from_header: Fraction | None = None
     audio_streams: int = 0
     subtitle_streams: int = 0
+    video_streams: int = 1
+    """How many video streams the file has, cover pictures left out."""
+    video_stream: int = 0
+    """Which of them this is."""
+    field_order: Literal["progressive", "tff", "bff", "unknown"] = "unknown"
+    """As flagged, which need not be true."""
+    has_alpha: bool = False
+    hdr: HdrMetadata | None = None
+    upright: bool = True
+    """Whether the reader turns the frames upright; else they come as coded."""
 
     @property
     def display_size(self) -> tuple[int, int]:
-        """(width, height) in pixels after turning the picture upright; the pixel aspect ratio is not applied."""
-        return (self.height, self.width) if self.rotation_degrees % 180 else (self.width, self.height)
+        """(width, height) in pixels of the frames that the reader gives; the pixel aspect ratio is not applied."""
+        return (self.height, self.width) if self._is_turned_sideways else (self.width, self.height)
 
     @property
     def display_aspect_ratio_of_pixels(self) -> Fraction:
-        """Sample aspect ratio (width / height of a pixel) after turning the picture upright."""
+        """Sample aspect ratio (width / height of a pixel) of the frames that the reader gives."""
         sar = self.sample_aspect_ratio
-        return 1 / sar if self.rotation_degrees % 180 else sar
+        return 1 / sar if self._is_turned_sideways else sar
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the picture is coded for high dynamic range (PQ or HLG)."""
+        return self.colour.transfer in _HDR_TRANSFERS
+
+    @property
+    def _is_turned_sideways(self) -> bool:
+        return self.upright and self.rotation_degrees % 180 != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +125,15 @@ class Timeline:
     """Exact time of every frame of a clip, and where its scenes change.
 
     `pts` are ticks of `time_base` seconds, strictly increasing, one per frame. `last_duration` is how many ticks the
-    last frame is shown. `cuts` are the indices of the first frames of all shots but the first.
+    last frame is shown. `cuts` are the indices of the first frames of all shots but the first. `deinterlace` is the
+    order of the fields that the reader makes whole pictures of; None where it leaves the frames as they are.
     """
 
     time_base: Fraction
     pts: tuple[int, ...]
     last_duration: int
     cuts: tuple[int, ...] = ()
+    deinterlace: FieldOrder | None = None
 
     def __post_init__(self) -> None:
         if not self.pts:
@@ -124,6 +171,19 @@ class Timeline:
     def constant_rate(cls, frame_count: int, frame_rate: Fraction, cuts: tuple[int, ...] = ()) -> "Timeline":
         """Timeline of `frame_count` frames at exactly `frame_rate` frames per second, starting at 0."""
         return cls(time_base=1 / frame_rate, pts=tuple(range(frame_count)), last_duration=1, cuts=cuts)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one pass over a whole clip finds out."""
+
+    timeline: Timeline
+    decode_errors: int = 0
+    """Lost packets, frames with errors, an unreadable rest."""
+    missing_seconds: Fraction = Fraction(0)
+    """What the header announces and the decoder does not give; 0 where the header says nothing."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, measured, changed or left out, in plain sentences."""
 
 
 @dataclass(frozen=True, slots=True)

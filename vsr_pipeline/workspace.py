@@ -1,17 +1,21 @@
 """Where the stages find and leave things when no path is given, and `clip.json`, which goes with a clip's frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.files import write_text
-from vsr_pipeline.timeline import Timeline, VideoInfo
+from vsr_pipeline.media.source import Footage
+from vsr_pipeline.timeline import Analysis, Timeline, VideoInfo
 
 DATA = Path("data")
 RESULTS = Path("results")
 FRAMES = "frames"
 ENHANCED = "enhanced"
 CLIP_FILE = "clip.json"
+
+_CLIP_VERSION = 2
 
 VIDEO_SUFFIXES = """
     .3gp .asf .avi .dv .f4v .flv .ivf .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogm .ogv .pva .rm .rmvb
@@ -40,12 +44,34 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What `vsr split` knows of a video and the later stages need: its file, its header and its exact timeline."""
+    """What is known of the video that frames come from, and the later stages need.
+
+    Its file, which part of it the frames are, and when each of them is shown.
+    """
 
     source: SourceFile
-    info: VideoInfo
-    timeline: Timeline
-    version: int = 1
+    footage: Footage
+    decode_errors: int = 0
+    missing_seconds: Fraction = Fraction(0)
+    notes: tuple[str, ...] = ()
+    version: int = _CLIP_VERSION
+
+    @classmethod
+    def of(cls, source: SourceFile, footage: Footage, analysis: Analysis) -> "Clip":
+        """Put together what split and enhance find out."""
+        # The path is resolved in the source: the later stages may run in another folder.
+        footage = replace(footage, header=replace(footage.header, path=source.path))
+        return cls(source, footage, analysis.decode_errors, analysis.missing_seconds, analysis.notes)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The time of every frame."""
+        return self.footage.timeline
+
+    @property
+    def info(self) -> VideoInfo:
+        """The video's header."""
+        return self.footage.header.info
 
     def save(self, folder: Path) -> None:
         """Write `clip.json`.
@@ -73,8 +99,10 @@ class Clip:
             return None
         except (OSError, ValidationError) as error:
             raise InputError(f"{path} cannot be used ({str(error).splitlines()[0]}): run `vsr split` again") from error
-        if clip.version != 1:
-            raise InputError(f"{path} has version {clip.version}, this program writes 1: run `vsr split` again")
+        if clip.version != _CLIP_VERSION:
+            raise InputError(
+                f"{path} has version {clip.version}, this program writes {_CLIP_VERSION}: run `vsr split` again"
+            )
         return clip
 
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from vsr_pipeline import __version__
-from vsr_pipeline.cli import jobs, machine, models, stages
+from vsr_pipeline.cli import degrade, jobs, machine, models, stages, train
 from vsr_pipeline.cli.options import fail
-from vsr_pipeline.errors import UsageError, VsrError
+from vsr_pipeline.errors import ResourceError, UsageError, VsrError
 from vsr_pipeline.stopping import stoppable
 
 __all__ = ["app", "main", "run"]
@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app)
 app.add_typer(stages.app)
+app.add_typer(degrade.app)
+app.add_typer(train.app)
 app.add_typer(models.app, name="models", epilog="Example: vsr models pull realbasicvsr-x4")
 app.add_typer(machine.app)
 
@@ -44,6 +46,8 @@ def run(arguments: list[str]) -> int:
             code = app(arguments, prog_name="vsr", standalone_mode=False)
     except VsrError as error:
         return fail(str(error), error.exit_code)
+    except MemoryError as error:
+        return fail(f"memory ran out ({error or 'nothing is left'}): do less at once", ResourceError.exit_code)
     except typer.TyperException as error:
         return fail(f"{error.format_message()} See vsr --help.", UsageError.exit_code)
     except BrokenPipeError:

@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vsr_pipeline.cli.options import (
-    Checkpoint,
-    ConfigFile,
-    Device,
+    ENCODING,
+    PART,
+    RATE,
+    READING,
+    UPSCALE,
+    AllowCpu,
+    AllowUrl,
+    Given,
     Json,
     LogFormat,
-    Lookahead,
-    MaxSeqLen,
-    Model,
     Overwrite,
-    Precision,
-    Preset,
     PrintConfig,
-    Quality,
-    RefineThreshold,
-    SegmentFrames,
-    Windows,
+    Strict,
     each,
     print_json,
     settings_from,
+    takes_settings,
 )
 from vsr_pipeline.errors import UsageError
 
@@ -38,26 +36,18 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4")
+@takes_settings(UPSCALE, READING, PART, ENCODING, RATE)
 def run(
-    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")],
-    output: Annotated[Path, typer.Option(help="The enhanced video: .mp4, .mov or .mkv.")],
-    config: ConfigFile = None,
-    model: Model = None,
-    checkpoint: Checkpoint = None,
-    max_seq_len: MaxSeqLen = None,
-    windows: Windows = None,
-    lookahead: Lookahead = None,
-    segment_frames: SegmentFrames = None,
-    refine_threshold: RefineThreshold = None,
-    precision: Precision = None,
-    device: Device = None,
-    quality: Quality = None,
-    preset: Preset = None,
+    input_path: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A video, an image, a folder of images, or shots/frame_%05d.png.")
+    ],
+    output: Annotated[str, typer.Option(help="A video (.mp4, .mov, .mkv, .webm), a folder/, out_%05d.png or out.png.")],
+    given: Given,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has done.")] = False,
     overwrite: Overwrite = False,
-    allow_cpu: Annotated[
-        bool, typer.Option("--allow-cpu", help="Go on with the CPU when the GPU's memory does not suffice.")
-    ] = False,
+    strict: Strict = False,
+    allow_url: AllowUrl = False,
+    allow_cpu: AllowCpu = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will need, and stop.")] = False,
     print_config: PrintConfig = False,
     log_format: LogFormat = "text",
@@ -70,37 +60,31 @@ def run(
     from vsr_pipeline import api
 
     reporter = api.reporter_for(log_format)
-    settings = settings_from(
-        config,
-        reporter,
-        model=model,
-        checkpoint=checkpoint,
-        max_seq_len=max_seq_len,
-        windows=windows,
-        lookahead=lookahead,
-        segment_frames=segment_frames,
-        refine_threshold=refine_threshold,
-        precision=precision,
-        device=device,
-        quality=quality,
-        preset=preset,
-    )
+    settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
         return 0
-    options = api.RunOptions(fresh=fresh, overwrite=overwrite, allow_cpu=allow_cpu)
+    options = api.RunOptions(fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu)
+    images = api.image_target(output)
+    if images is not None and dry_run:
+        raise UsageError(f"--dry-run is for videos: {output} is for images")
 
-    def one(path: Path) -> object:
+    def one(text: str) -> object:
+        path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
+        if images is not None:
+            return api.enhance(path, images, settings, options=options, reporter=reporter)
         if dry_run:
-            return api.estimate(path, output, settings, reporter=reporter)
-        return api.run(path, output, settings, options=options, reporter=reporter)
+            return api.estimate(path, Path(output), settings, options=options, reporter=reporter)
+        return api.run(path, Path(output), settings, options=options, reporter=reporter)
 
     return each((input_path,), one, as_json)
 
 
 @app.command(epilog="Example: vsr batch /media/inbox --output /media/enhanced --until 06:00")
+@takes_settings(UPSCALE, READING, PART, ENCODING, RATE)
 def batch(
     output: Annotated[Path, typer.Option(help="Folder for the enhanced videos and the report.")],
+    given: Given,
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder of videos.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Folders in it, too; they are kept.")] = False,
     include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.mov'; repeatable.")] = None,
@@ -114,22 +98,9 @@ def batch(
     ] = False,
     max_clips: Annotated[int | None, typer.Option(min=1, help="Clips to work on in this run.")] = None,
     order: Annotated[Literal["name", "size", "newest", "oldest"], typer.Option(help="Which clip is first.")] = "name",
-    config: ConfigFile = None,
-    model: Model = None,
-    checkpoint: Checkpoint = None,
-    max_seq_len: MaxSeqLen = None,
-    windows: Windows = None,
-    lookahead: Lookahead = None,
-    segment_frames: SegmentFrames = None,
-    refine_threshold: RefineThreshold = None,
-    precision: Precision = None,
-    device: Device = None,
-    quality: Quality = None,
-    preset: Preset = None,
     overwrite: Overwrite = False,
-    allow_cpu: Annotated[
-        bool, typer.Option("--allow-cpu", help="Go on with the CPU when the GPU's memory does not suffice.")
-    ] = False,
+    strict: Strict = False,
+    allow_cpu: AllowCpu = False,
     status: Annotated[bool, typer.Option("--status", help="Show what is known of each clip, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr; the log file has it.")] = False,
@@ -149,21 +120,7 @@ def batch(
     if folder is None:
         raise UsageError("vsr batch needs the folder of the videos: vsr batch DIR --output DIR")
     reporter = api.SilentReporter() if quiet else api.reporter_for(log_format)
-    settings = settings_from(
-        config,
-        reporter,
-        model=model,
-        checkpoint=checkpoint,
-        max_seq_len=max_seq_len,
-        windows=windows,
-        lookahead=lookahead,
-        segment_frames=segment_frames,
-        refine_threshold=refine_threshold,
-        precision=precision,
-        device=device,
-        quality=quality,
-        preset=preset,
-    )
+    settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
         return 0
@@ -179,6 +136,7 @@ def batch(
         max_clips=max_clips,
         order=order,
         overwrite=overwrite,
+        strict=strict,
         allow_cpu=allow_cpu,
         log_format=log_format,
     )

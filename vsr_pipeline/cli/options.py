@@ -1,9 +1,11 @@
 """What the commands share: their options, and how results and failures are printed."""
 
 import dataclasses
+import functools
+import inspect
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -27,33 +29,127 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings: TOM
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the settings as TOML and stop.")]
 
-Model = Annotated[str | None, typer.Option(help="A name of `vsr models list`, bicubic-x4, or auto.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="A checkpoint of RealBasicVSR or BasicVSR.")]
-MaxSeqLen = Annotated[int | None, typer.Option(help="Frames that the model holds at once. [default: 30]")]
-Windows = Annotated[
-    str | None, typer.Option(help="exact, or official: hard cuts every --max-seq-len. [default: exact]")
+AllowUrl = Annotated[bool, typer.Option("--allow-url", help="INPUT may be a http(s) address: download it first.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse a damaged or incomplete source: exit code 3.")]
+AllowCpu = Annotated[
+    bool, typer.Option("--allow-cpu", help="Go on with the CPU when the GPU's memory does not suffice.")
 ]
-Lookahead = Annotated[int | None, typer.Option(help="Frames after a window that it looks at. [default: 12]")]
-SegmentFrames = Annotated[
-    int | None, typer.Option(help="Longest part that is recorded as done at once. [default: 300]")
-]
-RefineThreshold = Annotated[
-    float | None, typer.Option(help="Clean again while the mean residue reaches this; 255: once. [default: 5]")
-]
-Precision = Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")]
-Quality = Annotated[int | None, typer.Option(help="Of the encoding, 0 to 100 (the best there is). [default: 72]")]
-Preset = Annotated[str | None, typer.Option(help="x264's speed, ultrafast to veryslow. [default: medium]")]
+
+# Options that are settings, in the groups in which commands take them. None: what the configuration says.
+UPSCALE = {
+    "model": Annotated[str | None, typer.Option(help="A name of `vsr models list`, bicubic-x4, or auto.")],
+    "checkpoint": Annotated[Path | None, typer.Option(help="A checkpoint of RealBasicVSR or BasicVSR.")],
+    "max_seq_len": Annotated[int | None, typer.Option(help="Frames that the model holds at once. [default: 30]")],
+    "windows": Annotated[
+        str | None, typer.Option(help="exact, or official: hard cuts every --max-seq-len. [default: exact]")
+    ],
+    "lookahead": Annotated[int | None, typer.Option(help="Frames after a window that it looks at. [default: 12]")],
+    "segment_frames": Annotated[
+        int | None, typer.Option(help="Longest part that is recorded as done at once. [default: 300]")
+    ],
+    "refine_threshold": Annotated[
+        float | None, typer.Option(help="Clean again while the mean residue reaches this; 255: once. [default: 5]")
+    ],
+    "precision": Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")],
+    "device": Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")],
+}
+VIDEO_STREAM = {
+    "video_stream": Annotated[
+        int | None, typer.Option(help="Which video stream, counted from 0. [default: the one marked as default]")
+    ],
+}
+READING = VIDEO_STREAM | {
+    "interlaced": Annotated[
+        str | None, typer.Option(help="auto, bwdif (always), keep (as coded), refuse. [default: auto]")
+    ],
+    "keep_rotation": Annotated[
+        bool | None, typer.Option("--keep-rotation", help="Frames as coded, with the rotation tag; else upright.")
+    ],
+}
+PART = {
+    "start": Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: 90.5, 1:30.5 or 00:01:30.5.")],
+    "end": Annotated[str | None, typer.Option(metavar="TIME", help="End before the frame that is shown here.")],
+    "max_frames": Annotated[int | None, typer.Option(help="So many frames at most, such as 100 to try settings.")],
+}
+ENCODING = {
+    "codec": Annotated[
+        str | None,
+        typer.Option(help="h264, hevc, av1, prores, ffv1, or what `vsr doctor` lists. [default: h264; hevc for HDR]"),
+    ],
+    "quality": Annotated[int | None, typer.Option(help="Of the encoding, 0 to 100 (the best there is). [default: 72]")],
+    "preset": Annotated[str | None, typer.Option(help="The encoder's speed, such as fast or slow.")],
+    "encoder_option": Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For the encoder, such as tune=grain; repeatable.")
+    ],
+    "transcode_audio": Annotated[
+        str | None, typer.Option(metavar="aac", help="Encode sound that the container cannot hold.")
+    ],
+    "drop": Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="audio, subtitles, data, attachments, covers, chapters; repeatable."),
+    ],
+}
+RATE = {
+    "fps": Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Force a constant rate (25, 30000/1001): repeat or leave out frames."),
+    ],
+}
+
+Given = dict[str, Any]
+"""The settings of a command line by their names, and the configuration file as `config`."""
 
 
-def settings_from(config_file: Path | None, reporter: "Reporter", **options: Any) -> "Config":  # noqa: ANN401
+def takes_settings(*groups: Mapping[str, object]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the options of some groups, and --config, in the place of its parameter `given`."""
+    options: dict[str, object] = {"config": ConfigFile}
+    for group in groups:
+        options |= group
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def with_settings(**arguments: Any) -> int:  # noqa: ANN401
+            given = {name: arguments.pop(name) for name in options}
+            return command(**arguments, given=given)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.name != "given":
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                continue
+            parameters += (
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+                for name, annotation in options.items()
+            )
+        with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return with_settings
+
+    return decorate
+
+
+def settings_from(given: Given, reporter: "Reporter") -> "Config":
     """Read the configuration file, or the default one, and lay the command line's options over it."""
     from vsr_pipeline.config import default_config_path, load_config
 
+    options = dict(given)
+    config_file: Path | None = options.pop("config")
+    if "fps" in options:
+        options["frame_rate"] = options.pop("fps")
+    if (pairs := options.pop("encoder_option", None)) is not None:
+        options["encoder_options"] = dict(map(_pair, pairs))
+    if (kinds := options.pop("drop", None)) is not None:
+        options["drop"] = tuple(dict.fromkeys(kind for text in kinds for kind in text.split(",")))
     settings = load_config(config_file or default_config_path()).override(**options)
     if config_file and config_file.suffix == ".py" and settings.upscale.refine_threshold >= 255:
         reporter.note(f"{config_file} has dynamic_refine_thres=255: one cleaning pass (--refine-threshold 5 for more)")
     return settings
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--encoder-option {text}: give KEY=VALUE, such as tune=grain")
+    return name, value
 
 
 def each(items: Iterable[Item], action: Callable[[Item], object], as_json: bool) -> int:
@@ -78,14 +174,13 @@ def each(items: Iterable[Item], action: Callable[[Item], object], as_json: bool)
 
 
 def frame_rate_from(text: str) -> Fraction:
-    """Read the value of `--fps`: a number or a fraction."""
+    """Read the value of a `--fps` that is no setting: a number or a fraction."""
+    from vsr_pipeline import config
+
     try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise UsageError(f"--fps {text}: give a positive number or a fraction, such as 25, 29.97 or 30000/1001")
-    return rate
+        return config.frame_rate_from(text)
+    except ValueError as error:
+        raise UsageError(f"--fps {text}: {error}") from error
 
 
 def print_json(value: object) -> None:

@@ -1,44 +1,53 @@
-"""`vsr split`, `enhance`, `merge`, `demo`, `metrics`: the stages, and how to judge them."""
+"""`vsr split`, `enhance`, `merge`, `demo`: the stages, and a video to judge them by."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from vsr_pipeline.cli.options import (
+    ENCODING,
+    PART,
+    READING,
     RESULTS,
-    Checkpoint,
-    ConfigFile,
-    Device,
+    UPSCALE,
+    AllowUrl,
+    Given,
     Json,
     LogFormat,
-    Lookahead,
-    MaxSeqLen,
-    Model,
     Overwrite,
-    Precision,
-    Preset,
     PrintConfig,
-    Quality,
-    RefineThreshold,
     Results,
-    SegmentFrames,
-    Windows,
+    Strict,
     each,
     frame_rate_from,
-    print_json,
     settings_from,
+    takes_settings,
 )
 from vsr_pipeline.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
 
+_BACKEND = {
+    "backend": Annotated[
+        str | None, typer.Option(help="torch, or mmedit: the official code, see `make reference`. [default: torch]")
+    ]
+}
+_IMAGE_RATE = {
+    "fps": Annotated[
+        str | None, typer.Option(help="Constant frame rate (25, 30000/1001); default: the source's own timestamps.")
+    ]
+}
 
-@app.command(epilog="Example: vsr split holiday.mp4")
+
+@app.command(epilog="Example: vsr split holiday.mp4 --start 1:30 --max-frames 100")
+@takes_settings(READING, PART)
 def split(
-    videos: Annotated[list[Path] | None, typer.Argument(help="Videos; by default every one in data/.")] = None,
+    given: Given,
+    videos: Annotated[list[str] | None, typer.Argument(help="Videos; by default every one in data/.")] = None,
     results: Results = RESULTS,
+    strict: Strict = False,
+    allow_url: AllowUrl = False,
     log_format: LogFormat = "text",
     as_json: Json = False,
 ) -> int:
@@ -49,32 +58,30 @@ def split(
     from vsr_pipeline import api
 
     reporter = api.reporter_for(log_format)
-    chosen = tuple(videos) if videos else api.videos_in(api.DATA)
+    settings = settings_from(given, reporter)
+    chosen = (
+        tuple(api.local_source(text, results, allow_url=allow_url, reporter=reporter) for text in videos)
+        if videos
+        else api.videos_in(api.DATA)
+    )
     api.refuse_equal_stems(chosen)
-    return each(chosen, lambda video: api.split(video, results, reporter=reporter), as_json)
+    return each(chosen, lambda video: api.split(video, results, settings, strict=strict, reporter=reporter), as_json)
 
 
 @app.command(epilog="Example: vsr enhance results/holiday/frames --max-seq-len 30")
+@takes_settings(UPSCALE, _BACKEND, READING, PART)
 def enhance(
+    given: Given,
     input_path: Annotated[
-        Path | None,
-        typer.Argument(metavar="INPUT", help="Frames folder or video; by default every results/*/frames."),
+        str | None,
+        typer.Argument(metavar="INPUT", help="Frames folder, image(s) or video; by default every results/*/frames."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the PNGs; default results/NAME/enhanced.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Folder for the PNGs, out_%05d.png or out.png; default results/NAME/enhanced.")
+    ] = None,
     results: Results = RESULTS,
-    config: ConfigFile = None,
-    model: Model = None,
-    checkpoint: Checkpoint = None,
-    max_seq_len: MaxSeqLen = None,
-    windows: Windows = None,
-    lookahead: Lookahead = None,
-    segment_frames: SegmentFrames = None,
-    refine_threshold: RefineThreshold = None,
-    precision: Precision = None,
-    device: Device = None,
-    backend: Annotated[
-        str | None, typer.Option(help="torch, or mmedit: the official code, see `make reference`. [default: torch]")
-    ] = None,
+    strict: Strict = False,
+    allow_url: AllowUrl = False,
     print_config: PrintConfig = False,
     log_format: LogFormat = "text",
     as_json: Json = False,
@@ -86,45 +93,36 @@ def enhance(
     from vsr_pipeline import api
 
     reporter = api.reporter_for(log_format)
-    settings = settings_from(
-        config,
-        reporter,
-        model=model,
-        checkpoint=checkpoint,
-        max_seq_len=max_seq_len,
-        windows=windows,
-        lookahead=lookahead,
-        segment_frames=segment_frames,
-        refine_threshold=refine_threshold,
-        precision=precision,
-        device=device,
-        backend=backend,
-    )
+    settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
         return 0
     if input_path is None and output is not None:
         raise UsageError("--output needs an INPUT: without one, every results/*/frames is enhanced in its own place")
-    inputs = (input_path,) if input_path else api.frame_folders_in(results, api.FRAMES)
-    return each(
-        inputs,
-        lambda path: api.enhance(path, output or api.default_output(path, results), settings, reporter=reporter),
-        as_json,
+    inputs = (
+        (api.local_source(input_path, results, allow_url=allow_url, reporter=reporter),)
+        if input_path
+        else api.frame_folders_in(results, api.FRAMES)
     )
+
+    def one(path: Path) -> api.EnhanceResult:
+        folder = api.ImageTarget(Path(output) if output else api.default_output(path, results))
+        target = (api.image_target(output) if output else None) or folder
+        return api.enhance(path, target, settings, options=api.RunOptions(strict=strict), reporter=reporter)
+
+    return each(inputs, one, as_json)
 
 
 @app.command(epilog="Example: vsr merge results/holiday/enhanced --fps 25")
+@takes_settings(_IMAGE_RATE, ENCODING)
 def merge(
-    frames: Annotated[Path | None, typer.Argument(help="HR frames; by default every results/*/enhanced.")] = None,
-    fps: Annotated[
-        str | None, typer.Option(help="Constant frame rate (25, 30000/1001); default: the source's own timestamps.")
+    given: Given,
+    frames: Annotated[
+        Path | None, typer.Argument(help="HR frames, or shots/frame_%05d.png; by default every results/*/enhanced.")
     ] = None,
     source: Annotated[Path | None, typer.Option(help="Video to take sound, subtitles and timestamps from.")] = None,
     output: Annotated[Path | None, typer.Option(help="The video; default results/NAME/NAME_x4.mp4.")] = None,
     results: Results = RESULTS,
-    config: ConfigFile = None,
-    quality: Quality = None,
-    preset: Preset = None,
     overwrite: Overwrite = False,
     log_format: LogFormat = "text",
     as_json: Json = False,
@@ -136,22 +134,14 @@ def merge(
     from vsr_pipeline import api
 
     reporter = api.reporter_for(log_format)
-    settings = settings_from(config, reporter, quality=quality, preset=preset)
-    frame_rate = frame_rate_from(fps) if fps else None
+    settings = settings_from(given, reporter)
     if frames is None and (output is not None or source is not None):
         raise UsageError("--output and --source need a FRAMES folder: without one, every results/*/enhanced is merged")
     folders = (frames,) if frames else api.frame_folders_in(results, api.ENHANCED)
 
     def one(folder: Path) -> api.MergeResult:
         return api.merge(
-            folder,
-            settings,
-            results=results,
-            output=output,
-            source=source,
-            frame_rate=frame_rate,
-            overwrite=overwrite,
-            reporter=reporter,
+            folder, settings, results=results, output=output, source=source, overwrite=overwrite, reporter=reporter
         )
 
     return each(folders, one, as_json)
@@ -195,25 +185,3 @@ def demo(
     return each(
         (output,), lambda path: api.demo(before, after, path, options, overwrite=overwrite, reporter=reporter), as_json
     )
-
-
-@app.command(epilog="Example: vsr metrics original.mp4 results/holiday/holiday_x4.mp4")
-def metrics(
-    reference: Annotated[Path, typer.Argument(help="The truth: a video or a folder of images.")],
-    distorted: Annotated[list[Path], typer.Argument(help="What is compared with it; smaller ones are enlarged.")],
-    as_json: Json = False,
-) -> int:
-    """Print PSNR and SSIM against a reference.
-
-    PSNR in dB and SSIM, means over the frames, on RGB and on luma.
-    """
-    from vsr_pipeline import api
-
-    rows = {str(path): api.measure(reference, path) for path in distorted}
-    if as_json:
-        print_json([{"distorted": name, **dataclasses.asdict(scores)} for name, scores in rows.items()])
-        return 0
-    print(f"{'PSNR RGB':>9} {'PSNR Y':>7} {'SSIM RGB':>9} {'SSIM Y':>7} {'frames':>7}")
-    for name, s in rows.items():
-        print(f"{s.psnr_rgb:9.2f} {s.psnr_y:7.2f} {s.ssim_rgb:9.4f} {s.ssim_y:7.4f} {s.frame_count:7d}  {name}")
-    return 0

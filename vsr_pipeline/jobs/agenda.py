@@ -43,6 +43,8 @@ class BatchOptions:
     order: Literal["name", "size", "newest", "oldest"] = "name"
     overwrite: bool = False
     """Replace outputs that this batch has not made, or that were altered since."""
+    strict: bool = False
+    """Refuse sources of which something cannot be decoded."""
     allow_cpu: bool = False
     log_format: Literal["text", "json"] = "text"
 
@@ -69,7 +71,7 @@ class BatchClip:
 
 
 def plan_batch(
-    folder: Path, output: Path, *, rows: Mapping[str, QueueRow], settings: Mapping[str, str], options: BatchOptions
+    folder: Path, output: Path, config: Config, *, rows: Mapping[str, QueueRow], options: BatchOptions
 ) -> tuple[BatchClip, ...]:
     """Decide what to do with each clip, in the order in which they take their turns.
 
@@ -80,8 +82,8 @@ def plan_batch(
     Args:
         folder: where the videos are.
         output: where the outputs go.
+        config: the settings now.
         rows: the queue.
-        settings: `settings_of` now.
         options: how the batch was called.
 
     Raises:
@@ -92,12 +94,17 @@ def plan_batch(
     found = find_videos(
         folder, output=output, recursive=options.recursive, include=options.include, exclude=options.exclude
     )
+    settings = settings_of(config, options.name_template)
     clips = []
     for source in found:
         identity = FileIdentity.of(source)
         if identity is not None:  # else it was deleted in this moment
             name = source.relative_to(folder).as_posix()
-            clips.append(_planned(source, name, identity, rows.get(name), output, settings, options))
+            row = rows.get(name)
+            readable = name.encode("utf-8", "replace").decode()
+            todo = "misnamed" if readable != name else _todo(row, identity, output, settings, options)
+            target = output / _name_for(source, Path(readable), row, todo, config, options)
+            clips.append(BatchClip(clip=readable, source=source, output=target, todo=todo, identity=identity, row=row))
     refuse_equal_outputs({clip.source: clip.output for clip in clips})
     return tuple(sorted(clips, key=lambda clip: _turn(clip, options.order)))
 
@@ -136,22 +143,13 @@ def _weights(settings: UpscaleConfig) -> str:
     return file_sha256(verified_path(choose_auto().name if settings.model == "auto" else settings.model))
 
 
-def _planned(
-    source: Path,
-    name: str,
-    identity: FileIdentity,
-    row: QueueRow | None,
-    output: Path,
-    settings: Mapping[str, str],
-    options: BatchOptions,
-) -> BatchClip:
-    readable = name.encode("utf-8", "replace").decode()
-    todo: Todo = "misnamed" if readable != name else _todo(row, identity, output, settings, options)
+def _name_for(
+    source: Path, name: Path, row: QueueRow | None, todo: Todo, config: Config, options: BatchOptions
+) -> Path:
+    """Return a clip's output, relative to the output folder: the one that it has, or the one that it would get now."""
     if row is not None and (todo in ("unchanged", "given up") or _may_keep_name(todo, row, options)):
-        target = output / row.output
-    else:
-        target = output / Path(readable).parent / output_for(source, options.name_template)
-    return BatchClip(clip=readable, source=source, output=target, todo=todo, identity=identity, row=row)
+        return Path(row.output)
+    return name.parent / output_for(source, options.name_template, config)
 
 
 def _may_keep_name(todo: Todo, row: QueueRow, options: BatchOptions) -> bool:

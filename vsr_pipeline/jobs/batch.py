@@ -9,7 +9,7 @@ from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, VsrError
 from vsr_pipeline.files import make_folder
-from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, plan_batch, settings_of
+from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, plan_batch
 from vsr_pipeline.jobs.log import TeeReporter, log_file
 from vsr_pipeline.jobs.night import LOG, Night
 from vsr_pipeline.jobs.outcome import BatchOutcome
@@ -76,8 +76,7 @@ def preview_batch(folder: Path, output: Path, config: Config, options: BatchOpti
     """
     check_folders(folder, output)
     known = batch_status(output) if (output / WORK_FOLDER / QUEUE).exists() else ()
-    settings = settings_of(config, options.name_template)
-    return plan_batch(folder, output, rows={row.clip: row for row in known}, settings=settings, options=options)
+    return plan_batch(folder, output, config, rows={row.clip: row for row in known}, options=options)
 
 
 def batch_status(output: Path) -> tuple[QueueRow, ...]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vsr_pipeline.errors import DiskFullError, LockedError, OutputError, UsageError, VsrError
+from vsr_pipeline.errors import ChangedError, DiskFullError, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.files import make_folder, scratch, sync, write_failure
 
 Value = str | int | float | None
@@ -33,6 +33,7 @@ class Database:
 
     Raises:
         UsageError: a newer program has written it.
+        ChangedError: an older program has, with other tables.
         OutputError: it is damaged, or is something else.
     """
 
@@ -42,7 +43,7 @@ class Database:
         Args:
             path: the file.
             schema: what creates the tables.
-            version: of the schema; a file with a higher one is refused.
+            version: of the schema; a file with another one is refused.
             what: the file is called so in messages.
             start_over: how a user gets rid of the file, for messages.
         """
@@ -97,6 +98,11 @@ class Database:
         if written > version:
             raise UsageError(
                 f"{self._path} was written by a newer vsr (schema {written}, this one knows {version}): "
+                f"continue with that program; {self._start_over}"
+            )
+        if 0 < written < version:
+            raise ChangedError(
+                f"{self._path} was written by an older vsr (schema {written}, this one has {version}): "
                 f"continue with that program; {self._start_over}"
             )
         if written == 0 and self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:

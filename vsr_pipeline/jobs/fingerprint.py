@@ -10,7 +10,7 @@ from vsr_pipeline import __version__
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.files import file_sha256
-from vsr_pipeline.media.frames import list_frames
+from vsr_pipeline.media.frames import images_of
 
 Fingerprint = Mapping[str, str]
 """Field to value, in the order in which a person wants to read them: source, program, weights, settings."""
@@ -26,10 +26,11 @@ _DECIDED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class SourceIdentity:
-    """Which video, or which folder of images, a job reads.
+    """Which video, or which images, a job reads.
 
-    Of a folder, only its images count: `size_bytes` and `modified_ns` are sums over them, `modified_ns` with the
-    folder's own, so that a change of any one shows, and `sha256` is over their names and contents, in order.
+    Of images, all that are meant count: `size_bytes` and `modified_ns` are sums over them, `modified_ns` with the
+    folder's own where a folder was named, so that a change of any one shows, and `sha256` is over their names and
+    contents, in order.
     """
 
     path: Path
@@ -114,20 +115,18 @@ def differences(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
-    parts = [path.stat()]
-    size_bytes = parts[0].st_size
-    if path.is_dir():
-        images = [image.stat() for image in list_frames(path)]
-        size_bytes = sum(image.st_size for image in images)
-        parts += images
-    return size_bytes, sum(part.st_mtime_ns for part in parts)
+    images = images_of(path)
+    parts = [file.stat() for file in (images.values() if images is not None else [path])]
+    own_time = path.stat().st_mtime_ns if path.is_dir() else 0
+    return sum(part.st_size for part in parts), own_time + sum(part.st_mtime_ns for part in parts)
 
 
 def _content_sha256(path: Path) -> str:
-    if not path.is_dir():
+    images = images_of(path)
+    if images is None or path.is_file():
         return file_sha256(path)
     digest = hashlib.sha256()
-    for image in list_frames(path):
+    for image in images.values():
         # A name cannot hold the separator, and a hash has one length: no two folders give the same bytes.
         digest.update(f"{image.name}\0{file_sha256(image)}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

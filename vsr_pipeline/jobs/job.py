@@ -6,30 +6,30 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from vsr_pipeline.build import BuiltUpscaler
-from vsr_pipeline.config import Config
 from vsr_pipeline.errors import StoppedForNow
 from vsr_pipeline.files import file_sha256, make_folder, published
+from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.jobs.outcome import ClipOutcome, ShotOutcome
-from vsr_pipeline.jobs.preflight import estimate, refuse_what_cannot_fit
+from vsr_pipeline.jobs.preflight import estimate, refuse_too_large, refuse_what_cannot_fit
 from vsr_pipeline.jobs.segments import SegmentResult, SegmentTask, SerialExecutor, segment_name
 from vsr_pipeline.jobs.store import FinishedRow, JoinedRow, Ledger, SegmentRow
 from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.media.join import check_frames, join_segments
-from vsr_pipeline.media.mux import mux, unfit_streams
+from vsr_pipeline.media.mux import mux
+from vsr_pipeline.media.source import Footage, footage_of
+from vsr_pipeline.media.writer import track_suffix
+from vsr_pipeline.plan import Schedule, schedule_of
 from vsr_pipeline.reporting import Reporter, reported
-from vsr_pipeline.timeline import Segment, Timeline, VideoInfo
+from vsr_pipeline.timeline import Analysis, Segment
 from vsr_pipeline.upscale import SCALE
 
 SEGMENTS = "segments"
-TRACK = "track.mp4"
+_TRACK = "track"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class RunOptions:
     """Forget what an earlier run has done."""
     overwrite: bool = False
     """Replace an output that no run of ours made."""
+    strict: bool = False
+    """Refuse a source of which something cannot be decoded."""
     allow_cpu: bool = False
     """When the GPU's memory does not suffice even for tiles, go on with the CPU."""
     should_stop: Callable[[], bool] | None = None
@@ -68,13 +70,13 @@ def delete_temporaries(folder: Path) -> None:
 def delete_intermediates(folder: Path) -> None:
     """Delete what a published output has made superfluous."""
     shutil.rmtree(folder / SEGMENTS, ignore_errors=True)
-    (folder / TRACK).unlink(missing_ok=True)
+    for track in joined_tracks(folder):
+        track.unlink()
 
 
-def analyse_clip(source: Path, info: VideoInfo, reporter: Reporter) -> Timeline:
-    """Decode a clip once for its timeline, and report the progress."""
-    with reported(reporter, f"analyse {source.name}", info.frame_count_from_header or 0):
-        return analyse(source, on_frame=partial(reporter.worked, 1.0))
+def joined_tracks(folder: Path) -> tuple[Path, ...]:
+    """Return the joined track of a job, whatever its container; none before the join."""
+    return tuple(folder.glob(f"{_TRACK}.*"))
 
 
 def outcome_to_json(outcome: ClipOutcome) -> str:
@@ -86,16 +88,6 @@ def outcome_to_json(outcome: ClipOutcome) -> str:
 def outcome_of(known: FinishedRow) -> ClipOutcome:
     """Read the outcome that a ledger has recorded."""
     return TypeAdapter(ClipOutcome).validate_python(json.loads(known.outcome_json))
-
-
-def _origin_ticks(timeline: Timeline) -> int:
-    """The source's tick that becomes 0: a file has no time before its start."""
-    return min(0, timeline.pts[0])
-
-
-def _times(timeline: Timeline) -> list[Fraction]:
-    """When each frame is shown in the output, in seconds."""
-    return [(tick - _origin_ticks(timeline)) * timeline.time_base for tick in timeline.pts]
 
 
 def now() -> str:
@@ -112,101 +104,123 @@ def peak_memory_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a clip is made of and into, once it was analysed."""
+
+    analysis: Analysis
+    footage: Footage
+    schedule: Schedule
+    origin_ticks: int
+    """The source's tick that is 0 in the output."""
+    segments: tuple[Segment, ...]
+    """Those of which something is shown."""
+
+    @property
+    def frame_count(self) -> int:
+        """Frames of the clip that have to be made."""
+        return sum(map(len, self.segments))
+
+
 class Job:
     """The work on one clip, while its lock is held and its ledger is open."""
 
     def __init__(
         self,
-        source: Path,
-        output: Path,
+        intake: Intake,
         folder: Path,
-        info: VideoInfo,
-        config: Config,
         built: BuiltUpscaler,
         ledger: Ledger,
         reporter: Reporter,
         options: RunOptions,
     ) -> None:
-        self._source = source
-        self._output = output
+        self._intake = intake
+        self._name = intake.source.name
+        self._config = intake.config
         self._folder = folder
-        self._info = info
-        self._config = config
+        self._track = folder / f"{_TRACK}{track_suffix(intake.config.encode)}"
         self._built = built
         self._ledger = ledger
         self._reporter = reporter
         self._options = options
         self._warnings: list[str] = []
+        self._notes: list[str] = []
         self._passes = dict(ledger.cleaning_passes())
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
-        timeline = self._analysed()
-        self._compare_with_header(timeline)
-        segments = self._built.upscaler.plan(timeline)
+        refuse_too_large(self._intake.header.info, self._config)
+        work = self._planned(self._analysed())
         if not self._has_track():
-            needed = estimate(timeline, segments, self._info, self._config, self._folder)
+            needed = estimate(work.footage, work.schedule, work.segments, self._config, self._folder)
             there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
-            refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._output.parent)
-        computed = self._compute(timeline, segments)
-        self._join(timeline, segments)
-        return self._publish(timeline, computed, clock)
+            refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._intake.output.parent)
+        computed = self._compute(work)
+        self._join(work)
+        return self._publish(work, computed, clock)
 
-    def _analysed(self) -> Timeline:
-        timeline = self._ledger.timeline()
-        if timeline is None:
-            timeline = analyse_clip(self._source, self._info, self._reporter)
-            self._ledger.save_timeline(timeline)
-        return timeline
+    def _analysed(self) -> Analysis:
+        analysis = self._ledger.analysis()
+        if analysis is None:
+            analysis = analysed(self._intake.header, self._reporter)
+            self._ledger.save_analysis(analysis)
+        if self._options.strict:
+            refuse_damage(self._intake.header, analysis)
+        for sentence in damage_of(self._intake.header, analysis):
+            self._warn(sentence)
+        return analysis
 
-    def _compare_with_header(self, timeline: Timeline) -> None:
-        """Warn when the decoder gave less than the file announces: half a video must not look like a whole one."""
-        announced = self._info.frame_count_from_header
-        if announced is not None and timeline.frame_count < announced:
-            self._warn(
-                f"{self._source.name} announces {announced} frames, {timeline.frame_count} could be decoded: "
-                "it may be damaged or cut off"
+    def _planned(self, analysis: Analysis) -> _Work:
+        """Decide which frames are made and when they are shown, and say what is worth knowing about it."""
+        header, config = self._intake.header, self._config
+        footage = footage_of(header, analysis)
+        origin = footage.origin_ticks(config.output.drop)
+        rate = constant_rate_of(header, config)
+        schedule = schedule_of(footage.timeline, origin_ticks=origin, frame_rate=rate)
+        for note in (*analysis.notes, *self._intake.streams.notes, *rate_notes(header, config)):
+            self._note(note)
+        if rate is not None:
+            left_out = footage.timeline.frame_count - len(set(schedule.frames))
+            self._note(
+                f"constant rate of {rate}: {len(schedule.pts)} frames of {footage.timeline.frame_count}, "
+                f"{schedule.repeated} are repetitions, {left_out} are left out"
             )
-        length = self._info.duration_seconds_from_header
-        if length is not None and length - timeline.duration_seconds > max(Fraction(1), length / 50):
-            self._warn(
-                f"{self._source.name} announces {float(length):.1f} s, "
-                f"the picture lasts {float(timeline.duration_seconds):.1f} s"
-            )
+        segments = tuple(s for s in self._built.upscaler.plan(footage.timeline) if schedule.shows(s))
+        return _Work(analysis, footage, schedule, origin, segments)
 
-    def _compute(self, timeline: Timeline, segments: tuple[Segment, ...]) -> int:
+    def _compute(self, work: _Work) -> int:
         """Make every segment that is not there and right; return how many frames that were."""
         if self._has_track():
             return 0
         make_folder(self._folder / SEGMENTS)
         rows = self._ledger.segments()
-        todo = [segment for segment in segments if not self._has(segment, rows.get((segment.start, segment.stop)))]
+        todo = [segment for segment in work.segments if not self._has(segment, rows.get((segment.start, segment.stop)))]
         left = sum(map(len, todo))
-        if left < timeline.frame_count:
-            self._reporter.note(f"{self._source.name}: {timeline.frame_count - left} frames are there already")
+        if left < work.frame_count:
+            self._reporter.note(f"{self._name}: {work.frame_count - left} frames are there already")
         if todo:
             ladder = Ladder(self._config.upscale, self._built, self._reporter, allow_cpu=self._options.allow_cpu)
-            executor = SerialExecutor(ladder, self._config.encode, self._reporter.worked)
-            with reported(self._reporter, f"enhance {self._source.name}", left):
-                for result in executor.run(self._tasks(timeline, todo)):
+            executor = SerialExecutor(ladder, self._reporter.worked)
+            with reported(self._reporter, f"enhance {self._name}", left):
+                for result in executor.run(self._tasks(work, todo)):
                     self._record(result)
                     self._reporter.milestone()
         return left
 
-    def _tasks(self, timeline: Timeline, todo: list[Segment]) -> Iterator[SegmentTask]:
+    def _tasks(self, work: _Work, todo: list[Segment]) -> Iterator[SegmentTask]:
         """Yield tasks when they are asked for: by then, an earlier one may have decided on its shot's cleaning."""
         for segment in todo:
             if self._options.should_stop is not None and self._options.should_stop():
-                raise StoppedForNow(f"{self._source.name} is not finished; the next run goes on")
+                raise StoppedForNow(f"{self._name} is not finished; the next run goes on")
             self._ledger.count_attempt(segment.start, segment.stop)
             yield SegmentTask(
-                source=self._source,
-                timeline=timeline,
+                footage=work.footage,
+                schedule=work.schedule,
                 segment=segment,
+                encode=self._config.encode,
                 cleaning_passes=self._passes.get(segment.shot.start),
                 folder=self._folder / SEGMENTS,
-                origin_ticks=_origin_ticks(timeline),
-                still_frame=timeline.frame_count // 2,
+                still_frame=work.schedule.frames[len(work.schedule.frames) // 2],
             )
 
     def _record(self, result: SegmentResult) -> None:
@@ -237,40 +251,41 @@ class Job:
 
     def _has_track(self) -> bool:
         row = self._ledger.joined()
-        path = self._folder / TRACK
-        return row is not None and path.is_file() and file_sha256(path) == row.sha256
+        return row is not None and self._track.is_file() and file_sha256(self._track) == row.sha256
 
-    def _join(self, timeline: Timeline, segments: tuple[Segment, ...]) -> None:
+    def _join(self, work: _Work) -> None:
         """Join the segments to one track, record it, and delete them: the disk holds the picture twice at most."""
         if not self._has_track():
-            track = self._folder / TRACK
-            with published(track) as temporary:
-                join_segments([self._folder / SEGMENTS / segment_name(s) for s in segments], temporary)
-                check_frames(temporary, _times(timeline), decode=False)
-            self._ledger.save_joined(JoinedRow(track.name, track.stat().st_size, file_sha256(track)))
+            files = [self._folder / SEGMENTS / segment_name(s, self._config.encode) for s in work.segments]
+            with published(self._track) as temporary:
+                join_segments(files, temporary)
+                check_frames(temporary, work.schedule.times, decode=False)
+            self._ledger.save_joined(JoinedRow(self._track.name, self._track.stat().st_size, file_sha256(self._track)))
         shutil.rmtree(self._folder / SEGMENTS, ignore_errors=True)
 
-    def _publish(self, timeline: Timeline, computed: int, clock: Clock) -> ClipOutcome:
+    def _publish(self, work: _Work, computed: int, clock: Clock) -> ClipOutcome:
         """Join the picture with the source's other streams, and let the output appear.
 
         It is recorded before: a run that dies in between finds no such file, and publishes it again from the track.
         """
-        unfit = unfit_streams(self._source, self._output.suffix)
-        for stream in unfit:
-            self._warn(f"{stream} cannot be held by {self._output.suffix} and is left out")
-        with published(self._output, scratch_folder=self._folder) as temporary:
+        header, output = self._intake.header, self._intake.output
+        turned = (header.info.rotation_degrees, header.info.mirrored)
+        with published(output, scratch_folder=self._folder) as temporary:
             mux(
-                self._folder / TRACK,
-                self._source,
+                self._track,
+                None if header.images else header.path,
                 temporary,
-                source_video_index=self._info.stream_index,
-                origin=_origin_ticks(timeline) * timeline.time_base,
-                leave_out=[stream.index for stream in unfit],
+                source_video_index=None if header.images else header.info.stream_index,
+                origin=work.origin_ticks * work.footage.timeline.time_base,
+                span=work.footage.span,
+                transcode_audio=self._config.output.transcode_audio,
+                drop=self._config.output.drop,
+                rotation=None if header.info.upright else turned,
             )
-            check_frames(temporary, _times(timeline), decode=False)
+            check_frames(temporary, work.schedule.times, decode=False)
             status = temporary.stat()
-            outcome = self._outcome(timeline, computed, clock, status.st_size)
-            row = FinishedRow(self._output.name, status.st_size, status.st_mtime_ns, now(), outcome_to_json(outcome))
+            outcome = self._outcome(work, computed, clock, status.st_size)
+            row = FinishedRow(output.name, status.st_size, status.st_mtime_ns, now(), outcome_to_json(outcome))
             self._ledger.save_finished(row)
         return outcome
 
@@ -279,30 +294,38 @@ class Job:
         self._reporter.note(message)
         self._ledger.note("warning", message)
 
-    def _outcome(self, timeline: Timeline, computed: int, clock: Clock, output_bytes: int) -> ClipOutcome:
+    def _note(self, message: str) -> None:
+        self._notes.append(message)
+        self._reporter.note(f"{self._name}: {message}")
+
+    def _outcome(self, work: _Work, computed: int, clock: Clock, output_bytes: int) -> ClipOutcome:
         segments = self._ledger.segments().values()
-        notes = dict.fromkeys(note for row in segments for note in row.notes)
-        width, height = self._info.display_size
+        said = dict.fromkeys(note for row in segments for note in row.notes if note not in self._notes)
+        width, height = self._intake.header.info.display_size
         computing = sum(row.computed_seconds for row in segments)
+        timeline = work.footage.timeline
         return ClipOutcome(
-            input=self._source,
-            output=self._output,
+            input=self._intake.source,
+            output=self._intake.output,
             status="done",
             model=self._built.description,
-            frame_count=timeline.frame_count,
+            frame_count=len(work.schedule.pts),
             input_size=(width, height),
             output_size=(SCALE * width, SCALE * height),
             duration_seconds=float(timeline.duration_seconds),
             started_at=clock.started_at,
             elapsed_seconds=clock.elapsed_seconds,
             computed_frames=computed,
-            reused_frames=timeline.frame_count - computed,
-            fps=timeline.frame_count / computing if computing else 0.0,
+            reused_frames=work.frame_count - computed,
+            fps=work.frame_count / computing if computing else 0.0,
             peak_memory_bytes=peak_memory_bytes(),
             peak_gpu_memory_bytes=self._built.peak_gpu_memory_bytes(),
             output_bytes=output_bytes,
             shots=tuple(ShotOutcome(s.start, s.stop, self._passes.get(s.start, 0)) for s in timeline.shots),
-            warnings=(*self._warnings, *notes),
+            decode_errors=work.analysis.decode_errors,
+            missing_seconds=float(work.analysis.missing_seconds),
+            warnings=(*self._warnings, *said),
+            notes=tuple(self._notes),
             before_still=self._still("before.jpg"),
             after_still=self._still("after.jpg"),
         )

@@ -25,6 +25,7 @@ from vsr_pipeline.errors import (
     VsrError,
 )
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, changed_settings, plan_batch, settings_of
+from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions, now
 from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status
 from vsr_pipeline.jobs.queue import FileIdentity, Queue, QueueRow, State
@@ -83,7 +84,7 @@ class Night:
         self._reporter.note(f"vsr {__version__}: batch of {self._folder}, into {self._output}")
         self._record_deaths()
         rows = self._queue.rows()
-        clips = plan_batch(self._folder, self._output, rows=rows, settings=self._settings, options=self._options)
+        clips = plan_batch(self._folder, self._output, self._config, rows=rows, options=self._options)
         self._announce(clips)
         outcomes: list[ClipOutcome] = []
         try:
@@ -195,18 +196,21 @@ class Night:
         options = RunOptions(
             fresh=clip.todo == "outdated" or (clip.todo == "changed" and was_done),
             overwrite=is_ours or self._options.overwrite,
+            strict=self._options.strict,
             allow_cpu=self._options.allow_cpu,
             should_stop=self._is_late,
         )
-        run = partial(run_clip, clip.source, clip.output, self._config, built, reporter=self._reporter)
-        try:
-            return run(options=options)
-        except ChangedError as error:
-            # What this batch has begun, it may start over; what somebody else has begun there, only when told to.
-            if clip.row is None and not self._options.redo_outdated:
-                raise
-            self._reporter.note(f"{clip.clip} starts over: {error}")
-            return run(options=replace(options, fresh=True))
+        with memory_as_error(clip.source):
+            intake = take_in(clip.source, clip.output, self._config)
+            run = partial(run_clip, intake, built, reporter=self._reporter)
+            try:
+                return run(options=options)
+            except ChangedError as error:
+                # What this batch has begun, it may start over; what somebody else has begun there, only when told to.
+                if clip.row is None and not self._options.redo_outdated:
+                    raise
+                self._reporter.note(f"{clip.clip} starts over: {error}")
+                return run(options=replace(options, fresh=True))
 
     def _not_done(self, clip: BatchClip, row: QueueRow, error: Exception) -> ClipOutcome:
         """Record why a clip was not finished, and whether that ends the batch."""

@@ -42,7 +42,13 @@ class ClipOutcome:
     peak_gpu_memory_bytes: int = 0
     output_bytes: int = 0
     shots: tuple[ShotOutcome, ...] = ()
+    decode_errors: int = 0
+    """What the decoder could not read: lost packets, damaged frames, an unreadable rest."""
+    missing_seconds: float = 0.0
+    """How much shorter the picture is than the file announces."""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was guessed, measured, chosen or left out, without anything being wrong."""
     before_still: Path | None = None
     """JPEG of an LQ frame, as it went into the model; `after_still` is the same frame, enhanced."""
     after_still: Path | None = None

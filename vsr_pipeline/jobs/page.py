@@ -119,7 +119,7 @@ def _card(clip: ClipOutcome, album: _Album) -> str:
     if clip.reason:
         code = f' <span class="code">Exit code {_exit_code(clip.exit_code)}</span>' if clip.exit_code else ""
         reason = f'<p class="reason">{text(clip.reason)}{code}</p>'
-    details = reason + _warnings(clip.warnings) + _facts(_clip_facts(clip)) + _shots(clip.shots)
+    details = reason + _warnings(clip.warnings) + _facts(_clip_facts(clip)) + _notes(clip.notes) + _shots(clip.shots)
     kind = clip.status.replace(" ", "-")
     return (
         f'<article class="{kind}"><h3><bdi>{text(clip.input.name)}</bdi> <span class="status">{clip.status}</span></h3>'
@@ -140,6 +140,10 @@ def _clip_facts(clip: ClipOutcome) -> Iterable[tuple[str, str]]:
     if clip.fps:
         yield "Speed", f"{clip.fps:.2f} fps"
     yield from _memory_facts(clip.peak_memory_bytes, clip.peak_gpu_memory_bytes)
+    if clip.decode_errors:
+        yield "Decode errors", f"{clip.decode_errors:,}"
+    if clip.missing_seconds:
+        yield "Missing", duration(clip.missing_seconds)
     if clip.output_bytes:
         yield "File", f"{clip.output_bytes / 1024**2:,.1f} MiB"
     if clip.started_at:
@@ -183,6 +187,15 @@ def _warnings(warnings: Sequence[str]) -> str:
     if len(warnings) > _OPEN_WARNINGS:
         items = f"<details><summary>{len(warnings):,} warnings</summary>{items}</details>"
     return f'<div class="warnings">{items}</div>'
+
+
+def _notes(notes: Sequence[str]) -> str:
+    """Return what was guessed, measured or left out, folded away."""
+    if not notes:
+        return ""
+    count = "1 note" if len(notes) == 1 else f"{len(notes):,} notes"
+    items = "".join(f"<li>{text(note)}</li>" for note in notes)
+    return f"<details><summary>{count}</summary><ul>{items}</ul></details>"
 
 
 def _shots(shots: Sequence[ShotOutcome]) -> str:

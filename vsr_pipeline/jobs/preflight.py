@@ -13,14 +13,18 @@ from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config, EncodeConfig
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import VideoWriter
-from vsr_pipeline.timeline import Colour, Segment, Shot, Timeline, VideoInfo
+from vsr_pipeline.media.memory import available_memory_bytes
+from vsr_pipeline.media.source import Footage
+from vsr_pipeline.media.writer import VideoWriter, track_suffix
+from vsr_pipeline.plan import Schedule
+from vsr_pipeline.timeline import Colour, Segment, Shot, VideoInfo
 from vsr_pipeline.upscale import SCALE
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
 # may take three times as much: the disk that runs full all the same is an error that loses nothing.
 _BITS_PER_PIXEL_AT_72 = 0.16
+# These two compress each frame alone, and hardly depend on the quality.
+_BITS_PER_PIXEL_OF = {"prores": 4.5, "ffv1": 14.0}
 # At the end, the joined picture and the output are there at the same time.
 _COPIES = 2
 
@@ -64,30 +68,33 @@ class Estimate:
 
 
 def estimate(
-    timeline: Timeline, segments: tuple[Segment, ...], info: VideoInfo, config: Config, folder: Path
+    footage: Footage, schedule: Schedule, segments: tuple[Segment, ...], config: Config, folder: Path
 ) -> Estimate:
     """Work out what a job needs; nothing is measured but the free memory and disk.
 
     Args:
-        timeline: the clip.
+        footage: the clip.
+        schedule: when its frames are shown.
         segments: its plan.
-        info: its header.
         config: the settings.
         folder: where segments and output go; must exist.
     """
-    width, height = info.display_size
-    bits_per_pixel = _BITS_PER_PIXEL_AT_72 * 2 ** ((config.encode.quality - 72) / 12)
-    picture_bytes = timeline.frame_count * width * height * SCALE**2 * bits_per_pixel / 8
+    width, height = footage.header.info.display_size
+    bits_per_pixel = _BITS_PER_PIXEL_OF.get(
+        config.encode.codec, _BITS_PER_PIXEL_AT_72 * 2 ** ((config.encode.quality - 72) / 12)
+    )
+    picture_bytes = len(schedule.pts) * width * height * SCALE**2 * bits_per_pixel / 8
+    # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
+    other_bytes = 0 if footage.header.images else footage.header.size_bytes
     return Estimate(
-        frame_count=timeline.frame_count,
-        shots=len(timeline.shots),
+        frame_count=len(schedule.pts),
+        shots=len(footage.timeline.shots),
         segments=len(segments),
         input_size=(width, height),
         output_size=(SCALE * width, SCALE * height),
         memory_bytes=_memory_bytes(width * height, config),
         memory_available_bytes=available_memory_bytes(),
-        # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
-        disk_bytes=round(_COPIES * picture_bytes) + info.path.stat().st_size,
+        disk_bytes=round(_COPIES * picture_bytes) + other_bytes,
         disk_free_bytes=shutil.disk_usage(folder).free,
     )
 
@@ -103,7 +110,7 @@ def _memory_bytes(pixels: int, config: Config) -> int:
 
 
 def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
-    """Refuse a job that needs more disk than is free, or more memory than there is.
+    """Refuse a job that needs more disk than is free.
 
     Raises:
         ResourceError: it cannot fit.
@@ -113,19 +120,30 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
             f"{folder} has {_size(needed.disk_free_bytes)} free, the job needs about {_size(needed.disk_bytes)}: "
             "free some, or lower the quality with --quality"
         )
-    if needed.memory_available_bytes is not None and needed.memory_bytes > needed.memory_available_bytes:
+
+
+def refuse_too_large(info: VideoInfo, config: Config) -> None:
+    """Refuse frames that need more memory than there is, before one is computed.
+
+    Raises:
+        ResourceError: they do.
+    """
+    width, height = info.display_size
+    needed, available = _memory_bytes(width * height, config), available_memory_bytes()
+    if available is not None and needed > available:
         raise ResourceError(
-            f"the job needs about {_size(needed.memory_bytes)} of memory, {_size(needed.memory_available_bytes)} are "
-            "free: lower --max-seq-len, or use a GPU"
+            f"frames of {width}x{height} need about {_size(needed)} of memory, {_size(available)} are free: "
+            "lower --max-seq-len, or use a GPU"
         )
 
 
-def seconds_needed(source: Path, timeline: Timeline, built: BuiltUpscaler, encode: EncodeConfig) -> float:
+def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig) -> float:
     """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
+    timeline = footage.timeline
     count = min(_CALIBRATION_FRAMES, timeline.frame_count)
-    with VideoReader(source) as reader:
-        frames = [_middle(frame.pixels) for frame in reader.read(timeline, 0, count)]
-        width, height = reader.info.display_size
+    with footage.open() as source:
+        frames = [_middle(pixels) for pixels in source.read(0, count)]
+    width, height = footage.header.info.display_size
     segment = Segment(0, count, 0, count, Shot(0, count))
     passes = built.upscaler.cleaning_passes(frames)
     model_seconds = encoder_seconds = 0.0
@@ -145,7 +163,7 @@ def _encode(frames: list[Pixels], encode: EncodeConfig) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         VideoWriter(
-            Path(folder) / "calibration.mp4",
+            Path(folder) / f"calibration{track_suffix(encode)}",
             width=width,
             height=height,
             time_base=Fraction(1, 25),
@@ -161,15 +179,6 @@ def _encode(frames: list[Pixels], encode: EncodeConfig) -> None:
 def _middle(pixels: Pixels) -> Pixels:
     top, left = (max(0, (pixels.shape[i] - _CALIBRATION_SIZE[i]) // 2) for i in (0, 1))
     return np.ascontiguousarray(pixels[top : top + _CALIBRATION_SIZE[0], left : left + _CALIBRATION_SIZE[1]])  # type: ignore[return-value]
-
-
-def available_memory_bytes() -> int | None:
-    """Memory that can be used without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _size(count: int) -> str:

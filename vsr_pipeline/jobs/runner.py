@@ -9,29 +9,32 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vsr_pipeline.build import BuiltUpscaler
-from vsr_pipeline.config import Config
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError
 from vsr_pipeline.files import make_folder
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
+from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, refuse_damage
 from vsr_pipeline.jobs.job import (
     SEGMENTS,
-    TRACK,
     Clock,
     Job,
     RunOptions,
-    analyse_clip,
     delete_intermediates,
     delete_temporaries,
+    joined_tracks,
     outcome_of,
 )
 from vsr_pipeline.jobs.outcome import ClipOutcome
-from vsr_pipeline.jobs.preflight import Estimate, estimate, refuse_what_cannot_fit, seconds_needed
+from vsr_pipeline.jobs.preflight import (
+    Estimate,
+    estimate,
+    refuse_too_large,
+    refuse_what_cannot_fit,
+    seconds_needed,
+)
 from vsr_pipeline.jobs.store import FinishedRow, Ledger
-from vsr_pipeline.media.mux import container_for, unfit_streams
-from vsr_pipeline.media.probe import probe
+from vsr_pipeline.media.source import footage_of
+from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.reporting import Reporter
-from vsr_pipeline.timeline import VideoInfo
-from vsr_pipeline.upscale import SCALE
 
 WORK_FOLDER = ".vsr"
 LEDGER = "ledger.sqlite"
@@ -43,55 +46,60 @@ def job_folder(output: Path) -> Path:
     return output.parent / WORK_FOLDER / output.name
 
 
-def run_clip(
-    source: Path, output: Path, config: Config, built: BuiltUpscaler, *, options: RunOptions, reporter: Reporter
-) -> ClipOutcome:
-    """Enhance a video into `output`, continuing where an earlier run was stopped.
+def run_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
+    """Enhance a clip into its output, continuing where an earlier run was stopped.
 
     Raises:
         ChangedError: the job was begun with other settings or another source, and `fresh` is not given.
-        InputError: the source cannot be read.
+        InputError: the source cannot be read, or is damaged and `strict` is given.
         OutputError: the output exists and is not ours, or cannot be written.
         ResourceError: disk or memory do not suffice.
         LockedError: another run is at work on this output.
     """
     clock = Clock()
-    info = check_clip(source, output)
+    output = intake.output
     folder = job_folder(output)
     with locked(make_folder(folder) / LOCK, f"another run is at work on {output}: wait for it"):
         if options.fresh:
             _clear(folder)
         delete_temporaries(folder)
         with Ledger(folder / LEDGER) as ledger:
-            _check_fingerprint(ledger, source, config, built, output)
+            _check_fingerprint(ledger, intake, built)
             known = ledger.finished()
             if known and _is_published(output, known):
                 delete_intermediates(folder)
                 reporter.note(f"{output} is there already")
-                return replace(outcome_of(known), status="unchanged", input=source, output=output, computed_frames=0)
+                done = outcome_of(known)
+                return replace(done, status="unchanged", input=intake.source, output=output, computed_frames=0)
             if output.exists() and not options.overwrite:
                 raise OutputError(f"{output} exists and is not what this job made: give --overwrite to replace it")
-            if known and not (folder / TRACK).exists():
+            if known and not joined_tracks(folder):
                 reporter.note(f"{output} was finished on {known.finished_at} and is gone: it is made again")
                 for row in ledger.segments().values():
                     ledger.forget_segment(row.start, row.stop)
-            outcome = Job(source, output, folder, info, config, built, ledger, reporter, options).run(clock)
+            outcome = Job(intake, folder, built, ledger, reporter, options).run(clock)
             delete_intermediates(folder)
             return outcome
 
 
-def estimate_clip(source: Path, output: Path, config: Config, built: BuiltUpscaler, reporter: Reporter) -> Estimate:
+def estimate_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run_clip` would need, without beginning it: the clip is analysed, and the model timed on a few frames.
 
     Raises:
         InputError, OutputError, ResourceError: what `run_clip` would refuse before any work.
     """
-    info = check_clip(source, output)
-    timeline = analyse_clip(source, info, reporter)
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
-    needed = estimate(timeline, built.upscaler.plan(timeline), info, config, folder)
+    header, config = intake.header, intake.config
+    refuse_too_large(header.info, config)
+    analysis = analysed(header, reporter)
+    if options.strict:
+        refuse_damage(header, analysis)
+    footage = footage_of(header, analysis)
+    schedule = schedule_of(footage.timeline, origin_ticks=0, frame_rate=constant_rate_of(header, config))
+    folder = next(parent for parent in intake.output.absolute().parents if parent.exists())
+    segments = tuple(s for s in built.upscaler.plan(footage.timeline) if schedule.shows(s))
+    needed = estimate(footage, schedule, segments, config, folder)
     refuse_what_cannot_fit(needed, folder)
-    return replace(needed, seconds=seconds_needed(source, timeline, built, config.encode))
+    return replace(needed, seconds=seconds_needed(footage, built, config.encode))
 
 
 @contextmanager
@@ -112,49 +120,29 @@ def locked(path: Path, message: str) -> Iterator[None]:
         lock.release()
 
 
-def check_clip(source: Path, output: Path) -> VideoInfo:
-    """Look at a source's header, and refuse what cannot be meant, before anything is written.
-
-    Raises:
-        InputError: the source cannot be read.
-        OutputError: the output is a folder, the source itself, or of a kind that cannot be written.
-    """
-    info = probe(source)
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder: give the name of a file, such as {output / container_name(source)}")
-    if output.resolve() == source.resolve():
-        raise OutputError(f"the output would replace its own source {source}: choose another --output")
-    unfit_streams(source, output.suffix)  # raises for a suffix that cannot be written
-    return info
-
-
-def container_name(source: Path) -> str:
-    """Return the file name that the enhanced `source` has by default."""
-    return f"{source.stem}_x{SCALE}{container_for(source)}"
-
-
-def _check_fingerprint(ledger: Ledger, source: Path, config: Config, built: BuiltUpscaler, output: Path) -> None:
+def _check_fingerprint(ledger: Ledger, intake: Intake, built: BuiltUpscaler) -> None:
     """Refuse to continue a job that was begun with anything else; record what a new one is made from."""
     begun = ledger.fingerprint()
+    source = intake.source
     if begun is not None:
         recorded = SourceIdentity.recorded(source, begun)
         identity = recorded if recorded.is_untouched(source) else SourceIdentity.of(source)
     else:
         identity = SourceIdentity.of(source)
-    current = fingerprint_of(identity, config, built.identity)
+    current = fingerprint_of(identity, intake.config, built.identity)
     if begun is None or (begun != current and not differences(begun, current)):
         ledger.start(current)  # a source that was only touched need not be hashed the next time
     elif changed := differences(begun, current):
         raise ChangedError(
-            f"the job for {output} was begun with something else ({'; '.join(changed)}): "
+            f"the job for {intake.output} was begun with something else ({'; '.join(changed)}): "
             "run as before to continue it, or give --fresh to start over"
         )
 
 
 def _clear(folder: Path) -> None:
     """Forget a job. The ledger goes first: without it, nothing else in the folder counts."""
-    for name in (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", TRACK):
-        (folder / name).unlink(missing_ok=True)
+    for path in (*(folder / f"{LEDGER}{suffix}" for suffix in ("", "-wal", "-shm")), *joined_tracks(folder)):
+        path.unlink(missing_ok=True)
     shutil.rmtree(folder / SEGMENTS, ignore_errors=True)
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -16,12 +16,12 @@ from vsr_pipeline.files import file_sha256, published, sync
 from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.join import check_frames
-from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import VideoWriter, colour_to_write
+from vsr_pipeline.media.source import Footage, FrameSource
+from vsr_pipeline.media.writer import VideoWriter, colour_to_write, track_suffix
 from vsr_pipeline.overlap import WriteBehind, read_ahead
-from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
+from vsr_pipeline.plan import CLEANING_SAMPLES, Schedule, sample_indices
 from vsr_pipeline.reporting import retracted_on_failure
-from vsr_pipeline.timeline import Segment, Timeline
+from vsr_pipeline.timeline import Segment
 from vsr_pipeline.upscale import SCALE, OnWork, Upscaler
 
 _STILL_WIDTH = 960
@@ -31,22 +31,21 @@ _STILL_WIDTH = 960
 class SegmentTask:
     """What a worker needs to make one segment; plain data."""
 
-    source: Path
-    timeline: Timeline
+    footage: Footage
+    schedule: Schedule
     segment: Segment
+    encode: EncodeConfig
     cleaning_passes: int | None
     """None: not decided yet for this shot."""
     folder: Path
     """Where the segment's file goes, on a file system that driver and worker share."""
-    origin_ticks: int
-    """The source's tick that is 0 in the segment's file."""
     still_frame: int | None
     """Frame to keep as a picture for the report, if it is in this segment."""
 
     @property
     def path(self) -> Path:
         """The segment's file."""
-        return self.folder / segment_name(self.segment)
+        return self.folder / segment_name(self.segment, self.encode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +72,22 @@ class Executor(Protocol):
 class SerialExecutor:
     """One segment after the other, in this process."""
 
-    def __init__(self, ladder: Ladder, encode: EncodeConfig, on_work: OnWork) -> None:
+    def __init__(self, ladder: Ladder, on_work: OnWork) -> None:
         self._ladder = ladder
-        self._encode = encode
         self._on_work = on_work
 
     def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
         """Yield results in the order of the tasks; see `Executor`."""
         for task in tasks:
-            yield compute_segment(task, self._ladder, self._encode, self._on_work)
+            yield compute_segment(task, self._ladder, self._on_work)
 
 
-def segment_name(segment: Segment) -> str:
-    """File name of a segment: its frames."""
-    return f"{segment.start:08d}-{segment.stop:08d}.mp4"
+def segment_name(segment: Segment, encode: EncodeConfig) -> str:
+    """File name of a segment: its frames, and the container that holds the codec."""
+    return f"{segment.start:08d}-{segment.stop:08d}{track_suffix(encode)}"
 
 
-def compute_segment(task: SegmentTask, ladder: Ladder, encode: EncodeConfig, on_work: OnWork) -> SegmentResult:
+def compute_segment(task: SegmentTask, ladder: Ladder, on_work: OnWork) -> SegmentResult:
     """Make a segment's file; it appears under its name when it is complete, verified and on disk.
 
     Raises:
@@ -97,14 +95,14 @@ def compute_segment(task: SegmentTask, ladder: Ladder, encode: EncodeConfig, on_
         ModelError, ResourceError, OutputError: as the ladder, the upscaler and the writer.
     """
     started = time.monotonic()
-    with VideoReader(task.source) as reader:
-        passes, notes = _decided_passes(task, reader, ladder)
+    with task.footage.open() as source:
+        passes, notes = _decided_passes(task, source, ladder)
 
         def attempt(upscaler: Upscaler) -> None:
-            _encode_segment(task, reader, upscaler, passes, encode, on_work)
+            _encode_segment(task, source, upscaler, passes, on_work)
 
         _, said = ladder.run(task.segment, attempt)
-        notes = (*notes, *said, *reader.notes)
+        notes = (*notes, *said, *source.notes)
     return SegmentResult(
         segment=task.segment,
         path=task.path,
@@ -116,68 +114,70 @@ def compute_segment(task: SegmentTask, ladder: Ladder, encode: EncodeConfig, on_
     )
 
 
-def _decided_passes(task: SegmentTask, reader: VideoReader, ladder: Ladder) -> tuple[int, tuple[str, ...]]:
+def _decided_passes(task: SegmentTask, source: FrameSource, ladder: Ladder) -> tuple[int, tuple[str, ...]]:
     """Return how often the shot's frames are cleaned, decided now if nobody has, and what the ladder said."""
     if task.cleaning_passes is not None:
         return task.cleaning_passes, ()
 
     def decide(upscaler: Upscaler) -> int:
         indices = sample_indices(task.segment.shot, CLEANING_SAMPLES)
-        frames = chain.from_iterable(reader.read(task.timeline, i, i + 1) for i in indices)
-        return upscaler.cleaning_passes(frame.pixels for frame in frames)
+        return upscaler.cleaning_passes(chain.from_iterable(source.read(i, i + 1) for i in indices))
 
     return ladder.run(task.segment, decide)
 
 
-def _encode_segment(
-    task: SegmentTask, reader: VideoReader, upscaler: Upscaler, passes: int, encode: EncodeConfig, on_work: OnWork
-) -> None:
-    segment, timeline, info = task.segment, task.timeline, reader.info
-    ends = (*timeline.pts[1:], timeline.pts[-1] + timeline.last_duration)
-    width, height = info.display_size
+def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, passes: int, on_work: OnWork) -> None:
+    segment, schedule = task.segment, task.schedule
     kept: dict[int, Pixels] = {}
 
     def frames() -> Iterator[Pixels]:
-        read = reader.read(timeline, segment.context_start, segment.context_stop)
-        for index, frame in enumerate(read, start=segment.context_start):
+        read = source.read(segment.context_start, segment.context_stop)
+        for index, pixels in enumerate(read, start=segment.context_start):
             if index == task.still_frame:
-                kept[index] = frame.pixels
-            yield frame.pixels
+                kept[index] = pixels
+            yield pixels
 
+    shown: dict[int, list[int]] = {}
+    for place in schedule.shows(segment):
+        shown.setdefault(schedule.frames[place], []).append(place)
     with published(task.path) as temporary:
         with (
             read_ahead(frames(), depth=4) as ahead,
-            VideoWriter(
-                temporary,
-                width=SCALE * width,
-                height=SCALE * height,
-                time_base=timeline.time_base,
-                frame_rate=info.average_frame_rate,
-                colour=colour_to_write(info),
-                sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
-                bit_depth=info.bit_depth,
-                settings=encode,
-            ) as writer,
+            _writer(task, temporary) as writer,
             WriteBehind(threads=1, depth=4) as writes,
             retracted_on_failure(on_work) as counted,
         ):
             outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=counted)
             for index, pixels in enumerate(outputs, start=segment.start):
-                pts, duration = timeline.pts[index] - task.origin_ticks, ends[index] - timeline.pts[index]
-                writes.call(lambda pts=pts, pixels=pixels, d=duration: writer.write(pts, pixels, duration=d))  # type: ignore[misc]
+                for place in shown.get(index, ()):
+                    pts, duration = schedule.pts[place], schedule.duration(place)
+                    writes.call(partial(writer.write, pts, pixels, duration=duration))
                 if index in kept:
                     save_stills(task.folder.parent, kept[index], pixels)
         try:
-            check_frames(temporary, track_times(task, segment), decode=True)
+            check_frames(
+                temporary, [schedule.pts[i] * schedule.time_base for i in schedule.shows(segment)], decode=True
+            )
         except InputError as error:
             raise OutputError(f"the encoder gave a damaged segment: {error}") from error
     sync(task.path.parent)
 
 
-def track_times(task: SegmentTask, segment: Segment) -> list[Fraction]:
-    """When the frames of a segment are shown in its file, in seconds."""
-    pts = task.timeline.pts[segment.start : segment.stop]
-    return [(tick - task.origin_ticks) * task.timeline.time_base for tick in pts]
+def _writer(task: SegmentTask, path: Path) -> VideoWriter:
+    info = task.footage.header.info
+    width, height = info.display_size
+    return VideoWriter(
+        path,
+        width=SCALE * width,
+        height=SCALE * height,
+        time_base=task.schedule.time_base,
+        frame_rate=task.encode.constant_rate or info.average_frame_rate,
+        colour=colour_to_write(info),
+        sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
+        bit_depth=info.bit_depth,
+        hdr=info.hdr,
+        settings=task.encode,
+    )
 
 
 def save_stills(folder: Path, before: Pixels, after: Pixels) -> None:

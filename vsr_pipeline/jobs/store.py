@@ -16,15 +16,16 @@ from types import TracebackType
 from typing import Self
 
 from vsr_pipeline.jobs.database import Database, storable
-from vsr_pipeline.timeline import Timeline
+from vsr_pipeline.timeline import Analysis, Timeline
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = (
     "CREATE TABLE fingerprint (position INTEGER PRIMARY KEY, field TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
-    """CREATE TABLE timeline (
+    """CREATE TABLE analysis (
         id INTEGER PRIMARY KEY CHECK (id = 1),
-        time_base TEXT NOT NULL, pts TEXT NOT NULL, last_duration INTEGER NOT NULL, cuts TEXT NOT NULL)""",
+        time_base TEXT NOT NULL, pts TEXT NOT NULL, last_duration INTEGER NOT NULL, cuts TEXT NOT NULL,
+        deinterlace TEXT, decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, notes TEXT NOT NULL)""",
     "CREATE TABLE cleaning (shot_start INTEGER PRIMARY KEY, passes INTEGER NOT NULL CHECK (passes >= 0))",
     """CREATE TABLE attempts (
         start INTEGER NOT NULL, stop INTEGER NOT NULL CHECK (stop > start),
@@ -105,6 +106,7 @@ class Ledger:
 
     Raises:
         UsageError: a newer program has written it.
+        ChangedError: an older program has.
         OutputError: it is damaged, or is no ledger.
     """
 
@@ -132,18 +134,32 @@ class Ledger:
             rows = ((field, storable(value)) for field, value in fingerprint.items())
             connection.executemany("INSERT INTO fingerprint (field, value) VALUES (?, ?)", rows)
 
-    def timeline(self) -> Timeline | None:
-        """Return the clip's timeline; None before the analysis is complete."""
-        for time_base, pts, last_duration, cuts in self._database.rows(
-            "SELECT time_base, pts, last_duration, cuts FROM timeline"
+    def analysis(self) -> Analysis | None:
+        """Return what the analysis of the clip gave; None before it is complete."""
+        for time_base, pts, last_duration, cuts, deinterlace, errors, missing, notes in self._database.rows(
+            "SELECT time_base, pts, last_duration, cuts, deinterlace, decode_errors, missing_seconds, notes"
+            " FROM analysis"
         ):
-            return Timeline(Fraction(time_base), tuple(json.loads(pts)), last_duration, tuple(json.loads(cuts)))
+            timeline = Timeline(
+                Fraction(time_base), tuple(json.loads(pts)), last_duration, tuple(json.loads(cuts)), deinterlace
+            )
+            return Analysis(timeline, errors, Fraction(missing), tuple(json.loads(notes)))
         return None
 
-    def save_timeline(self, timeline: Timeline) -> None:
-        """Record the clip's timeline."""
-        values = (str(timeline.time_base), json.dumps(timeline.pts), timeline.last_duration, json.dumps(timeline.cuts))
-        self._database.write("INSERT OR REPLACE INTO timeline VALUES (1, ?, ?, ?, ?)", *values)
+    def save_analysis(self, analysis: Analysis) -> None:
+        """Record what the analysis of the clip gave."""
+        timeline = analysis.timeline
+        self._database.write(
+            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            str(timeline.time_base),
+            json.dumps(timeline.pts),
+            timeline.last_duration,
+            json.dumps(timeline.cuts),
+            timeline.deinterlace,
+            analysis.decode_errors,
+            str(analysis.missing_seconds),
+            json.dumps(analysis.notes),
+        )
 
     def cleaning_passes(self) -> Mapping[int, int]:
         """Return how often each shot is cleaned, by the index of its first frame, as far as decided."""

@@ -4,6 +4,9 @@ from fractions import Fraction
 
 from av.video.frame import VideoFrame
 
+_CENTURY_SECONDS = 2**32
+"""Cameras that count seconds since 1970 stay below."""
+
 
 class Clock:
     """Makes timestamps strictly increasing.
@@ -14,10 +17,12 @@ class Clock:
     - One that repeats or goes back by up to a second: one tick after the previous frame; the next ones keep theirs.
     - One that goes back by more: the clock was reset there. That frame comes one step after the previous one, and all
       following ones are shifted with it.
+    - One that is more than a century away from zero is none.
     """
 
     def __init__(self, *, time_base: Fraction, average_step: int) -> None:
         self._second = max(1, int(1 / time_base))
+        self._latest = min(2**61, int(_CENTURY_SECONDS / time_base))
         self._step = average_step
         self._previous: int | None = None
         self._previous_duration = 0
@@ -25,7 +30,8 @@ class Clock:
 
     def __call__(self, frame: VideoFrame) -> int:
         """Timestamp of the next frame."""
-        pts = self._next(frame.pts if frame.pts is not None else frame.dts)
+        raw = frame.pts if frame.pts is not None else frame.dts
+        pts = self._next(None if raw is None or abs(raw) > self._latest else raw)
         if self._previous is not None:
             self._step = pts - self._previous
         self._previous, self._previous_duration = pts, frame.duration

@@ -18,9 +18,10 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from vsr_pipeline.errors import InputError
+from vsr_pipeline.errors import InputError, OutOfMemoryError, VsrError
 from vsr_pipeline.media._clock import Clock
 from vsr_pipeline.media._input import choose_stream, open_input
+from vsr_pipeline.media.memory import refuse_absurd_size
 from vsr_pipeline.timeline import Timeline
 
 _SEEK_BACK_SECONDS = (0, 2, 10)
@@ -29,6 +30,13 @@ _SEEK_BACK_SECONDS = (0, 2, 10)
 # Bits of AVFormatContext.flags and AVInputFormat.flags.
 _GENERATE_PTS = 0x0001
 _CLOCK_MAY_JUMP = 0x0200
+
+_MOST_FAILURES = 500
+_MOST_SILENCE = 20_000
+"""Packets, as long as there was no frame: so many failures mean that nothing can be decoded (an encrypted film has
+hundreds of thousands), so many without a word that no keyframe comes."""
+_MOST_EMPTY_PACKETS = 10_000
+"""A demuxer that gives more of them in a row does not get on."""
 
 
 class _DamageError(Exception):
@@ -50,7 +58,7 @@ class TimedFrame:
 class Decoder:
     """Frames of the chosen video stream of one opened file, from the present position on."""
 
-    def __init__(self, path: Path, *, frame_threads: bool) -> None:
+    def __init__(self, path: Path, video_stream: int | None = None, *, frame_threads: bool) -> None:
         self.errors = 0
         """Packets that could not be decoded, frames that were decoded with errors, and an end that came too early."""
         self._path = path
@@ -59,11 +67,13 @@ class Decoder:
         try:
             # PyAV asks for timestamps made up from later packets; ffmpeg does not.
             self.container.flags &= ~_GENERATE_PTS
-            self.stream = choose_stream(self.container, path)
-        except InputError:
+            self.stream = choose_stream(self.container, path, video_stream)
+            refuse_absurd_size(path, self.stream.codec_context.width, self.stream.codec_context.height)
+        except VsrError:
             self.container.close()
             raise
         # Decoding changes what the codec context says.
+        self.field_order_from_header = int(self.stream.codec_context.field_order)
         self.size_from_header = (self.stream.codec_context.width, self.stream.codec_context.height)
         self.stream.thread_type = "AUTO" if frame_threads else "NONE"
         self.stream.thread_count = 0 if frame_threads else 1
@@ -98,7 +108,7 @@ class Decoder:
         """All frames that the decoder gives, in presentation order."""
         last_packet_pts: int | None = None
         last_frame_pts: int | None = None
-        missing = 0
+        given = missing = failures = 0
         for packet in self._packets():
             if packet is not None and not packet.is_discard:
                 missing += 1
@@ -106,11 +116,18 @@ class Decoder:
                     last_packet_pts = max(packet.pts, last_packet_pts if last_packet_pts is not None else packet.pts)
             try:
                 decoded = self.stream.codec_context.decode(packet)
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise OutOfMemoryError(f"not enough memory to decode {self._path}") from error
                 self.errors += 1
-                continue
+                failures += 1
+                decoded = []
+            if given == 0 and not decoded and (failures > _MOST_FAILURES or missing > _MOST_SILENCE):
+                self.errors += 1
+                return
             for frame in decoded:
                 missing -= 1
+                given += 1
                 self.errors += frame.is_corrupt
                 last_frame_pts = frame.pts
                 yield frame
@@ -121,28 +138,33 @@ class Decoder:
     def _packets(self) -> "Iterator[Packet[VideoStream] | None]":
         """Packets of the stream, then None. A file that cannot be read on ends there."""
         packets = self.container.demux(self.stream)
-        while True:
+        left, empty = self.container.size + _MOST_EMPTY_PACKETS, 0
+        # No packet is shorter than a byte: a demuxer that gives more of them than the file has goes in circles.
+        while left > 0 and empty < _MOST_EMPTY_PACKETS:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
             except av.error.FFmpegError:
-                self.errors += 1
-                yield None
-                return
+                break
+            left -= 1
+            empty = 0 if packet.size else empty + 1
             if packet.size:
                 yield packet
             elif packet.dts is None:
                 # PyAV's mark of the end. Going on could fail: it does not expect streams that appear on the way.
                 yield None
                 return
+        self.errors += 1
+        yield None
 
 
 class FrameSource:
     """Decoded frames of one file, in presentation order, with timestamps that increase strictly."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, video_stream: int | None = None) -> None:
         self.path = path
+        self._video_stream = video_stream
         self.decode_errors = 0
         """What could not be decoded in the latest pass over the file or a part of it."""
         self._may_seek: bool | None = None
@@ -166,7 +188,7 @@ class FrameSource:
             raise InputError(f"no frame of {self.path} can be decoded: it is damaged or encrypted")
 
     def _pass(self, *, frame_threads: bool) -> Iterator[TimedFrame]:
-        with Decoder(self.path, frame_threads=frame_threads) as decoder:
+        with Decoder(self.path, self._video_stream, frame_threads=frame_threads) as decoder:
             clock = decoder.clock()
             for frame in decoder.frames():
                 if frame_threads and decoder.errors:
@@ -211,7 +233,7 @@ class FrameSource:
 
     def _from_keyframe(self, timeline: Timeline, start: int, stop: int, *, back_seconds: int) -> Iterator[TimedFrame]:
         """Decode from a keyframe before frame `start`; raise `_UntrustedError` before anything doubtful is yielded."""
-        with Decoder(self.path, frame_threads=True) as decoder:
+        with Decoder(self.path, self._video_stream, frame_threads=True) as decoder:
             if not decoder.seek(timeline.pts[start] - int(back_seconds / decoder.time_base)):
                 raise _UntrustedError
             pictures = decoder.frames()
@@ -237,7 +259,7 @@ class FrameSource:
         happens all packets are looked at (not decoded), once.
         """
         if self._may_seek is None:
-            with Decoder(self.path, frame_threads=False) as decoder:
+            with Decoder(self.path, self._video_stream, frame_threads=False) as decoder:
                 if decoder.container.format.flags & _CLOCK_MAY_JUMP:
                     times = (packet.dts for packet in decoder._packets() if packet is not None)
                     self._may_seek = all(a < b for a, b in pairwise(dts for dts in times if dts is not None))

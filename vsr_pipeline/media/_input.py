@@ -23,8 +23,13 @@ _FORBIDDEN_FORMATS = frozenset(
 )
 
 
+_PATIENCE_SECONDS = 120.0
+"""How long opening a file, or reading one packet of it, may take."""
+
+
 @cache
-def _allowed_formats() -> str:
+def allowed_formats() -> str:
+    """Names of the demuxers that may be used, separated by commas."""
     return ",".join(sorted(av.format.formats_available - _FORBIDDEN_FORMATS))
 
 
@@ -37,10 +42,12 @@ def open_input(path: Path) -> InputContainer:
         InputError: it is missing, empty, no regular file, cannot be read, or no known container.
     """
     _check_file(path)
-    options = {"protocol_whitelist": "file", "format_whitelist": _allowed_formats(), "pattern_type": "none"}
+    options = {"protocol_whitelist": "file", "format_whitelist": allowed_formats(), "pattern_type": "none"}
     try:
         # Tags in an unknown encoding are no reason to refuse a film.
-        return av.open(f"file:{os.fspath(path)}", container_options=options, metadata_errors="replace")
+        return av.open(
+            f"file:{os.fspath(path)}", container_options=options, metadata_errors="replace", timeout=_PATIENCE_SECONDS
+        )
     except av.error.FFmpegError as error:
         raise InputError(f"not a video file that can be read: {path} ({error.strerror})") from error
 
@@ -62,21 +69,30 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} is empty (0 bytes)")
 
 
-def choose_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the video stream to enhance: the first one marked as default, else the first; never a cover picture.
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """All video streams but cover pictures."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def choose_stream(container: InputContainer, path: Path, number: int | None = None) -> VideoStream:
+    """Return the video stream to enhance, never a cover picture: the one with this `number`, counted from 0.
+
+    Without a number: the first one marked as default, else the first.
 
     All other streams are switched off: their packets are not read.
 
     Raises:
-        InputError: there is no video stream, or none that can be decoded.
+        InputError: there is no video stream, none of this number, or none that can be decoded.
     """
-    every = container.streams.video
-    videos = [stream for stream in every if not stream.disposition & Disposition.attached_pic]
+    videos = video_streams(container)
     if not videos:
-        found = "only a cover picture" if every else _kinds(container)
+        found = "only a cover picture" if container.streams.video else _kinds(container)
         raise InputError(f"no video stream in {path}: found {found}")
+    if number is not None and number >= len(videos):
+        raise InputError(f"no video stream {number} in {path}: it has {len(videos)}, counted from 0")
     # Without a decoder PyAV has no codec context, whatever its annotations say.
-    decodable = [stream for stream in videos if cast("object | None", stream.codec_context) is not None]
+    wanted = videos if number is None else [videos[number]]
+    decodable = [stream for stream in wanted if cast("object | None", stream.codec_context) is not None]
     if not decodable:
         raise InputError(f"no decoder for the video stream of {path}")
     chosen = next((stream for stream in decodable if stream.disposition & Disposition.default), decodable[0])

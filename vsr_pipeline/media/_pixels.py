@@ -12,10 +12,21 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from vsr_pipeline.errors import InputError
-from vsr_pipeline.media._colour import colour_of, grey_to_rgb, guess_matrix, matrix_is_known, yuv_to_rgb
+from vsr_pipeline.errors import InputError, OutOfMemoryError
+from vsr_pipeline.media._colour import (
+    Coding,
+    coding_of,
+    colour_of,
+    grey_to_rgb,
+    has_alpha,
+    is_grey,
+    is_rgb,
+    matrix_for_swscale,
+    yuv_to_rgb,
+)
+from vsr_pipeline.media._filters import FilterChain
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.timeline import VideoInfo
+from vsr_pipeline.timeline import Colour, VideoInfo
 
 _ACCURATE = (
     Interpolation.BICUBIC
@@ -25,12 +36,19 @@ _ACCURATE = (
     | Interpolation.BITEXACT
 )
 
+ALPHA_NOTE = "transparency is dropped"
+
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 def bit_depth(pixel_format: VideoFormat) -> int:
     """Bits of the deepest component."""
     return max(component.bits for component in pixel_format.components)
+
+
+def size_note(frame: VideoFrame, info: VideoInfo) -> str:
+    """What to say about a frame of another size than the stream's."""
+    return f"the frame size changes to {frame.width}x{frame.height}: scaled to {info.width}x{info.height}"
 
 
 def turn_upright(pixels: Pixels, *, rotation_degrees: int, mirrored: bool) -> Pixels:
@@ -49,6 +67,7 @@ class RgbConverter:
         self._info = info
         self._notes = notes
         self._reformatter = VideoReformatter()
+        self._sited: FilterChain | None = None
         self._dtype = np.uint16 if info.bit_depth > 8 else np.uint8
         self._white = int(np.iinfo(self._dtype).max)
 
@@ -57,44 +76,56 @@ class RgbConverter:
 
         Raises:
             InputError: the pixel format cannot be converted.
+            OutOfMemoryError: there is not enough memory for it.
         """
         try:
             rgb = self._to_rgb(frame)
+        except MemoryError as error:
+            raise OutOfMemoryError(f"not enough memory to convert a frame of {self._info.path}") from error
         except av.error.FFmpegError as error:
             raise InputError(
                 f"cannot convert frames of {self._info.path}: {frame.width}x{frame.height} {frame.format.name} "
                 f"({error.strerror})"
             ) from error
+        if not self._info.upright:
+            return rgb
         return turn_upright(rgb, rotation_degrees=self._info.rotation_degrees, mirrored=self._info.mirrored)
 
     def _to_rgb(self, frame: VideoFrame) -> Pixels:
-        name = frame.format.name
         if (frame.width, frame.height) != (self._info.width, self._info.height):
-            self._note(
-                f"the frame size changes to {frame.width}x{frame.height}: "
-                f"scaled to {self._info.width}x{self._info.height}"
-            )
-        if len(frame.format.components) > 3 or name in ("ya8", "ya16le", "ya16be", "pal8"):
-            self._note("transparency is dropped")
-        if frame.format.is_rgb or name.startswith(("mono", "xyz", "pal", "bayer")):
+            self._note(size_note(frame, self._info))
+        if has_alpha(frame.format):
+            self._note(ALPHA_NOTE)
+        if is_rgb(frame.format):
             rgb: Pixels = self._resample(frame, "rgb24" if self._white == 255 else "rgb48le", full=True).to_ndarray()  # type: ignore[assignment]
             return rgb
-        if name.startswith(("gray", "ya8", "ya16")):
-            return self._grey(frame)
-        return self._yuv(frame)
+        coding = self._coding(frame)
+        return self._grey(frame, coding) if is_grey(frame.format) else self._yuv(frame, coding)
 
-    def _yuv(self, frame: VideoFrame) -> Pixels:
-        colour = colour_of(frame)
-        matrix = colour.matrix or self._info.colour.matrix
-        if matrix is None or not matrix_is_known(matrix):
-            guess = guess_matrix(self._info.width, self._info.height)
-            found = f"the colour matrix {matrix} is not supported" if matrix else "the colour matrix is not tagged"
-            self._note(f"{found}: {guess} assumed from the picture's size")
-            matrix = guess
-        full = (colour.range or self._info.colour.range) == "pc"
+    def _coding(self, frame: VideoFrame) -> Coding:
+        """How the values of a frame are to be understood: as it says, else as the stream says, else by a guess."""
+        said, known = colour_of(frame), self._info.colour
+        colour = Colour(
+            matrix=said.matrix or known.matrix, range=said.range or known.range, chroma_location=known.chroma_location
+        )
+        coding, assumed = coding_of(colour, frame.format, width=self._info.width, height=self._info.height)
+        for sentence in assumed:
+            self._note(sentence)
+        return coding
+
+    def _yuv(self, frame: VideoFrame, coding: Coding) -> Pixels:
         bits = bit_depth(frame.format)
-        affine = yuv_to_rgb(matrix, full_range=full, bits=bits, white=self._white)
+        affine = yuv_to_rgb(coding.matrix, full_range=coding.full_range, bits=bits, white=self._white)
+        if self._info.colour.chroma_location is None:
+            frame = self._with_site(frame, coding.chroma_location)
         return self._apply(affine, self._yuv_codes(frame, bits))
+
+    def _with_site(self, frame: VideoFrame, chroma_location: str) -> VideoFrame:
+        """Tag a frame with the assumed chroma location, for swscale: it would assume the middle."""
+        if self._sited is None:
+            self._sited = FilterChain(("setparams", f"chroma_location={chroma_location}"))
+        (tagged,) = self._sited.push(frame)
+        return tagged
 
     def _yuv_codes(self, frame: VideoFrame, bits: int) -> npt.NDArray[np.uint16]:
         """(H, W, 3) coded values, shifted up to 16 bits; chroma interpolated."""
@@ -105,12 +136,11 @@ class RgbConverter:
             return _shifted_up(_merge(self._resample(frame, "yuvj444p", full=True)), bits)
         return _merge(self._resample(frame, "yuv444p16le", full=old_full))
 
-    def _grey(self, frame: VideoFrame) -> Pixels:
+    def _grey(self, frame: VideoFrame, coding: Coding) -> Pixels:
         bits = bit_depth(frame.format)
         scaled = self._resample(frame, frame.format.name, full=True)
         codes = _shifted_up(_plane(scaled, 0)[:, :: 2 if frame.format.name.startswith("ya") else 1], bits)
-        full = (colour_of(frame).range or self._info.colour.range) != "tv"
-        return self._apply(grey_to_rgb(full_range=full, bits=bits, white=self._white), codes)
+        return self._apply(grey_to_rgb(full_range=coding.full_range, bits=bits, white=self._white), codes)
 
     def _apply(self, affine: npt.NDArray[np.float64], codes: npt.NDArray[np.uint16]) -> Pixels:
         rgb: npt.NDArray[np.uint16] = cv2.transform(codes, affine)  # type: ignore[assignment]
@@ -120,12 +150,15 @@ class RgbConverter:
 
     def _resample(self, frame: VideoFrame, pixel_format: str, *, full: bool) -> VideoFrame:
         level = ColorRange.JPEG if full else ColorRange.MPEG
+        matrix = matrix_for_swscale(frame)
         return self._reformatter.reformat(
             frame,
             width=self._info.width,
             height=self._info.height,
             format=pixel_format,
             interpolation=_ACCURATE,
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
             src_color_range=level,
             dst_color_range=level,
         )

@@ -1,49 +1,142 @@
-"""The timeline of a clip: exact timestamps of all frames, and the cuts between its shots."""
+"""One pass over a whole clip: the exact time of every frame, its cuts, its fields, what there is to say of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
+import av.error
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from vsr_pipeline.config import InputConfig
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.media._colour import coding_of, is_rgb, matrix_for_swscale
 from vsr_pipeline.media._decode import FrameSource
+from vsr_pipeline.media._input import open_input, video_streams
+from vsr_pipeline.media._interlace import FieldMeter, decide
+from vsr_pipeline.media._missing import missing_seconds
+from vsr_pipeline.media._pixels import ALPHA_NOTE, size_note
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.shots import ANALYSIS_WIDTH, CutDetector
-from vsr_pipeline.timeline import Timeline, VideoInfo
+from vsr_pipeline.timeline import Analysis, Timeline, VideoInfo
 
 _USUAL_FRAME_RATE = Fraction(25)
 
 
-def analyse(path: Path, *, on_frame: Callable[[], None] | None = None) -> Timeline:
-    """Decode a file once and return its timeline; `on_frame` is called after each frame.
+def analyse(
+    path: Path,
+    settings: InputConfig = InputConfig(),
+    *,
+    on_frame: Callable[[], None] | None = None,
+    is_enough: Callable[[int], bool] | None = None,
+) -> Analysis:
+    """Decode a file once and return what it is.
 
     Frames are made small before anything looks at them: memory depends on the decoder alone.
 
+    Args:
+        path: the file.
+        settings: how it is read.
+        on_frame: called after each frame but the one that is enough.
+        is_enough: called with the timestamp of each frame; once it says so, what follows is not decoded, and nothing is
+            said to be missing.
+
     Raises:
-        InputError: as `probe`, or nothing can be decoded.
+        InputError: as `probe`, or nothing can be decoded, or it is interlaced and that is refused.
+        ResourceError: as `probe`.
     """
-    info = probe(path)
-    height = max(1, round(ANALYSIS_WIDTH * info.height / info.width))
-    size = (ANALYSIS_WIDTH, height) if info.width > ANALYSIS_WIDTH else (info.width, info.height)
+    info = probe(path, settings)
+    notes = [*_other_streams(info), *_about_the_picture(info)]
+    source = FrameSource(path, settings.video_stream)
     detector = CutDetector()
-    reformatter = VideoReformatter()
+    shrink = _Shrinker(info)
+    fields = FieldMeter(_expected_frames(info))
     pts: list[int] = []
     last: VideoFrame | None = None
-    for frame in FrameSource(path).all():
+    is_whole = True
+    for frame in source.all():
         last = frame.picture
         pts.append(frame.pts)
-        small = reformatter.reformat(
-            last, width=size[0], height=size[1], format="bgr24", interpolation=Interpolation.AREA
-        )
-        detector.feed(np.asarray(small.to_ndarray(), dtype=np.uint8))
+        if (last.width, last.height) != (info.width, info.height):
+            notes.append(size_note(last, info))
+        try:
+            detector.feed(shrink(last))
+            fields.feed(last)
+        except av.error.FFmpegError as error:
+            raise InputError(f"cannot convert frames of {path}: {last.format.name} ({error.strerror})") from error
+        if is_enough is not None and is_enough(frame.pts):
+            is_whole = False
+            break
         if on_frame is not None:
             on_frame()
     assert last is not None, "a source without frames raises"
-    return Timeline(
-        time_base=info.time_base, pts=tuple(pts), last_duration=_last_duration(pts, last, info), cuts=detector.cuts
+    timeline = Timeline(
+        time_base=info.time_base,
+        pts=tuple(pts),
+        last_duration=_last_duration(pts, last, info),
+        cuts=detector.cuts,
+        deinterlace=decide(info, fields, settings.interlaced, notes),
     )
+    return Analysis(
+        timeline=timeline,
+        decode_errors=source.decode_errors,
+        missing_seconds=missing_seconds(info, timeline) if is_whole else Fraction(0),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+class _Shrinker:
+    """Makes frames as small as the detector of cuts wants them."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        height = max(1, round(ANALYSIS_WIDTH * info.height / info.width))
+        self._size = (ANALYSIS_WIDTH, height) if info.width > ANALYSIS_WIDTH else (info.width, info.height)
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """Return (H, W, 3) BGR."""
+        small = self._reformatter.reformat(
+            frame,
+            width=self._size[0],
+            height=self._size[1],
+            format="bgr24",
+            src_colorspace=matrix_for_swscale(frame),
+            interpolation=Interpolation.AREA,
+        )
+        return np.asarray(small.to_ndarray(), dtype=np.uint8)
+
+
+def _other_streams(info: VideoInfo) -> Iterator[str]:
+    """Name the video streams that are not enhanced."""
+    with open_input(info.path) as container:
+        for number, stream in enumerate(video_streams(container)):
+            if number != info.video_stream:
+                coded = cast("VideoCodecContext | None", stream.codec_context)  # none without a decoder
+                what = f"{coded.codec.canonical_name} {coded.width}x{coded.height}" if coded else "of an unknown codec"
+                yield f"video stream {number} ({what}) is not enhanced and left out"
+
+
+def _about_the_picture(info: VideoInfo) -> Iterator[str]:
+    """Say what is assumed about the colours, and what is lost."""
+    pixel_format = VideoFormat(info.pixel_format)
+    if not is_rgb(pixel_format):
+        yield from coding_of(info.colour, pixel_format, width=info.width, height=info.height)[1]
+    if info.has_alpha:
+        yield ALPHA_NOTE
+    if info.is_hdr:
+        name = "PQ" if info.colour.transfer == "smpte2084" else "HLG"
+        yield f"the picture is HDR ({name}) and processed as coded: the model was trained on SDR"
+
+
+def _expected_frames(info: VideoInfo) -> int | None:
+    """How many frames the header lets expect."""
+    if info.frame_count_from_header is None and info.duration_seconds_from_header and info.average_frame_rate:
+        return int(info.duration_seconds_from_header * info.average_frame_rate)
+    return info.frame_count_from_header
 
 
 def _last_duration(pts: list[int], last: VideoFrame, info: VideoInfo) -> int:

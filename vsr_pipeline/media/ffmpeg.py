@@ -53,12 +53,15 @@ def file_url(path: Path) -> str:
     return f"file:{path}"
 
 
-def input_file(path: Path, **options: str | int) -> Any:  # noqa: ANN401 (ffmpeg-python has no types)
+def input_file(path: Path, **options: str | int | None) -> Any:  # noqa: ANN401 (ffmpeg-python has no types)
     """ffmpeg-python's input node for a file. `options` are ffmpeg's, as in `ffmpeg.input`.
 
-    The demuxer may open files only: a crafted input cannot make ffmpeg fetch something from a network.
+    The demuxer may open this file only: a crafted input cannot make ffmpeg read another one, or from a network.
     """
-    return ffmpeg.input(_as_text(file_url(path)), protocol_whitelist="file", **options)
+    from vsr_pipeline.media._input import allowed_formats  # loads av, which those who only look for ffmpeg need not
+
+    safe = {"protocol_whitelist": "file", "format_whitelist": allowed_formats()}
+    return ffmpeg.input(_as_text(file_url(path)), **safe, **options)
 
 
 def output_file(path: Path) -> str:

@@ -8,6 +8,7 @@ import av
 
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import write_failure
+from vsr_pipeline.media._order import PacketTimes, packet_times
 from vsr_pipeline.media.ffmpeg import file_url
 
 
@@ -19,30 +20,30 @@ def join_segments(segments: Sequence[Path], output: Path) -> None:
 
     Args:
         segments: files of `VideoWriter` with the same settings and time base, in the order of their frames.
-        output: an .mp4 to write; overwritten if it exists.
+        output: a file with their suffix to write; overwritten if it exists.
 
     Raises:
         OutputError: it cannot be written, or the segments were made with different settings.
         ResourceError: the disk is full.
     """
-    pts, delay = _presentation_times(segments)
+    times = iter(_packet_times(segments))
     try:
         with av.open(file_url(segments[0])) as first:
             template = first.streams.video[0]
             time_base = template.time_base
             assert time_base is not None
-            header = template.codec_context.extradata
+            header = _header(template)
             scale = str(time_base.denominator)
-            options = {"video_track_timescale": scale, "movie_timescale": scale, "fflags": "+bitexact"}
-            with av.open(file_url(output), "w", format="mp4", container_options=options) as container:
-                stream = container.add_stream_from_template(template)
+            options = {"video_track_timescale": scale, "movie_timescale": scale}
+            options |= {"fflags": "+bitexact", "movflags": "+write_colr"}
+            container_format = output.suffix.lower().removeprefix(".")
+            with av.open(file_url(output), "w", format=container_format, container_options=options) as container:
+                stream = container.add_stream_from_template(template, opaque=True)
                 stream.time_base = time_base
-                # The first frames are decoded before the time at which the first one is shown.
-                step = pts[1] - pts[0] if len(pts) > 1 else 1
-                decoding_times = iter([*(pts[0] - (delay - i) * step for i in range(delay)), *pts])
+                stream.codec_context.codec_tag = template.codec_context.codec_tag
                 for path in segments:
                     for packet in _packets(path, time_base, header):
-                        packet.dts = next(decoding_times)
+                        packet.dts, packet.duration = next(times)
                         packet.stream = stream
                         container.mux(packet)
     except av.FFmpegError as error:
@@ -51,25 +52,35 @@ def join_segments(segments: Sequence[Path], output: Path) -> None:
         raise OutputError(f"cannot join segments to {output}: {error.strerror}") from error
 
 
-def _packets(path: Path, time_base: Fraction, header: bytes | None) -> "Iterator[av.Packet[av.VideoStream]]":
+def _header(stream: av.VideoStream) -> tuple[object, ...]:
+    """What must be the same in all segments: the decoder is told it once for the whole track."""
+    context = stream.codec_context
+    return context.name, context.extradata, context.width, context.height, context.pix_fmt
+
+
+def _packets(path: Path, time_base: Fraction, header: tuple[object, ...]) -> "Iterator[av.Packet[av.VideoStream]]":
     with av.open(file_url(path)) as container:
         stream = container.streams.video[0]
-        if stream.time_base != time_base or stream.codec_context.extradata != header:
+        if stream.time_base != time_base or _header(stream) != header:
             raise OutputError(f"{path} was encoded with other settings than the first segment: run with --fresh")
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
 
 
-def _presentation_times(segments: Sequence[Path]) -> tuple[list[int], int]:
-    """Timestamps of all packets in order of presentation, and the largest number of places a packet comes early."""
+def _packet_times(segments: Sequence[Path]) -> list[PacketTimes]:
+    """Decoding times and durations of all packets."""
     decoded: list[int] = []
     for path in segments:
         with av.open(file_url(path)) as container:
-            decoded += [p.pts for p in container.demux(container.streams.video[0]) if p.size and p.pts is not None]
-    shown = sorted(decoded)
-    place = {pts: index for index, pts in enumerate(shown)}
-    return shown, max(index - place[pts] for index, pts in enumerate(decoded))
+            stream = container.streams.video[0]
+            decoded += [p.pts for p in container.demux(stream) if p.size and p.pts is not None]
+            time_base, duration = stream.time_base, container.duration
+            assert time_base is not None
+            # The header of the file tells how long pictures are shown, and nothing else does for the last one.
+            assert container.start_time is not None
+            ends = Fraction(container.start_time + (duration or 0), av.time_base) / time_base
+    return packet_times(decoded, max(round(ends), max(decoded) + 1))
 
 
 def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool) -> None:
@@ -84,7 +95,8 @@ def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool)
         InputError: it has other frames, or one cannot be decoded.
     """
     try:
-        with av.open(file_url(path)) as container:
+        # The finished file has the source's tags, whatever their encoding.
+        with av.open(file_url(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             time_base = stream.time_base

@@ -1,211 +1,271 @@
 """The finished file: the enhanced picture with everything else of the source, copied packet by packet."""
 
-import functools
 import math
-import os
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import ffmpeg
-from av.stream import Disposition, Stream
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
-from vsr_pipeline.errors import InputError, OutputError
+from vsr_pipeline.config import EncodeConfig, OutputConfig
 from vsr_pipeline.files import write_failure
+from vsr_pipeline.media._cut import Span, later_timecode, write_chapters
+from vsr_pipeline.media._input import open_input
+from vsr_pipeline.media._streams import COVERS, FORMATS, TIMECODE, SourceStream, StreamPlan, plan_streams
+from vsr_pipeline.media._streams import container_for as container_for
+from vsr_pipeline.media._streams import unfit_streams as unfit_streams
 from vsr_pipeline.media.ffmpeg import file_url, input_file, output_file, run_ffmpeg
-
-_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-
-# Where players and ffmpeg's lists disagree. Vorbis and TrueHD in mp4 are experiments that hardly anything plays;
-# the list for Matroska leaves out what it holds "as a .wav would", the sound of old AVI and WMV files.
-_HARDLY_PLAYED = {"mp4": frozenset({"vorbis", "truehd"})}
-_HELD_AS_WAV = frozenset({"adpcm_ima_wav", "adpcm_ms", "gsm_ms", "pcm_alaw", "pcm_mulaw", "wmapro", "wmav1", "wmav2"})
-_COVERS = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png")}
 
 # Edit lists count in the movie's time scale; with at least this many units per second a sound starts right to 11 us.
 _FINE_TIMESCALE = 90_000
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStream:
-    """A stream of the source that goes to the output as it is; `kind` is audio, subtitle, attachment or cover."""
-
-    index: int
-    kind: str
-    codec: str
-
-    def __str__(self) -> str:
-        return f"stream {self.index} ({self.kind}, {self.codec})"
+_AAC_KBITS_PER_CHANNEL = 96
+# Containers whose clock begins anywhere: that of a recorded broadcast.
+_BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "pva", "wtv"})
 
 
 def mux(
     video_track: Path,
-    source: Path,
+    source: Path | None,
     output: Path,
     *,
     source_video_index: int | None = None,
     origin: Fraction = Fraction(0),
+    span: tuple[Fraction, Fraction | None] | None = None,
     leave_out: Collection[int] = (),
+    transcode_audio: Literal["aac"] | None = None,
+    drop: Collection[str] = (),
+    rotation: tuple[int, bool] | None = None,
 ) -> None:
-    """Write `output`: the video of `video_track`, and the source's sound, subtitles, chapters, covers, fonts and tags.
+    """Write `output`: the video of `video_track`, and the source's sound, subtitles, data, chapters, covers and tags.
 
-    Nothing is encoded. The clock is the source's, so that everything starts when it did there; Matroska rounds to
-    milliseconds. The picture carries no rotation: it is upright already.
+    What the container holds is copied packet by packet; see `plan_streams` for the rest. The clock is the source's, so
+    that everything starts when it did there; Matroska rounds to milliseconds.
 
     Args:
         video_track: a file of `VideoWriter`.
-        source: the file that was enhanced; its videos are left out, but covers are kept.
+        source: the file that was enhanced; its videos are left out, but covers are kept. None: the picture alone.
         output: where to write, overwritten if it exists; its suffix says the container: see `container_for`.
         source_video_index: the source's stream that was enhanced; gives the video's language and title.
-        origin: source time in seconds that is 0 in `video_track` and in the output. For video that starts before 0,
-            and for recorded broadcasts, whose clocks begin anywhere.
+        origin: source time in seconds that is 0 in `video_track` and in the output: see `origin_ticks`.
+        span: source seconds [start, end) that all other streams and the chapters are cut to: whole packets of sound
+            and data that begin inside, subtitles that are seen inside. None for the end: until the source's.
         leave_out: indices of source streams that are not copied.
+        transcode_audio: how sound is encoded that the container cannot hold.
+        drop: kinds of streams that are left out, as in `OutputConfig.drop`.
+        rotation: what a player has to do to show the picture upright, as in `VideoInfo`: degrees clockwise, and whether
+            it is mirrored then. None: it is upright already.
 
     Raises:
         InputError: the source cannot be read.
         OutputError: `output` cannot be written, or its container cannot hold one of the streams (all are named).
         ResourceError: the disk is full.
     """
-    unfit = [stream for stream in unfit_streams(source, output.suffix) if stream.index not in leave_out]
-    if unfit:
-        others = [s for s in (".mp4", ".mov", ".mkv") if not {u.index for u in unfit_streams(source, s)} - {*leave_out}]
-        way_out = f"name the output {' or '.join(others)}" if others else "no container holds them all: leave some out"
-        raise OutputError(f"{output.suffix} cannot hold {', '.join(map(str, unfit))} of {source}: {way_out}")
-    copied = [stream for stream in _streams(source) if stream.index not in leave_out]
-    as_files = [s for s in copied if s.kind == "cover" and output.suffix.lower() == ".mkv"]
+    with av.open(file_url(video_track)) as container:
+        stream = container.streams.video[0]
+        codec, time_base = stream.codec_context.codec.canonical_name, stream.time_base
+    assert time_base is not None
+    wanted = OutputConfig.model_validate({"transcode_audio": transcode_audio, "drop": tuple(drop)})
+    plan = plan_streams(source, output.suffix, EncodeConfig(codec=codec), wanted, leave_out=leave_out)
+    options = _container_options(plan.suffix, codec, time_base)
+    what = f"writing {output}" if source is None else f"joining the new picture and the other streams of {source}"
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = [_picture(video_track, rotation)]
+        repeated: list[str] = []
+        if source is not None:
+            rest = _Rest(source, plan, origin, None if span is None else Span.of_source(span, origin), Path(folder))
+            inputs += rest.inputs()
+            options |= rest.options(with_chapters="chapters" not in drop)
+            repeated = rest.tags(source_video_index, with_timecode="data" not in drop) + rest.attached_covers()
+        run_ffmpeg(ffmpeg.output(*inputs, output_file(output), **options), what=what, repeated_options=repeated)
 
-    picture = input_file(video_track)
-    rest = input_file(source, itsoffset=f"{float(-origin):.6f}") if origin else input_file(source)
-    # ffmpeg numbers its inputs in the order in which they are mapped: the source is 1. Where nothing of it is copied, a
-    # stream that may be missing, and is, still makes it an input, for its tags and chapters.
-    mapped = [rest[str(stream.index)] for stream in copied if stream not in as_files] or [rest["9999?"]]
+
+def origin_ticks(source: Path, time_base: Fraction, first_pts: int, *, drop: Collection[str] = ()) -> int:
+    """Return the tick of `source` that becomes 0 in the output.
+
+    The clock of a recorded broadcast (a transport stream, and what else receivers write) begins anywhere: there, 0 is
+    when the first of the picture and the kept sound and subtitles begins. Any other container's clock begins at 0, and
+    what begins later does so for a reason; the origin is earlier than that only for a picture that is.
+
+    Args:
+        source: the file that is enhanced.
+        time_base: seconds per tick of its picture.
+        first_pts: tick of the first frame.
+        drop: kinds of streams that are left out, as in `OutputConfig.drop`.
+
+    Raises:
+        InputError: the source cannot be read.
+    """
+    plan = plan_streams(source, ".mkv", output=OutputConfig.model_validate({"drop": tuple(drop)}))
+    kept = {stream.index for stream in (*plan.copied, *(stream for stream, _ in plan.encoded))}
+    with open_input(source) as container:
+        if not _BROADCAST_FORMATS & set(container.format.name.split(",")):
+            return min(0, first_pts)
+        starts = [
+            math.floor(stream.start_time * stream.time_base / time_base)
+            for stream in container.streams
+            if stream.index in kept
+            and stream.type in ("audio", "subtitle")
+            and stream.start_time is not None
+            and stream.time_base is not None
+        ]
+    return min([first_pts, *starts])
+
+
+def _picture(video_track: Path, rotation: tuple[int, bool] | None) -> Any:  # noqa: ANN401 (ffmpeg-python has no types)
+    if rotation is None:
+        return input_file(video_track)["v:0"]
+    degrees, mirrored = rotation
+    matrix: dict[str, str | int | None] = {"display_rotation:v:0": -degrees}  # ffmpeg counts counter-clockwise
+    if mirrored:
+        matrix["display_hflip:v:0"] = None
+    return input_file(video_track, **matrix)["v:0"]
+
+
+def _container_options(suffix: str, codec: str, time_base: Fraction) -> dict[str, str | int | None]:
     options: dict[str, str | int | None] = {
-        "format": _FORMATS[output.suffix.lower()],
+        "format": FORMATS[suffix],
         "c": "copy",
         "copyts": None,  # times as they are, not moved to 0 for each input
         "copypriorss": 1,  # the encoder's priming lies before time 0 and belongs to the sound
-        "map_metadata": 1,
-        "map_chapters": 1,
         "disposition:v:0": "default",
-        **_time_options(output, video_track),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        repeated = _video_tags(source, source_video_index)
-        repeated += _attached_covers(source, as_files, Path(folder), sum(s.kind == "attachment" for s in copied))
-        run_ffmpeg(
-            ffmpeg.output(picture["v:0"], *mapped, output_file(output), **options),
-            what=f"joining the new picture and the other streams of {source}",
-            repeated_options=repeated,
-        )
-
-
-def container_for(source: Path) -> str:
-    """Suffix of the container for the enhanced `source`: its own where H.264 and all its streams fit, else `.mkv`.
-
-    Raises:
-        InputError: the source cannot be read.
-    """
-    suffix = source.suffix.lower()
-    return suffix if suffix in _FORMATS and not unfit_streams(source, suffix) else ".mkv"
-
-
-def unfit_streams(source: Path, suffix: str) -> tuple[SourceStream, ...]:
-    """Return the streams that should be copied from `source` but that a file with `suffix` cannot hold.
-
-    Raises:
-        InputError: the source cannot be read.
-        OutputError: `suffix` is none of a container that can be written.
-    """
-    if suffix.lower() not in _FORMATS:
-        raise OutputError(f"cannot write {suffix or 'a name without suffix'}: use one of {', '.join(_FORMATS)}")
-    container = _FORMATS[suffix.lower()]
-    return tuple(stream for stream in _streams(source) if not _holds(container, stream))
-
-
-def _holds(container: str, stream: SourceStream) -> bool:
-    if stream.kind == "cover":
-        return container != "mov" and stream.codec in _COVERS
-    if stream.kind == "attachment":
-        return container == "matroska"
-    return stream.codec in _codecs_of(container)
-
-
-@functools.cache
-def _codecs_of(container: str) -> frozenset[str]:
-    with av.open(os.devnull, "w", format=container) as muxer:
-        listed = frozenset(muxer.supported_codecs)
-    return (listed | _HELD_AS_WAV if container == "matroska" else listed) - _HARDLY_PLAYED.get(container, frozenset())
-
-
-def _opened(source: Path) -> av.container.InputContainer:
-    try:
-        return av.open(file_url(source), options={"protocol_whitelist": "file"})
-    except av.FFmpegError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}") from error
-
-
-def _streams(source: Path) -> tuple[SourceStream, ...]:
-    with _opened(source) as container:
-        kinds = [(stream, _kind(stream)) for stream in container.streams]
-        return tuple(SourceStream(stream.index, kind, _codec(stream)) for stream, kind in kinds if kind is not None)
-
-
-def _kind(stream: Stream) -> str | None:
-    if stream.type == "video":
-        return "cover" if stream.disposition & Disposition.attached_pic else None
-    return stream.type if stream.type in ("audio", "subtitle", "attachment") else None
-
-
-def _codec(stream: Stream) -> str:
-    """Name of the decoder, as the muxers' lists have it; the file's four letters where there is no decoder."""
-    context = stream.codec_context
-    return context.name if context is not None else "unknown codec"
-
-
-def _video_tags(source: Path, index: int | None) -> list[str]:
-    """Language and title of the source's video; its other tags (bit rate, encoder) are not true any more."""
-    if index is None:
-        return []
-    with _opened(source) as container:
-        tags = {name.lower(): value for name, value in container.streams[index].metadata.items()}
-    kept = [f"{tag}={tags[tag]}" for tag in ("language", "title") if tag in tags]
-    return [word for tag in kept for word in ("-metadata:s:v:0", tag)]
-
-
-def _attached_covers(source: Path, covers: list[SourceStream], folder: Path, attachments: int) -> list[str]:
-    """Write `covers` to `folder`; return the options that attach them.
-
-    In Matroska a cover is an attached file; copied as a stream it would become a second video. `attachments` is the
-    number of files that are attached anyhow.
-    """
-    options: list[str] = []
-    for number, cover in enumerate(covers):
-        suffix, mime_type = _COVERS[cover.codec]
-        path = folder / f"cover{'' if number == 0 else number}{suffix}"
-        with _opened(source) as container:
-            packets = container.demux(container.streams[cover.index])
-            data = bytes(next(packet for packet in packets if packet.size))
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise write_failure(path, error) from error
-        options += ["-attach", str(path), f"-metadata:s:t:{attachments + number}", f"mimetype={mime_type}"]
+    if FORMATS[suffix] in ("mp4", "mov"):
+        # These keep the ticks of the track.
+        options["video_track_timescale"] = time_base.denominator
+        options["movie_timescale"] = time_base.denominator * math.ceil(_FINE_TIMESCALE / time_base.denominator)
+        options["movflags"] = "+faststart+write_colr"
+        if codec == "hevc":
+            options["tag:v:0"] = "hvc1"  # Apple's players open nothing else
     return options
 
 
-def _time_options(output: Path, video_track: Path) -> dict[str, str | int]:
-    """Options that make mp4 and mov keep the ticks of `video_track`."""
-    if _FORMATS[output.suffix.lower()] == "matroska":
-        return {}
-    with av.open(file_url(video_track)) as container:
-        time_base = container.streams.video[0].time_base
-    assert time_base is not None
-    ticks = time_base.denominator
-    return {
-        "video_track_timescale": ticks,
-        "movie_timescale": ticks * math.ceil(_FINE_TIMESCALE / ticks),
-        "movflags": "+faststart",
-    }
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """The source as ffmpeg's second input: all but the picture."""
+
+    source: Path
+    plan: StreamPlan
+    origin: Fraction
+    cut: Span | None
+    folder: Path
+    """For files that are only needed while ffmpeg runs."""
+
+    @property
+    def is_matroska(self) -> bool:
+        return FORMATS[self.plan.suffix] == "matroska"
+
+    @property
+    def covers_as_files(self) -> list[SourceStream]:
+        """In Matroska a cover is an attached file; copied as a stream it would become a second video."""
+        return [stream for stream in self.plan.copied if stream.kind == "cover" and self.is_matroska]
+
+    def mapped(self) -> list[tuple[SourceStream, str | None]]:
+        """Streams that go to the output as streams, in the source's order, with their encoder."""
+        copied = [stream for stream in self.plan.copied if stream.codec != TIMECODE]
+        kept = [(stream, None) for stream in copied if stream not in self.covers_as_files]
+        return sorted([*kept, *self.plan.encoded], key=lambda pair: pair[0].index)
+
+    def inputs(self) -> list[Any]:
+        """Input streams, in the order of `mapped`."""
+        shift = {"itsoffset": f"{float(-self.origin):.6f}"} if self.origin else {}
+        # ffmpeg leaves out data whose packets all last no time, unless told not to.
+        rest = input_file(self.source, discard="none", **shift)
+        # ffmpeg numbers its inputs in the order in which they are mapped: the source is 1. Where nothing of it is
+        # copied, a stream that may be missing, and is, still makes it an input, for its tags and chapters.
+        inputs = [rest[str(stream.index)] for stream, _ in self.mapped()] or [rest["9999?"]]
+        if self.cut is None:
+            return inputs
+        chapters = self.folder / "chapters.txt"
+        with open_input(self.source) as container:
+            write_chapters(chapters, container, self.cut, self.origin)
+        return [*inputs, input_file(chapters)["9999?"]]
+
+    def options(self, *, with_chapters: bool) -> dict[str, str | int | None]:
+        """Options of the output for the streams of `mapped`, the global tags and the chapters."""
+        options: dict[str, str | int | None] = {
+            "map_metadata": 1,
+            "map_chapters": (1 if self.cut is None else 2) if with_chapters else -1,
+        }
+        for number, (stream, encoder) in enumerate(self.mapped(), start=1):
+            if encoder is not None:
+                options |= {f"c:{number}": encoder}
+            if encoder is not None and stream.kind == "audio":
+                options |= {f"{name}:{number}": value for name, value in self._sound_options(stream, encoder).items()}
+            elif self.cut is not None and stream.kind in ("audio", "data"):
+                options[f"bsf:{number}"] = self.cut.packet_filter()
+            elif self.cut is not None and stream.kind == "subtitle":
+                options[f"bsf:{number}"] = self.cut.subtitle_filter()
+        return options
+
+    def _sound_options(self, sound: SourceStream, encoder: str) -> dict[str, str]:
+        """Options for a sound that is encoded."""
+        options = {} if self.cut is None else {"filter": self.cut.sound_filter()}
+        if encoder == "aac":
+            with open_input(self.source) as container:
+                stream = container.streams[sound.index]
+                assert isinstance(stream, AudioStream)
+                options["b"] = f"{_AAC_KBITS_PER_CHANNEL * stream.codec_context.channels}k"
+                begin = Fraction(stream.start_time or 0) * (stream.time_base or 0) - self.origin
+            if self.cut is not None and self.cut.start is not None:
+                begin = max(begin, self.cut.start)
+            if begin > 0 and not self.is_matroska:
+                # The encoder's priming would be heard as the beginning: mp4 can hide only what lies before 0.
+                options["bsf"] = Span(begin, None).packet_filter()
+        return options
+
+    def tags(self, video_index: int | None, *, with_timecode: bool) -> list[str]:
+        """Language, title and timecode of the source's video; its other tags (bit rate...) are not true any more."""
+        with open_input(self.source) as container:
+            video = container.streams[video_index] if video_index is not None else None
+            tags = {name.lower(): value for name, value in video.metadata.items()} if video else {}
+            is_apple = any("." in name for name in container.metadata)
+            timecode = self._timecode(container, video if isinstance(video, VideoStream) else None)
+        kept = [f"{tag}={tags[tag]}" for tag in ("language", "title") if tag in tags]
+        options = [word for tag in kept for word in ("-metadata:s:v:0", tag)]
+        options += ["-metadata", "timecode="]
+        is_quicktime = FORMATS[self.plan.suffix] in ("mp4", "mov")
+        if timecode is not None and with_timecode:
+            text, frame_rate = timecode
+            options += ["-metadata:s:v:0", f"timecode={text}"]
+            # The timecode track counts at this rate; it is announced, no frame is moved.
+            options += ["-write_tmcd", "1", "-r:v:0", str(frame_rate)] if is_quicktime else []
+        if is_quicktime and is_apple and not any(stream.kind == "cover" for stream in self.plan.copied):
+            # The only place for tags such as com.apple.quicktime.make; covers have their place in the other list.
+            options += ["-movflags", "+faststart+write_colr+use_metadata_tags"]
+        return options
+
+    def _timecode(self, container: InputContainer, video: VideoStream | None) -> tuple[str, Fraction] | None:
+        """Timecode of the first frame of the output, and the frame rate at which it counts."""
+        holders = [*([video] if video else []), container, *container.streams]
+        tags = ({name.lower(): value for name, value in holder.metadata.items()} for holder in holders)
+        text = next((found["timecode"] for found in tags if "timecode" in found), None)
+        if text is None or video is None or video.average_rate is None:
+            return None
+        if self.cut is not None and self.cut.start is not None:
+            begin = Fraction(video.start_time or 0) * (video.time_base or 0) - self.origin
+            text = later_timecode(text, max(self.cut.start - begin, Fraction(0)), video.average_rate)
+        return text, video.average_rate
+
+    def attached_covers(self) -> list[str]:
+        """Write covers that Matroska keeps as files; return the options that attach them."""
+        attachments = sum(stream.kind == "attachment" for stream in self.plan.copied)
+        options: list[str] = []
+        for number, cover in enumerate(self.covers_as_files):
+            suffix, mime_type = COVERS[cover.codec]
+            path = self.folder / f"cover{'' if number == 0 else number}{suffix}"
+            with open_input(self.source) as container:
+                packets = container.demux(container.streams[cover.index])
+                data = bytes(next(packet for packet in packets if packet.size))
+            try:
+                path.write_bytes(data)
+            except OSError as error:
+                raise write_failure(path, error) from error
+            options += ["-attach", str(path), f"-metadata:s:t:{attachments + number}", f"mimetype={mime_type}"]
+        return options

@@ -1,44 +1,62 @@
 """What a media file is, from its header and its first frame."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
-import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media._colour import colour_of
+from vsr_pipeline.media._colour import chroma_location_of, colour_of, has_alpha
 from vsr_pipeline.media._decode import Decoder
+from vsr_pipeline.media._input import video_streams
+from vsr_pipeline.media._interlace import is_top_field_first
 from vsr_pipeline.media._pixels import bit_depth
+from vsr_pipeline.media._sidedata import hdr_metadata, orientation
+from vsr_pipeline.media.memory import refuse_absurd_size
 from vsr_pipeline.timeline import VideoInfo
 
 _MICROSECONDS = 1_000_000
 _MACROBLOCK = 16
 
+# Numbers of AVFieldOrder. The last two store the fields in another order than they are shown in; those that write and
+# read them mean the field that is stored first.
+_FIELD_ORDERS: dict[int, Literal["progressive", "tff", "bff"]] = {
+    1: "progressive",
+    2: "tff",
+    3: "bff",
+    4: "tff",
+    5: "bff",
+}
 
-def probe(path: Path) -> VideoInfo:
-    """Describe the video stream of a file that is enhanced: the default one, else the first, never a cover picture.
+
+def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
+    """Describe the video stream of a file that is enhanced: the chosen one, else the default one, else the first.
 
     One frame is decoded: it alone says for certain how the picture is turned, and whether there is one.
 
     Raises:
-        InputError: the file is missing, is no video, has no video stream, or nothing of it can be decoded.
+        InputError: the file is missing, is no video, has no such video stream, or nothing of it can be decoded.
+        ResourceError: a frame and its enlargement cannot fit into memory.
     """
-    with Decoder(path, frame_threads=False) as decoder:
+    with Decoder(path, settings.video_stream, frame_threads=False) as decoder:
         frame = next(decoder.frames(), None)
         if frame is None:
             raise InputError(f"no frame of {path} can be decoded: it is damaged or encrypted")
         container, stream = decoder.container, decoder.stream
         rotation_degrees, mirrored = orientation(frame)
         width, height = _size(decoder, frame)
+        refuse_absurd_size(path, width, height, bits=bit_depth(frame.format))
+        codec = stream.codec_context.codec.canonical_name
+        videos = video_streams(container)
         return VideoInfo(
             path=path,
             container=container.format.name,
-            codec=stream.codec_context.codec.canonical_name,
+            codec=codec,
             stream_index=stream.index,
             width=width,
             height=height,
@@ -49,31 +67,30 @@ def probe(path: Path) -> VideoInfo:
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             rotation_degrees=rotation_degrees,
             mirrored=mirrored,
-            colour=colour_of(frame),
+            colour=replace(colour_of(frame), chroma_location=chroma_location_of(frame, codec)),
             frame_count_from_header=stream.frames or None,
             duration_seconds_from_header=_duration_seconds(container, stream),
             audio_streams=len(container.streams.audio),
             subtitle_streams=len(container.streams.subtitles),
+            video_streams=len(videos),
+            video_stream=[video.index for video in videos].index(stream.index),
+            field_order=_field_order(decoder, frame),
+            has_alpha=has_alpha(frame.format) or _alpha_in_a_stream_of_its_own(stream),
+            hdr=hdr_metadata(frame),
+            upright=not settings.keep_rotation,
         )
 
 
-def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """(clockwise degrees, mirrored) that turn a frame upright, from its display matrix, to the nearest right angle.
+def _alpha_in_a_stream_of_its_own(stream: VideoStream) -> bool:
+    """Whether VP8 or VP9 in WebM or Matroska carries transparency beside the picture, where its decoder leaves it."""
+    return any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.metadata.items())
 
-    The matrix sends a pixel at (x, y), y pointing down, to (a x + c y, b x + d y).
-    """
-    try:
-        matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
-    except ValueError:  # PyAV does not know some kinds of side data and then gives none at all, but for the angle
-        return -round(frame.rotation / 90) * 90 % 360, False
-    if matrix is None:
-        return 0, False
-    a, b, _, c, d = (int(value) for value in np.frombuffer(memoryview(matrix), dtype=np.int32)[:5])
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        mirrored = (a < 0) != (d < 0)
-        return (180 if d < 0 else 0), mirrored
-    mirrored = (b < 0) == (c < 0)
-    return (90 if b > 0 else 270), mirrored
+
+def _field_order(decoder: Decoder, frame: VideoFrame) -> Literal["progressive", "tff", "bff", "unknown"]:
+    said = _FIELD_ORDERS.get(decoder.field_order_from_header)
+    if said in (None, "progressive") and frame.interlaced_frame:
+        return "tff" if is_top_field_first(frame) else "bff"
+    return said or "unknown"
 
 
 def _size(decoder: Decoder, frame: VideoFrame) -> tuple[int, int]:

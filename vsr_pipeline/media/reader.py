@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from vsr_pipeline.config import InputConfig
 from vsr_pipeline.media._decode import FrameSource, TimedFrame
+from vsr_pipeline.media._interlace import deinterlaced
 from vsr_pipeline.media._pixels import RgbConverter
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.probe import probe
@@ -26,7 +29,7 @@ class Frame:
 
 
 class VideoReader:
-    """Reads the frames of a video file, all of them or a part, in presentation order.
+    """Reads the frames of a video file, all of them as coded or a part as a timeline says, in presentation order.
 
     Every frame that the decoder gives is there: what an edit list hides is not, what is damaged is as far as it can be
     decoded. Timestamps increase strictly (`_clock.Clock` says how missing and repeated ones are repaired). Sources of 8
@@ -37,11 +40,11 @@ class VideoReader:
         InputError: as `probe`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.info = probe(path)
+    def __init__(self, path: Path, settings: InputConfig = InputConfig()) -> None:
+        self.info = probe(path, settings)
         self.notes: list[str] = []
         """What was assumed, changed or dropped, in plain sentences, each once."""
-        self._source = FrameSource(path)
+        self._source = FrameSource(path, settings.video_stream)
         self._open_iterators = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,7 +69,9 @@ class VideoReader:
         return self._converted(self._source.all())
 
     def read(self, timeline: Timeline, start: int, stop: int) -> Iterator[Frame]:
-        """Frames `[start, stop)` of the clip that `timeline` describes: the same pixels as from reading it all.
+        """Frames `[start, stop)` of the clip that `timeline` describes: the same pixels wherever reading begins.
+
+        They are deinterlaced if the timeline says so.
 
         Raises:
             InputError: as iteration, or the frames are not where the timeline says (the file has changed).
@@ -74,7 +79,11 @@ class VideoReader:
         """
         if not 0 <= start < stop <= timeline.frame_count:
             raise ValueError(f"frames [{start}, {stop}) are not inside [0, {timeline.frame_count})")
-        return self._converted(self._source.part(timeline, start, stop))
+        if timeline.deinterlace is None:
+            return self._converted(self._source.part(timeline, start, stop))
+        first, end = max(0, start - 1), min(timeline.frame_count, stop + 1)
+        whole = deinterlaced(self._source.part(timeline, first, end), timeline.deinterlace)
+        return self._converted(islice(whole, start - first, stop - first))
 
     def _converted(self, frames: Iterator[TimedFrame]) -> Iterator[Frame]:
         to_rgb = RgbConverter(self.info, self.notes)

@@ -1,18 +1,34 @@
-"""A clip as numbered frames, whether it is a video or a folder of images."""
+"""A clip as numbered frames, whether it is a video or images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media.frames import Pixels, png_size, read_image
+from vsr_pipeline.media.analyse import analyse
+from vsr_pipeline.media.frames import Pixels, image_losses, images_of, png_size, read_image
+from vsr_pipeline.media.mux import origin_ticks
+from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.timeline import Timeline
+from vsr_pipeline.plan import Part, part_of
+from vsr_pipeline.shots import detect_cuts
+from vsr_pipeline.timeline import Analysis, Colour, Timeline, VideoInfo
+
+USUAL_FRAME_RATE = Fraction(25)
+_IMAGES = "images"
 
 
 class FrameSource(Protocol):
     """Random access to the frames of a clip, by index."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was assumed, changed or dropped so far."""
+        ...
 
     def read(self, start: int, stop: int) -> Iterator[Pixels]:
         """Yield the frames `[start, stop)`, each (H, W, 3) RGB.
@@ -23,12 +39,90 @@ class FrameSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a clip before it is decoded. `images` are its files by number; none: it is a video."""
+
+    path: Path
+    images: tuple[tuple[int, Path], ...]
+    info: VideoInfo
+    settings: InputConfig
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its files."""
+        return sum(path.stat().st_size for _, path in self.images) if self.images else self.path.stat().st_size
+
+    @property
+    def frames_to_analyse(self) -> int:
+        """How many frames the analysis will decode, as far as that is known; 0: it is not."""
+        known = self.info.frame_count_from_header or 0
+        return min(known, self.settings.max_frames or known)
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A clip that was analysed, and the part of it that is enhanced: plain data that opens its frames anywhere."""
+
+    header: Header
+    file_timeline: Timeline
+    """The whole file, or its frames up to one more than the part has."""
+    part: Part
+
+    @property
+    def timeline(self) -> Timeline:
+        """The part's; frames are counted in it."""
+        return self.part.timeline
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        all_frames = self.part.timeline.frame_count == self.file_timeline.frame_count
+        return all_frames and self.header.settings.end is None
+
+    @property
+    def span(self) -> tuple[Fraction, Fraction | None] | None:
+        """Seconds of the source that are kept of sound and the like; None: everything."""
+        if self.is_whole or self.header.images:
+            return None
+        timeline = self.timeline
+        end = (timeline.pts[-1] + timeline.last_duration) * timeline.time_base
+        is_to_the_end = self.part.stop == self.file_timeline.frame_count and self.header.settings.end is None
+        return timeline.pts[0] * timeline.time_base, None if is_to_the_end else end
+
+    def origin_ticks(self, drop: Sequence[str] = ()) -> int:
+        """Return the tick of the source that is 0 in the output: a part begins there, a whole clip where it did.
+
+        Raises:
+            InputError: the source cannot be read.
+        """
+        if not self.is_whole:
+            return self.timeline.pts[0]
+        return _start_ticks(self.header, self.timeline, drop)
+
+    @contextmanager
+    def open(self) -> "Iterator[FrameSource]":
+        """Open the frames of the part.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        if self.header.images:
+            files = [path for _, path in self.header.images[self.part.first : self.part.stop]]
+            yield FolderSource(files)
+        else:
+            with VideoReader(self.header.path, self.header.settings) as reader:
+                yield _VideoPart(reader, self)
+
+
 class FolderSource:
-    """The images of a frames folder, which all have one size and depth.
+    """Images, which all have one size and depth.
 
     Raises:
         InputError: the first image cannot be read, or another PNG's header has another size.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, images: Sequence[Path]) -> None:
         self._images = images
@@ -60,23 +154,127 @@ class FolderSource:
             )
 
 
-class VideoSource:
-    """The frames of a video, found by the timestamps of its timeline. A context manager: it holds the file open."""
+class _VideoPart:
+    """The frames of a part of a video, found by the timestamps of the file's timeline."""
 
-    def __init__(self, path: Path, timeline: Timeline) -> None:
-        self._reader = VideoReader(path)
-        self._timeline = timeline
+    def __init__(self, reader: VideoReader, footage: Footage) -> None:
+        self._reader = reader
+        self._footage = footage
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._reader.notes
 
     def read(self, start: int, stop: int) -> Iterator[Pixels]:
-        """Yield frames; see `FrameSource`."""
-        for frame in self._reader.read(self._timeline, start, stop):
+        first = self._footage.part.first
+        for frame in self._reader.read(self._footage.file_timeline, first + start, first + stop):
             yield frame.pixels
 
-    def __enter__(self) -> Self:
-        self._reader.__enter__()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._reader.__exit__(kind, error, trace)
+def look_at(path: Path, settings: InputConfig, *, frame_rate: Fraction | None = None) -> Header:
+    """Find out what a clip is, from a video's header or from the first of its images.
+
+    Args:
+        path: a video, a folder of images, one image, or a pattern: see `images_of`.
+        settings: what of it is meant.
+        frame_rate: how fast images are shown.
+
+    Raises:
+        InputError: it cannot be read.
+        ResourceError: its frames do not fit into memory.
+    """
+    images = images_of(path)
+    if images is None:
+        return Header(path, (), probe(path, settings), settings)
+    first = read_image(next(iter(images.values())))
+    rate = frame_rate or USUAL_FRAME_RATE
+    info = VideoInfo(
+        path=path,
+        container=_IMAGES,
+        codec=next(iter(images.values())).suffix[1:].lower(),
+        stream_index=0,
+        width=first.shape[1],
+        height=first.shape[0],
+        pixel_format="rgb24" if first.itemsize == 1 else "rgb48",
+        bit_depth=8 * first.itemsize,
+        time_base=1 / rate,
+        average_frame_rate=rate,
+        colour=Colour(matrix="bt709", range="tv"),
+        frame_count_from_header=len(images),
+        video_streams=0,
+        field_order="progressive",
+    )
+    return Header(path, tuple(images.items()), info, settings)
+
+
+def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) -> Analysis:
+    """Decode a clip once, as far as its part goes; the timeline is the file's, up to there.
+
+    Raises:
+        InputError: it cannot be read.
+        UsageError: there is no frame in the part.
+    """
+    if not header.images:
+        return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
+    whole = Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
+    part = part_of(whole, header.settings, start_seconds=Fraction(0))
+    files = [path for _, path in header.images[part.first : part.stop]]
+
+    def counted() -> Iterator[Pixels]:
+        for pixels in FolderSource(files).read(0, len(files)):
+            yield pixels
+            if on_frame is not None:
+                on_frame()
+
+    cuts = tuple(part.first + cut for cut in detect_cuts(counted()))
+    timeline = Timeline.constant_rate(len(header.images), 1 / header.info.time_base, cuts)
+    return Analysis(timeline, notes=_notes_on(header))
+
+
+def _end_of_part(header: Header) -> Callable[[int], bool] | None:
+    """Return what tells, frame by frame, when no more of a file belongs to its part: one frame after its last."""
+    settings, time_base = header.settings, header.info.time_base
+    if settings.end is None and settings.max_frames is None:
+        return None
+    zero: int | None = None
+    frames = 0
+
+    def is_enough(pts: int) -> bool:
+        nonlocal zero, frames
+        if zero is None:
+            zero = origin_ticks(header.path, time_base, pts)
+        seconds = (pts - zero) * time_base
+        frames += settings.start_seconds is None or seconds >= settings.start_seconds
+        is_after = settings.end_seconds is not None and seconds >= settings.end_seconds
+        return is_after or (settings.max_frames is not None and frames > settings.max_frames)
+
+    return is_enough
+
+
+def footage_of(header: Header, analysis: Analysis) -> Footage:
+    """Choose the part that the settings name.
+
+    Raises:
+        InputError: the source cannot be read.
+        UsageError: no frame is in it.
+    """
+    start = _start_ticks(header, analysis.timeline, ()) if header.settings.is_part else 0
+    part = part_of(analysis.timeline, header.settings, start_seconds=start * analysis.timeline.time_base)
+    return Footage(header, analysis.timeline, part)
+
+
+def _start_ticks(header: Header, timeline: Timeline, drop: Sequence[str]) -> int:
+    """Return the tick at which the output of the whole clip would begin, and its player count from 0."""
+    if header.images:
+        return 0
+    return origin_ticks(header.path, timeline.time_base, timeline.pts[0], drop=drop)
+
+
+def _notes_on(header: Header) -> tuple[str, ...]:
+    """Say what of the images is lost or missing, by their names and the first of them."""
+    numbers = [number for number, _ in header.images]
+    missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+    notes = [f"{header.images[0][1].name}: {loss}" for loss in image_losses(header.images[0][1])]
+    if missing:
+        notes.append(f"{header.path.name}: between {numbers[0]} and {numbers[-1]}, {missing} numbers have no image")
+    return tuple(notes)

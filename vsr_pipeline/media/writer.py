@@ -4,42 +4,37 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import av
-import cv2
 import numpy as np
-import numpy.typing as npt
 from av.codec.codec import UnknownCodecError
 
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, VsrError
 from vsr_pipeline.files import write_failure
+from vsr_pipeline.media._codecs import Codec
 from vsr_pipeline.media._colour import LUMA_WEIGHTS, guess_matrix
+from vsr_pipeline.media._hdr import encoder_hdr_options, write_hdr_boxes
+from vsr_pipeline.media._order import EncoderClock
+from vsr_pipeline.media._planes import RgbToYuv
+from vsr_pipeline.media.encoders import (
+    available_codecs,
+    check_encoder,
+    codec_for,
+    find_codec,
+    pixel_format_for,
+    quiet_encoders,
+    track_suffix,
+)
 from vsr_pipeline.media.ffmpeg import file_url
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.timeline import Colour, VideoInfo
+from vsr_pipeline.timeline import Colour, HdrMetadata, VideoInfo
 
-# Where a chroma sample of 4:2:0 lies, as a filter of three taps around pixel 0 and the first pixel that it sits on.
-_ON_PIXEL_0 = ((0.25, 0.5, 0.25), 0)
-_BETWEEN_0_AND_1 = ((0.0, 0.5, 0.5), 0)
-_ON_PIXEL_1 = ((0.25, 0.5, 0.25), 1)
-_CHROMA_SITES = {
-    "left": (_ON_PIXEL_0, _BETWEEN_0_AND_1),
-    "center": (_BETWEEN_0_AND_1, _BETWEEN_0_AND_1),
-    "topleft": (_ON_PIXEL_0, _ON_PIXEL_0),
-    "top": (_BETWEEN_0_AND_1, _ON_PIXEL_0),
-    "bottomleft": (_ON_PIXEL_0, _ON_PIXEL_1),
-    "bottom": (_BETWEEN_0_AND_1, _ON_PIXEL_1),
-}
+__all__ = ["VideoWriter", "available_codecs", "check_encoder", "codec_for", "colour_to_write", "track_suffix"]
 
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _MAX_TIMESCALE = 2**31 - 1
-
-
-# A fixed number, not the machine's: with another number x264 makes other bytes, and the same job must give the same
-# file wherever it runs.
-_THREADS = 8
 
 
 def colour_to_write(info: VideoInfo) -> Colour:
@@ -53,12 +48,24 @@ def colour_to_write(info: VideoInfo) -> Colour:
     return replace(info.colour, matrix=matrix, range=info.colour.range or "tv")
 
 
+def _colour_for(codec: Codec, colour: Colour) -> Colour:
+    """What of the colour this codec's files can say; pixels are converted to that, so nothing is shown wrongly."""
+    sites = codec.chroma_sites
+    location = colour.chroma_location if colour.chroma_location in (None, *sites) else sites[0]
+    matrix = colour.matrix
+    if codec.matrices and matrix in LUMA_WEIGHTS and matrix not in codec.matrices:
+        same = (name for name in codec.matrices if LUMA_WEIGHTS[name] == LUMA_WEIGHTS[matrix])
+        matrix = next(same, codec.matrices[0])
+    full = codec.full_range or colour.range is None
+    return replace(colour, matrix=matrix, chroma_location=location, range=colour.range if full else "tv")
+
+
 class VideoWriter:
     """Encode frames to a file with one video track; a context manager.
 
-    The file holds every timestamp exactly when it is `.mp4` or `.mov`; `.mkv` rounds to milliseconds. The picture is
-    YUV 4:2:0 of 8 bits, or of 10 when `bit_depth` is above 8. 4:2:0 has even sizes only: at an odd size the last row
-    or column is written twice.
+    The file holds every timestamp exactly when it is `.mp4` or `.mov`; `.mkv` rounds to milliseconds. The pixel format
+    follows from the codec and `bit_depth`: for h264, hevc and av1 it is YUV 4:2:0 of 8 bits, or of 10 when `bit_depth`
+    is above 8. 4:2:0 has even sizes only: at an odd size the last row or column is written twice.
 
     Args:
         path: where to write; an existing file is overwritten. Nothing is published or deleted here: see `published`.
@@ -69,10 +76,14 @@ class VideoWriter:
             used for the conversion and written as tags, as are the others where they are given.
         sample_aspect_ratio: width / height of a pixel.
         bit_depth: bits per sample of the source.
+        hdr: what the source says about the display it was mastered on; written into the stream where the codec has a
+            place for it, and into the file's header.
+        settings: codec, quality, preset and further options; `check_encoder` tells beforehand what cannot work.
 
     Raises:
         ValueError: an argument that no caller should give: see `LUMA_WEIGHTS` for the matrices that can be written.
-        OutputError: the file cannot be written, or the encoder refuses these settings.
+        OutputError: the file cannot be written, or the encoder refuses this size, this depth or these settings.
+        UsageError: there is no such codec, or the encoder refuses the preset or an option.
         ResourceError: the disk is full.
     """
 
@@ -87,6 +98,7 @@ class VideoWriter:
         colour: Colour,
         sample_aspect_ratio: Fraction = Fraction(1),
         bit_depth: int = 8,
+        hdr: HdrMetadata | None = None,
         settings: EncodeConfig = EncodeConfig(),
     ) -> None:
         if path.suffix.lower() not in _CONTAINERS:
@@ -98,22 +110,34 @@ class VideoWriter:
         self._ticks_per_unit = time_base.numerator
         self._unit = Fraction(1, time_base.denominator)
         self._last_pts: int | None = None
+        self._end = 0
+        self._clock = EncoderClock()
         self._failed: VsrError | None = None
-        self._conversion = _Conversion(colour, depth=10 if bit_depth > 8 else 8)
+        self._hdr = hdr
+        self._codec = find_codec(settings.codec)
+        colour = _colour_for(self._codec, colour)
+        self._conversion = RgbToYuv(colour, pixel_format_for(self._codec, bit_depth))
+        quiet_encoders()
         try:
             self._container = self._open()
-            self._stream = self._add_stream(settings, frame_rate, sample_aspect_ratio, colour)
         except av.FFmpegError as error:
             raise self._failure(error) from error
-        except UnknownCodecError as error:
-            raise OutputError(f"this build of PyAV has no encoder {'libx264'}") from error
+        try:
+            self._stream = self._add_stream(settings, frame_rate, sample_aspect_ratio, colour)
+        except (UnknownCodecError, av.FFmpegError) as error:
+            self._abandon()
+            check_encoder(settings, size=(width, height), bit_depth=bit_depth)  # says what it is
+            raise OutputError(f"{self._codec.encoder} cannot encode {width}x{height} frames: {error}") from error
 
     def _open(self) -> av.container.OutputContainer:
         options = {"fflags": "+bitexact"}  # no library version in the file
         if self.path.suffix.lower() != ".mkv":
             # Edit lists count in the movie's time scale: in its default of milliseconds they would move the start.
             scale = str(self._unit.denominator)
-            options |= {"video_track_timescale": scale, "movie_timescale": scale, "movflags": "+faststart"}
+            # Matrix and range go into the header even if the primaries are not known: FFV1 has no other place for them.
+            # With HDR metadata the header must stay at the end, where boxes can be added to it.
+            movflags = "+write_colr" if self._hdr else "+write_colr+faststart"
+            options |= {"video_track_timescale": scale, "movie_timescale": scale, "movflags": movflags}
         container = _CONTAINERS[self.path.suffix.lower()]
         return av.open(file_url(self.path), "w", format=container, container_options=options)
 
@@ -129,18 +153,16 @@ class VideoWriter:
             "chroma_sample_location": colour.chroma_location,
         }
         options = {name: value for name, value in tags.items() if value is not None}
-        options |= {
-            "crf": str((100 - settings.quality) / 2),
-            "preset": settings.preset or "medium",
-            "threads": str(_THREADS),
-        }
-        options |= {"flags": "+frame_duration"}
-        stream = self._container.add_stream("libx264", rate=frame_rate, options=options)
+        options |= self._codec.options(settings, encoder_hdr_options(self._codec.encoder, self._hdr))
+        stream = self._container.add_stream(self._codec.encoder, rate=frame_rate, options=options)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.width, stream.height = self._conversion.coded_size(width, height)
         stream.pix_fmt = self._conversion.pixel_format
         stream.time_base = stream.codec_context.time_base = self._unit
         stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
+        if self._codec.format == "hevc" and self.path.suffix.lower() != ".mkv":
+            stream.codec_context.codec_tag = "hvc1"  # Apple's players know no other
+        stream.codec_context.open()
         return stream
 
     def write(self, pts: int, pixels: Pixels, *, duration: int | None = None) -> None:
@@ -159,18 +181,25 @@ class VideoWriter:
         if pts < 0 or (self._last_pts is not None and pts <= self._last_pts):
             raise ValueError(f"pts {pts} after {self._last_pts}: must not be negative and must increase")
         self._last_pts = pts
-        frame = av.VideoFrame.from_ndarray(self._conversion(pixels), format=self._conversion.pixel_format)
+        frame = self._conversion(pixels)
+        # ProRes takes its tags from the frames.
+        context = self._stream.codec_context
+        frame.colorspace, frame.color_range = context.colorspace, context.color_range
+        frame.color_primaries, frame.color_trc = context.color_primaries, context.color_trc
         frame.pts = pts * self._ticks_per_unit
         frame.time_base = self._unit
         if duration is not None:
             frame.duration = duration * self._ticks_per_unit
+        self._end = frame.pts + (frame.duration or 1)
         self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         if self._failed is not None:
             raise self._failed  # FFmpeg crashes when it is given packets after it could not write one
         try:
-            self._container.mux(self._stream.encode(frame))
+            packets = self._stream.encode(frame)
+            self._clock.correct(packets, end=self._end if frame is None else None)
+            self._container.mux(packets)
         except av.FFmpegError as error:
             self._failed = self._failure(error)
             raise self._failed from error
@@ -190,6 +219,8 @@ class VideoWriter:
         try:
             self._encode(None)
             self._container.close()
+            if self._hdr is not None and self.path.suffix.lower() != ".mkv":
+                write_hdr_boxes(self.path, self._hdr)
         except av.FFmpegError as failure:
             self._abandon()
             raise self._failure(failure) from failure
@@ -210,53 +241,3 @@ class VideoWriter:
             return write_failure(self.path, error)
         height, width, _ = self._shape
         return OutputError(f"cannot encode {width}x{height} frames to {self.path}: {error.strerror}")
-
-
-class _Conversion:
-    """RGB to planar YUV 4:2:0, as ITU-T H.273 defines it, rounded to nearest.
-
-    Chroma is filtered to where the stream says that its samples lie (unsaid: left, as every player assumes).
-    """
-
-    def __init__(self, colour: Colour, *, depth: int) -> None:
-        if colour.matrix not in LUMA_WEIGHTS or colour.range not in ("tv", "pc"):
-            allowed = ", ".join(LUMA_WEIGHTS)
-            raise ValueError(f"cannot write {colour}: matrix must be one of {allowed}, range tv or pc")
-        if colour.chroma_location is not None and colour.chroma_location not in _CHROMA_SITES:
-            raise ValueError(f"chroma location {colour.chroma_location!r} is none of {', '.join(_CHROMA_SITES)}")
-        self.pixel_format = "yuv420p" if depth == 8 else f"yuv420p{depth}le"
-        self._sample_type = np.uint8 if depth == 8 else np.uint16
-        self._peak = 2**depth - 1
-        self._site = _CHROMA_SITES[colour.chroma_location or "left"]
-        red, blue = LUMA_WEIGHTS[colour.matrix]
-        luma = np.array([red, 1 - red - blue, blue])
-        step = 2 ** (depth - 8)
-        full = colour.range == "pc"
-        luma_scale, luma_zero = (self._peak, 0) if full else (219 * step, 16 * step)
-        chroma_scale, chroma_zero = self._peak if full else 224 * step, 128 * step
-        difference_blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
-        difference_red = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
-        self._luma = np.append(luma * luma_scale, luma_zero)[None]
-        chroma = np.stack([difference_blue, difference_red]) * chroma_scale
-        self._chroma = np.hstack([chroma, np.full((2, 1), chroma_zero)])
-
-    def __call__(self, pixels: Pixels) -> Pixels:
-        """Return the three planes one after the other, as an array (height * 3 / 2, width) of even sizes."""
-        samples: npt.NDArray[Any] = pixels
-        bottom, right = samples.shape[0] % 2, samples.shape[1] % 2
-        if bottom or right:
-            samples = np.pad(samples, ((0, bottom), (0, right), (0, 0)), mode="edge")
-        if samples.dtype == np.uint8 and self._sample_type == np.uint16:
-            samples = samples.astype(np.uint16) * np.uint16(257)  # 255 becomes 65535
-        height, width, _ = samples.shape
-        white = np.array([np.iinfo(samples.dtype).max] * 3 + [1])
-        planes: npt.NDArray[Any] = np.empty((height * 3 // 2, width), self._sample_type)
-        planes[:height] = cv2.transform(samples, self._luma / white)  # OpenCV rounds to nearest and saturates
-        (taps_x, first_x), (taps_y, first_y) = self._site
-        filtered = cv2.sepFilter2D(
-            samples, cv2.CV_32F, np.array(taps_x), np.array(taps_y), borderType=cv2.BORDER_REPLICATE
-        )[first_y::2, first_x::2]
-        chroma = cv2.transform(np.ascontiguousarray(filtered), self._chroma / white)
-        chroma = np.rint(chroma).clip(0, self._peak)
-        planes[height:].reshape(2, height // 2, width // 2)[:] = chroma.transpose(2, 0, 1)
-        return planes

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,18 +11,19 @@ from pathlib import Path
 from vsr_pipeline import __version__
 from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import Config
-from vsr_pipeline.errors import InputError, OutputError
+from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.files import make_folder, write_text
+from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
+from vsr_pipeline.jobs.job import RunOptions
+from vsr_pipeline.jobs.preflight import refuse_too_large
+from vsr_pipeline.jobs.runner import WORK_FOLDER
 from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.frames import Pixels, frame_name, list_frames, png_size, write_png
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.source import FolderSource, FrameSource, VideoSource
+from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, write_image
+from vsr_pipeline.media.source import Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind, read_ahead
-from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
+from vsr_pipeline.plan import CLEANING_SAMPLES, part_of, sample_indices
 from vsr_pipeline.reporting import Reporter, reported, retracted_on_failure
-from vsr_pipeline.shots import detect_cuts
-from vsr_pipeline.timeline import Segment, Shot, Timeline
+from vsr_pipeline.timeline import Analysis, Segment, Shot
 from vsr_pipeline.upscale import Upscaler
 from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 
@@ -37,132 +36,168 @@ class EnhanceResult:
 
     input: Path
     output: Path
+    """Of images with numbers in their names, it has a `%05d` in the place of the number."""
     model: str
     frame_count: int
     computed_frames: int
     cleaning_passes: tuple[int, ...]
     """Decided for each shot that was worked on, in order."""
+    decode_errors: int = 0
+    missing_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.output}: {self.frame_count} frames, {self.computed_frames} computed now"
 
 
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """A clip, opened: its frames, when they are shown, and an identity for each of its segments."""
+def enhance(
+    input_path: Path,
+    target: ImageTarget,
+    config: Config,
+    *,
+    options: RunOptions,
+    reporter: Reporter,
+) -> EnhanceResult:
+    """Upscale a video or images into images.
 
-    source: FrameSource
-    timeline: Timeline
-    files: tuple[Path, ...]
+    `enhance.json` records the settings and every finished segment; a second run makes only what is missing, damaged, or
+    made from other frames or with other settings.
 
-    def identity(self, segment: Segment) -> str:
-        """Hash of what the segment's pixels are made from: names, sizes and times of its files, and its place."""
-        files = self.files[segment.context_start : segment.context_stop] if len(self.files) > 1 else self.files
+    Args:
+        input_path: a video, a folder of images, one image, or a pattern such as `shots/frame_%05d.png`.
+        target: where the images go.
+        config: the settings.
+        options: how it behaves; a stage does not know until when to work.
+        reporter: is told about progress.
+
+    Raises:
+        InputError: the input is missing or cannot be read.
+        ModelError, UsageError: as `build_upscaler`; or the clip has more frames than the target holds.
+        OutputError: images of something else are in the target's place, or it cannot be written.
+        ResourceError: disk or memory do not suffice.
+    """
+    record_file = record_file_of(target)
+    if options.fresh:
+        record_file.unlink(missing_ok=True)
+    if not options.overwrite:
+        _refuse_foreign_images(target, record_file)
+    footage, analysis = _open(input_path, config, reporter, strict=options.strict)
+    count = footage.timeline.frame_count
+    _refuse_one_image_of_many(target, footage)
+    refuse_too_large(footage.header.info, config)
+    built = build_upscaler(config.upscale)
+    reporter.note(f"model: {built.description}")
+    make_folder(target.folder)
+    settings = {f"input.{name}": str(value) for name, value in config.input.model_dump(mode="json").items()}
+    record = _Record(record_file, {"program": __version__, **built.identity, **settings}, reporter)
+    job = _Job(footage, target, record, reporter)
+    todo = [segment for segment in built.upscaler.plan(footage.timeline) if not job.has(segment)]
+    left = sum(map(len, todo))
+    if left < count:
+        reporter.note(f"{target}: {count - left} of {count} frames are there already")
+    passes = job.make(todo, Ladder(config.upscale, built, reporter, allow_cpu=options.allow_cpu)) if todo else {}
+    if target.is_frames_folder and not footage.header.images:
+        Clip.of(SourceFile.of(input_path), footage, analysis).save(target.folder)
+    return EnhanceResult(
+        input=input_path,
+        output=Path(str(target)),
+        model=built.description,
+        frame_count=count,
+        computed_frames=left,
+        cleaning_passes=tuple(passes.values()),
+        decode_errors=analysis.decode_errors,
+        missing_seconds=float(analysis.missing_seconds),
+        notes=analysis.notes,
+    )
+
+
+def _open(path: Path, config: Config, reporter: Reporter, *, strict: bool) -> tuple[Footage, Analysis]:
+    """Analyse the input, unless it is frames of which `vsr split` knows the timeline."""
+    header = look_at(path, config.input, frame_rate=config.encode.constant_rate)
+    if config.encode.constant_rate is not None and not header.images:
+        raise UsageError(f"--fps is for videos that are written: images of {path} have no rate")
+    clip = Clip.load(clip_folder_of(path)) if path.is_dir() and path.name == FRAMES else None
+    if clip is None:
+        analysis = analysed(header, reporter)
+        if strict:
+            refuse_damage(header, analysis)
+        for note in (*damage_of(header, analysis), *analysis.notes):
+            reporter.note(f"{_name(path)}: {note}")
+        return footage_of(header, analysis), analysis
+    if clip.timeline.frame_count != len(header.images):
+        raise InputError(
+            f"{path} has {len(header.images)} images, its clip.json says {clip.timeline.frame_count}: run `vsr split` "
+            "again, or move the images to a folder of their own"
+        )
+    start_seconds = clip.timeline.pts[0] * clip.timeline.time_base
+    part = part_of(clip.timeline, config.input, start_seconds=start_seconds)
+    return Footage(header, clip.timeline, part), Analysis(clip.timeline)
+
+
+class _Job:
+    """The images of one clip: which of them are there, and how the others are made."""
+
+    def __init__(self, footage: Footage, target: ImageTarget, record: "_Record", reporter: Reporter) -> None:
+        header, part = footage.header, footage.part
+        self._footage = footage
+        self._files = [path for _, path in header.images[part.first : part.stop]] or [header.path]
+        numbers = [number for number, _ in header.images[part.first : part.stop]]
+        keeps_numbers = bool(numbers) and not target.is_frames_folder
+        self._outputs = [target.file(n) for n in (numbers if keeps_numbers else range(part.timeline.frame_count))]
+        self._is_video = not header.images
+        self._record = record
+        self._reporter = reporter
+
+    def has(self, segment: Segment) -> bool:
+        """Whether a segment was made from this input, and its images are still complete."""
+        is_known = self._record.has(segment, self._identity(segment))
+        return is_known and all(is_whole(path) for path in self._outputs[segment.start : segment.stop])
+
+    def make(self, segments: list[Segment], ladder: Ladder) -> dict[Shot, int]:
+        """Write the images of segments; return how often each of their shots was cleaned."""
+        passes: dict[Shot, int] = {}
+        name = _name(self._footage.header.path)
+        with (
+            self._footage.open() as source,
+            reported(self._reporter, f"enhance {name}", sum(map(len, segments))),
+        ):
+            for segment in segments:
+                self._make_one(segment, source, ladder, passes)
+                self._record.add(segment, self._identity(segment))
+                self._reporter.milestone()
+        return passes
+
+    def _make_one(self, segment: Segment, source: FrameSource, ladder: Ladder, passes: dict[Shot, int]) -> None:
+        """Write a segment's images; decide on its shot's cleaning if nobody has, and remember it in `passes`."""
+        shot = segment.shot
+        if shot not in passes:
+            decision = ladder.run(segment, lambda upscaler: upscaler.cleaning_passes(_samples(source, shot)))
+            passes[shot] = decision[0]
+
+        def attempt(upscaler: Upscaler) -> None:
+            frames = source.read(segment.context_start, segment.context_stop)
+            with (
+                read_ahead(frames, depth=4) as ahead,
+                WriteBehind(threads=2, depth=4) as writes,
+                retracted_on_failure(self._reporter.worked) as counted,
+            ):
+                outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes[shot], on_work=counted)
+                for index, pixels in enumerate(outputs, start=segment.start):
+                    writes.call(partial(write_image, self._outputs[index], pixels))
+
+        ladder.run(segment, attempt)
+
+    def _identity(self, segment: Segment) -> str:
+        """Hash of what the segment's images are made from: names, sizes and times of its files, and its place."""
+        files = self._files if self._is_video else self._files[segment.context_start : segment.context_stop]
         facts = [(s.path.name, s.size_bytes, s.modified_ns) for s in map(SourceFile.of, files)]
         place = (segment.start, segment.stop, segment.context_start, segment.context_stop)
         shot = (segment.shot.start, segment.shot.stop)
         return hashlib.sha256(json.dumps([facts, place, shot]).encode()).hexdigest()[:32]
 
 
-def enhance(input_path: Path, output: Path, config: Config, *, reporter: Reporter) -> EnhanceResult:
-    """Upscale a frames folder or a video into the folder `output`, one PNG per frame.
-
-    `output/enhance.json` records the settings and every finished segment; a second run makes only what is missing,
-    damaged, or made from other frames or with other settings.
-
-    Raises:
-        InputError: the input is missing or cannot be read.
-        ModelError, UsageError: as `build_upscaler`.
-        OutputError: `output` holds files of something else, or cannot be written.
-        ResourceError: disk or memory do not suffice.
-    """
-    _refuse_foreign_folder(output)
-    with ExitStack() as stack:
-        opened = _open(input_path, stack, reporter)
-        built = build_upscaler(config.upscale)
-        reporter.note(f"model: {built.description}")
-        make_folder(output)
-        record = _Record(output, {"program": __version__, **built.identity}, reporter)
-        segments = built.upscaler.plan(opened.timeline)
-        todo = [s for s in segments if not record.has(s, opened.identity(s))]
-        if len(todo) < len(segments):
-            done_frames = sum(map(len, segments)) - sum(map(len, todo))
-            reporter.note(f"{output}: {done_frames} of {opened.timeline.frame_count} frames are there already")
-        passes: dict[Shot, int] = {}
-        if todo:
-            ladder = Ladder(config.upscale, built, reporter)
-            with reported(reporter, f"enhance {_name(input_path)}", sum(map(len, todo))):
-                for segment in todo:
-                    _enhance_segment(opened, ladder, segment, passes, output, reporter)
-                    record.add(segment, opened.identity(segment))
-                    reporter.milestone()
-    return EnhanceResult(
-        input=input_path,
-        output=output,
-        model=built.description,
-        frame_count=opened.timeline.frame_count,
-        computed_frames=sum(map(len, todo)),
-        cleaning_passes=tuple(passes.values()),
-    )
-
-
-def _enhance_segment(
-    opened: _Input, ladder: Ladder, segment: Segment, passes: dict[Shot, int], output: Path, reporter: Reporter
-) -> None:
-    """Write the HR frames of a segment; decide on its shot's cleaning if nobody has, and remember it in `passes`."""
-    shot = segment.shot
-    if shot not in passes:
-        decision = ladder.run(segment, lambda upscaler: upscaler.cleaning_passes(_samples(opened.source, shot)))
-        passes[shot] = decision[0]
-
-    def attempt(upscaler: Upscaler) -> None:
-        frames = opened.source.read(segment.context_start, segment.context_stop)
-        with (
-            read_ahead(frames, depth=4) as ahead,
-            WriteBehind(threads=2, depth=4) as writes,
-            retracted_on_failure(reporter.worked) as counted,
-        ):
-            outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes[shot], on_work=counted)
-            for index, pixels in enumerate(outputs, start=segment.start):
-                writes.call(partial(write_png, output / frame_name(index), pixels))
-
-    ladder.run(segment, attempt)
-
-
 def _samples(source: FrameSource, shot: Shot) -> Iterator[Pixels]:
     return chain.from_iterable(source.read(i, i + 1) for i in sample_indices(shot, CLEANING_SAMPLES))
-
-
-def _open(path: Path, stack: ExitStack, reporter: Reporter) -> _Input:
-    if path.is_dir():
-        images = list_frames(path)
-        source = FolderSource(images)
-        return _Input(source, _timeline_of_folder(path, images, source, reporter), images)
-    info = probe(path)
-    with reported(reporter, f"analyse {path.name}", info.frame_count_from_header or 0):
-        timeline = analyse(path, on_frame=partial(reporter.worked, 1.0))
-    return _Input(stack.enter_context(VideoSource(path, timeline)), timeline, (path,))
-
-
-def _timeline_of_folder(path: Path, images: tuple[Path, ...], source: FolderSource, reporter: Reporter) -> Timeline:
-    clip = Clip.load(clip_folder_of(path)) if path.name == FRAMES else None
-    if clip is None:
-        with reported(reporter, f"analyse {_name(path)}", len(images)):
-            cuts = detect_cuts(_counted(source.read(0, len(images)), reporter))
-        # Only the cuts matter here; the rate of a bare folder is given to `vsr merge`.
-        return Timeline.constant_rate(len(images), Fraction(1), cuts)
-    if clip.timeline.frame_count != len(images):
-        raise InputError(
-            f"{path} has {len(images)} images, its clip.json says {clip.timeline.frame_count}: run `vsr split` again, "
-            "or move the images to a folder of their own"
-        )
-    return clip.timeline
-
-
-def _counted(items: Iterable[Pixels], reporter: Reporter) -> Iterator[Pixels]:
-    for item in items:
-        yield item
-        reporter.worked(1.0)
 
 
 def _name(path: Path) -> str:
@@ -170,36 +205,56 @@ def _name(path: Path) -> str:
     return clip_folder_of(path).name
 
 
-def _refuse_foreign_folder(output: Path) -> None:
-    if output.is_dir() and any(output.iterdir()) and not (output / RECORD_FILE).exists():
-        raise OutputError(f"{output} is not empty and was not made by `vsr enhance`: choose another --output")
+def _refuse_one_image_of_many(target: ImageTarget, footage: Footage) -> None:
+    count, name = footage.timeline.frame_count, Path(target.name)
+    if target.is_single and count > 1:
+        pattern = f"{name.stem}_%05d{name.suffix}"
+        raise UsageError(
+            f"{target} is one image, {footage.header.path} has {count} frames: name a folder, or {pattern}, or give "
+            "--max-frames 1"
+        )
+
+
+def record_file_of(target: ImageTarget) -> Path:
+    """Return where it is recorded what was made: with the images, unless their folder may hold others, too."""
+    folder = target.folder if target.is_frames_folder else target.folder / WORK_FOLDER / target.name
+    return folder / RECORD_FILE
+
+
+def _refuse_foreign_images(target: ImageTarget, record_file: Path) -> None:
+    if record_file.exists():
+        return
+    if target.is_frames_folder:
+        if target.folder.is_dir() and any(target.folder.iterdir()):
+            raise OutputError(
+                f"{target.folder} is not empty and was not made by `vsr enhance`: choose another --output"
+            )
+    elif taken := target.taken():
+        raise OutputError(f"{taken} exists and was not made by this job: choose another --output, or give --overwrite")
 
 
 class _Record:
     """`enhance.json`: the settings, and for each finished segment the identity of its input."""
 
-    def __init__(self, output: Path, settings: dict[str, str | int | float], reporter: Reporter) -> None:
-        self._output = output
+    def __init__(self, path: Path, settings: dict[str, str | int | float], reporter: Reporter) -> None:
+        self._path = path
         self._settings = settings
         self._segments: dict[str, str] = {}
-        path = output / RECORD_FILE
         if path.exists():
             try:
                 known = json.loads(path.read_text(encoding="utf-8"))
                 self._segments = known["segments"] if known["settings"] == settings else {}
                 changed = [k for k in settings if known["settings"].get(k) != settings[k]]
             except (OSError, ValueError, KeyError, AttributeError) as error:
-                raise OutputError(f"{path} is damaged: delete {output} to make all frames again") from error
+                raise OutputError(f"{path} is damaged: delete it to make all frames again") from error
             if changed:
                 old = ", ".join(f"{k} {known['settings'].get(k)} -> {settings[k]}" for k in changed)
-                reporter.note(f"{output}: settings have changed ({old}); all frames are made again")
+                reporter.note(f"{path.parent}: settings have changed ({old}); all frames are made again")
         self._save()
 
     def has(self, segment: Segment, identity: str) -> bool:
-        """Whether the segment was made from this input and its files are still complete."""
-        if self._segments.get(f"{segment.start}-{segment.stop}") != identity:
-            return False
-        return all(png_size(self._output / frame_name(i)) for i in range(segment.start, segment.stop))
+        """Whether the segment was made from this input."""
+        return self._segments.get(f"{segment.start}-{segment.stop}") == identity
 
     def add(self, segment: Segment, identity: str) -> None:
         """Record a finished segment."""
@@ -207,8 +262,8 @@ class _Record:
         self._save()
 
     def _save(self) -> None:
-        facts = {"settings": self._settings, "segments": self._segments}
-        write_text(self._output / RECORD_FILE, json.dumps(facts, indent=1) + "\n")
+        make_folder(self._path.parent)
+        write_text(self._path, json.dumps({"settings": self._settings, "segments": self._segments}, indent=1) + "\n")
 
 
 def default_output(input_path: Path, results: Path) -> Path:

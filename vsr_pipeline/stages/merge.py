@@ -2,23 +2,24 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import gcd, lcm
 from pathlib import Path
 
 from vsr_pipeline import __version__
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.files import published, scratch, write_text
-from vsr_pipeline.media.frames import list_frames
-from vsr_pipeline.media.mux import container_for, mux
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.source import FolderSource
-from vsr_pipeline.media.writer import VideoWriter, colour_to_write
+from vsr_pipeline.jobs.intake import analysed, default_suffix
+from vsr_pipeline.media._streams import plan_streams
+from vsr_pipeline.media.frames import images_of
+from vsr_pipeline.media.mux import mux
+from vsr_pipeline.media.source import FolderSource, Footage, footage_of, look_at
+from vsr_pipeline.media.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
 from vsr_pipeline.overlap import read_ahead
+from vsr_pipeline.plan import Schedule, even_ticks, schedule_of
 from vsr_pipeline.reporting import Reporter, reported
-from vsr_pipeline.timeline import Colour, Timeline, VideoInfo
+from vsr_pipeline.timeline import VideoInfo
 from vsr_pipeline.workspace import Clip, SourceFile, clip_folder_of
 
 RECORD_FILE = "merge.json"
@@ -45,9 +46,17 @@ class _Plan:
 
     images: tuple[Path, ...]
     pixels: FolderSource
-    timeline: Timeline
-    source: Path | None
-    info: VideoInfo | None
+    schedule: Schedule
+    origin_seconds: Fraction
+    """Time of the source that is 0 in the output."""
+    info: VideoInfo
+    """Of the source; without one, of the images."""
+    footage: Footage | None
+    """The source; None: there is only the picture."""
+
+    @property
+    def source(self) -> Path | None:
+        return self.footage.header.path if self.footage else None
 
 
 def merge(
@@ -57,34 +66,33 @@ def merge(
     results: Path,
     output: Path | None = None,
     source: Path | None = None,
-    frame_rate: Fraction | None = None,
     overwrite: bool = False,
     reporter: Reporter,
 ) -> MergeResult:
-    """Encode a folder of images and copy the other streams of the source beside it.
+    """Encode images and copy the other streams of the source beside them.
 
     Args:
-        frames: folder of images of one size.
-        config: the encoder's settings.
+        frames: a folder of images of one size, or a pattern such as `shots/frame_%05d.png`.
+        config: the settings. A frame rate takes the place of the timestamps of the source: each image is shown for as
+            long.
         results: the workspace, where the output goes if no `output` is given.
         output: the video; by default `<stem>_x4` with the source's container beside the frames folder.
         source: the video that sound, subtitles and shape are taken from; by default the one in `clip.json`.
-        frame_rate: constant frames per second; by default the timestamps of `clip.json`, or of `source`.
         overwrite: replace an `output` that exists.
         reporter: is told about progress.
 
     Raises:
-        UsageError: there is neither a `clip.json` nor a source nor a frame rate.
+        UsageError: there is neither a `clip.json` nor a source nor a frame rate; or no encoder for the settings.
         InputError: the images or the source cannot be read, or their counts differ.
         OutputError: the output exists, cannot be written, or its container cannot hold the source's streams.
         ResourceError: the disk is full.
     """
-    plan = _plan(frames, source, frame_rate, reporter)
-    folder = clip_folder_of(frames)
-    if folder == frames:
-        folder = results / frames.name
-    target = output or folder / f"{folder.name}_x4{container_for(plan.source) if plan.source else '.mp4'}"
+    plan = _plan(frames, source, config, reporter)
+    config = config.model_copy(update={"encode": codec_for(config.encode, plan.info)})
     height, width = plan.pixels.shape
+    check_encoder(config.encode, size=(width, height), bit_depth=plan.pixels.bit_depth)
+    folder = _folder_of(frames, results)
+    target = output or folder / f"{folder.name}_x4{_default_suffix(plan, config)}"
     result = MergeResult(frames, target, len(plan.images), width, height, written=True)
     fingerprint = _fingerprint(plan, config, target)
     record = folder / RECORD_FILE
@@ -93,110 +101,125 @@ def merge(
             raise OutputError(f"{target} exists: give --overwrite to replace it, or another --output")
         if _is_current(record, target, fingerprint):
             reporter.note(f"{target} is there already")
-            return MergeResult(frames, target, len(plan.images), width, height, written=False)
+            return replace(result, written=False)
+    for note in plan_streams(plan.source, target.suffix, config.encode, config.output).notes:
+        reporter.note(f"{target.name}: {note}")
     if output is None:
         # Before the output is written: one that is older than its record is not what the record says.
         write_text(record, json.dumps({"output": target.name, "fingerprint": fingerprint}) + "\n")
-    job = _Job(plan, width, height, bit_depth=plan.pixels.bit_depth)
-    with published(target) as temporary:
-        if plan.source is None:
-            job.encode(temporary, config, reporter)
-        else:
-            with scratch(target.with_suffix(".mp4")) as track:
-                job.encode(track, config, reporter)
-                mux(
-                    track,
-                    plan.source,
-                    temporary,
-                    source_video_index=plan.info.stream_index if plan.info else None,
-                    origin=job.origin_ticks * plan.timeline.time_base,
-                )
+    _write(plan, config, target, reporter)
     return result
 
 
-def _plan(frames: Path, source: Path | None, frame_rate: Fraction | None, reporter: Reporter) -> _Plan:
-    images = list_frames(frames)
-    clip = Clip.load(clip_folder_of(frames))
-    if clip and source is None:
-        source = clip.source.path
-        if not clip.source.is_unchanged(source):
-            raise InputError(f"{source} is missing or has changed since `vsr split`: split it again, or give --source")
-    info = timeline = None
-    if source is not None:
-        info = probe(source)
-        if clip and clip.source.path == source.resolve():
-            timeline = clip.timeline
-        else:
-            from vsr_pipeline.media.analyse import analyse
+def _folder_of(frames: Path, results: Path) -> Path:
+    """Return the clip's folder in the workspace: the one that the images are in, or one of their folder's name."""
+    images_folder = frames if frames.is_dir() else frames.parent
+    folder = clip_folder_of(images_folder)
+    return results / folder.name if folder == images_folder else folder
 
-            timeline = analyse(source)
-    if timeline and timeline.frame_count != len(images):
+
+def _write(plan: _Plan, config: Config, target: Path, reporter: Reporter) -> None:
+    with published(target) as temporary, scratch(target.with_suffix(track_suffix(config.encode))) as track:
+        _encode(plan, config, track, reporter)
+        is_turned = plan.footage is not None and not plan.info.upright
+        mux(
+            track,
+            plan.source,
+            temporary,
+            source_video_index=plan.info.stream_index if plan.footage else None,
+            origin=plan.origin_seconds,
+            span=plan.footage.span if plan.footage else None,
+            transcode_audio=config.output.transcode_audio,
+            drop=config.output.drop,
+            rotation=(plan.info.rotation_degrees, plan.info.mirrored) if is_turned else None,
+        )
+
+
+def _plan(frames: Path, source: Path | None, config: Config, reporter: Reporter) -> _Plan:
+    found = images_of(frames)
+    if found is None:
+        raise InputError(f"no such folder: {frames}; give one of images, or a pattern such as frame_%05d.png")
+    images = tuple(found.values())
+    clip = (Clip.load(frames) or Clip.load(clip_folder_of(frames))) if frames.is_dir() else None
+    footage = _footage(clip, source, config, reporter)
+    if footage and footage.timeline.frame_count != len(images):
         raise InputError(
-            f"{frames} has {len(images)} images, {source} has {timeline.frame_count} frames: "
+            f"{frames} has {len(images)} images, {footage.header.path} has {footage.timeline.frame_count} frames: "
             "run `vsr enhance` again for the rest, or give the right --source"
         )
-    if frame_rate is not None:
-        timeline = _at_constant_rate(len(images), frame_rate, timeline, reporter)
-    if timeline is None:
+    if footage is None and config.encode.constant_rate is None:
         raise UsageError(f"{frames} has no clip.json to take timestamps from: give --fps, or --source VIDEO")
-    return _Plan(images, FolderSource(images), timeline, source, info)
+    rate = config.encode.constant_rate
+    info = footage.header.info if footage else look_at(frames, config.input, frame_rate=rate).info
+    origin_ticks = footage.origin_ticks(config.output.drop) if footage else 0
+    origin_seconds = origin_ticks * footage.timeline.time_base if footage else Fraction(0)
+    if rate is not None:
+        schedule = _at_constant_rate(len(images), rate, footage, origin_seconds, reporter)
+    else:
+        assert footage is not None
+        schedule = schedule_of(footage.timeline, origin_ticks=origin_ticks)
+    return _Plan(images, FolderSource(images), schedule, origin_seconds, info, footage)
+
+
+def _footage(clip: Clip | None, source: Path | None, config: Config, reporter: Reporter) -> Footage | None:
+    """Return the video that the frames come from; None where nothing says which that is."""
+    if clip and (source is None or clip.source.path == source.resolve()):
+        if not clip.source.is_unchanged(clip.source.path):
+            raise InputError(
+                f"{clip.source.path} is missing or has changed since `vsr split`: split it again, or give --source"
+            )
+        return clip.footage
+    if source is None:
+        return None
+    header = look_at(source, config.input)
+    return footage_of(header, analysed(header, reporter))
 
 
 def _at_constant_rate(
-    frame_count: int, frame_rate: Fraction, original: Timeline | None, reporter: Reporter
-) -> Timeline:
-    """Timestamps at a constant rate that start exactly when the original ones start."""
-    if original is None:
-        return Timeline.constant_rate(frame_count, frame_rate)
-    start, step = original.pts[0] * original.time_base, 1 / frame_rate
-    common = lcm(start.denominator, step.denominator)
-    tick = Fraction(gcd(int(start * common), int(step * common)), common)
-    pts = tuple(int((start + k * step) / tick) for k in range(frame_count))
-    timeline = Timeline(tick, pts, int(step / tick))
-    drift = timeline.duration_seconds - original.duration_seconds
-    if abs(drift) > step:
-        reporter.note(
-            f"--fps {frame_rate}: the picture is {float(drift):+.2f} s longer than the source's, sound is not"
-        )
-    return timeline
+    frame_count: int, frame_rate: Fraction, footage: Footage | None, origin_seconds: Fraction, reporter: Reporter
+) -> Schedule:
+    """Show the images at a constant rate that starts exactly when the source's frames start."""
+    start, step = Fraction(0), 1 / frame_rate
+    if footage is not None:
+        start = footage.timeline.pts[0] * footage.timeline.time_base - origin_seconds
+        drift = frame_count * step - footage.timeline.duration_seconds
+        if abs(drift) > step:
+            reporter.note(
+                f"--fps {frame_rate}: the picture is {float(drift):+.2f} s longer than the source's, sound is not"
+            )
+    tick, pts = even_ticks(start, step, frame_count)
+    return Schedule(tick, pts, max(1, round(step / tick)), tuple(range(frame_count)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What is encoded, in which size."""
+def _default_suffix(plan: _Plan, config: Config) -> str:
+    if plan.footage is not None:
+        return default_suffix(plan.footage.header, config)
+    return plan_streams(None, None, config.encode, config.output).suffix
 
-    plan: _Plan
-    width: int
-    height: int
-    bit_depth: int
 
-    @property
-    def origin_ticks(self) -> int:
-        """The tick that becomes 0: a file has no time before its start."""
-        return min(0, self.plan.timeline.pts[0])
-
-    def encode(self, path: Path, config: Config, reporter: Reporter) -> None:
-        """Write the video track to `path`."""
-        plan, timeline, info = self.plan, self.plan.timeline, self.plan.info
-        ends = (*timeline.pts[1:], timeline.pts[-1] + timeline.last_duration)
-        with (
-            reported(reporter, f"merge {clip_folder_of(plan.images[0].parent).name}", len(plan.images)),
-            read_ahead(plan.pixels.read(0, len(plan.images)), depth=4) as frames,
-            VideoWriter(
-                path,
-                width=self.width,
-                height=self.height,
-                time_base=timeline.time_base,
-                frame_rate=info.average_frame_rate if info else 1 / timeline.time_base,
-                colour=colour_to_write(info) if info else Colour(matrix="bt709", range="tv"),
-                sample_aspect_ratio=info.display_aspect_ratio_of_pixels if info else Fraction(1),
-                bit_depth=self.bit_depth,
-                settings=config.encode,
-            ) as writer,
-        ):
-            for pts, end, pixels in zip(timeline.pts, ends, frames, strict=True):
-                writer.write(pts - self.origin_ticks, pixels, duration=end - pts)
-                reporter.worked(1.0)
+def _encode(plan: _Plan, config: Config, path: Path, reporter: Reporter) -> None:
+    """Write the video track to `path`."""
+    schedule, info = plan.schedule, plan.info
+    height, width = plan.pixels.shape
+    with (
+        reported(reporter, f"merge {clip_folder_of(plan.images[0].parent).name}", len(plan.images)),
+        read_ahead(plan.pixels.read(0, len(plan.images)), depth=4) as frames,
+        VideoWriter(
+            path,
+            width=width,
+            height=height,
+            time_base=schedule.time_base,
+            frame_rate=config.encode.constant_rate or info.average_frame_rate,
+            colour=colour_to_write(info),
+            sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
+            bit_depth=plan.pixels.bit_depth,
+            hdr=info.hdr,
+            settings=config.encode,
+        ) as writer,
+    ):
+        for place, pixels in enumerate(frames):
+            writer.write(schedule.pts[place], pixels, duration=schedule.duration(place))
+            reporter.worked(1.0)
 
 
 def _fingerprint(plan: _Plan, config: Config, target: Path) -> str:
@@ -204,8 +227,9 @@ def _fingerprint(plan: _Plan, config: Config, target: Path) -> str:
     facts = {
         "program": __version__,
         "files": [(str(s.path), s.size_bytes, s.modified_ns) for s in map(SourceFile.of, files)],
-        "timeline": [str(plan.timeline.time_base), plan.timeline.pts],
+        "timeline": [str(plan.schedule.time_base), plan.schedule.pts],
         "encode": config.encode.model_dump(mode="json"),
+        "streams": config.output.model_dump(mode="json"),
         "output": target.name,
     }
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

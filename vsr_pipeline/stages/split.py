@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import make_folder
-from vsr_pipeline.media.analyse import analyse
+from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
 from vsr_pipeline.media.frames import Pixels, frame_name, png_size, read_image, write_png
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.media.source import Footage, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind
 from vsr_pipeline.reporting import Reporter, reported
 from vsr_pipeline.workspace import CLIP_FILE, FRAMES, Clip, SourceFile
@@ -30,45 +30,67 @@ class SplitResult:
         return f"{self.frames}: {self.frame_count} frames, {self.written_frames} written now"
 
 
-def split(video: Path, results: Path, *, reporter: Reporter) -> SplitResult:
-    """Write every frame of `video`, upright, to `results/<stem>/frames/`, then `results/<stem>/clip.json`.
+def split(video: Path, results: Path, config: Config, *, strict: bool = False, reporter: Reporter) -> SplitResult:
+    """Write the frames of `video` to `results/<stem>/frames/`, then `results/<stem>/clip.json`.
 
     `clip.json` is written last: where it is, all frames are. Frames that are there already and right are kept.
 
+    Args:
+        video: the file.
+        results: the workspace.
+        config: which frames, and how they are read.
+        strict: refuse a video of which something cannot be decoded.
+        reporter: is told about progress.
+
     Raises:
         InputError: the video is missing or cannot be decoded.
+        UsageError: no frame is in the part that is asked for.
         OutputError: the folder holds the frames of another video, or cannot be written.
         ResourceError: the disk is full.
     """
-    info = probe(video)
+    header = look_at(video, config.input)
+    if header.images:
+        raise InputError(f"{video} is images already: give them to `vsr enhance`, or to `vsr run`")
     folder = results / video.stem
     frames = folder / FRAMES
     _refuse_other_clip(folder, video)
     done = _load_or_none(folder)
-    if done and done.source.is_unchanged(video) and _is_complete(done, frames):
+    is_same = done is not None and done.source.is_unchanged(video) and done.footage.header.settings == config.input
+    if done and is_same and _is_complete(done, frames):
         reporter.note(f"{frames}: {done.timeline.frame_count} frames are there already")
         return SplitResult(video, frames, done.timeline.frame_count, 0)
 
+    source = SourceFile.of(video)
+    analysis = analysed(header, reporter)
+    if strict:
+        refuse_damage(header, analysis)
+    footage = footage_of(header, analysis)
+    for note in (*damage_of(header, analysis), *analysis.notes):
+        reporter.note(f"{video.name}: {note}")
     make_folder(frames)
     (folder / CLIP_FILE).unlink(missing_ok=True)
-    source = SourceFile.of(video)
-    with reported(reporter, f"analyse {video.name}", info.frame_count_from_header or 0):
-        timeline = analyse(video, on_frame=partial(reporter.worked, 1.0))
+    written = _write(footage, frames, reporter)
+    _remove_frames_from(frames, footage.timeline.frame_count)
+    Clip.of(source, footage, analysis).save(folder)
+    return SplitResult(video, frames, footage.timeline.frame_count, written)
+
+
+def _write(footage: Footage, frames: Path, reporter: Reporter) -> int:
+    """Write the frames that are not there; return how many that were."""
     written = 0
+    count = footage.timeline.frame_count
     with (
-        reported(reporter, f"split {video.name}", timeline.frame_count),
-        VideoReader(video) as reader,
+        reported(reporter, f"split {footage.header.path.name}", count),
+        footage.open() as source,
         WriteBehind(threads=2, depth=4) as writes,
     ):
-        for index, frame in enumerate(reader.read(timeline, 0, timeline.frame_count)):
+        for index, pixels in enumerate(source.read(0, count)):
             path = frames / frame_name(index)
-            if not _holds(path, frame.pixels):
-                writes.call(partial(write_png, path, frame.pixels))
+            if not _holds(path, pixels):
+                writes.call(partial(write_png, path, pixels))
                 written += 1
             reporter.worked(1.0)
-    _remove_frames_from(frames, timeline.frame_count)
-    Clip(source, info, timeline).save(folder)
-    return SplitResult(video, frames, timeline.frame_count, written)
+    return written
 
 
 def _load_or_none(folder: Path) -> Clip | None:

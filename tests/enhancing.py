@@ -1,0 +1,53 @@
+"""Runs `vsr run` in this process, and makes small source files by ffmpeg."""
+
+import contextlib
+import io
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from vsr_pipeline.cli import run
+from vsr_pipeline.media.ffmpeg import ffmpeg_binary
+
+
+@dataclass(frozen=True, slots=True)
+class Enhanced:
+    """What a run gave. `clip` is its JSON result, empty where it failed; `said` is all that went to stderr."""
+
+    code: int
+    output: Path
+    clip: dict
+    said: str
+
+    @property
+    def notes(self) -> str:
+        """Everything that the report says of the clip beyond numbers, in one text."""
+        return "\n".join([*self.clip.get("warnings", []), *self.clip.get("notes", [])])
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: the one line on stderr."""
+        lines = [line for line in self.said.splitlines() if line.startswith("vsr: ")]
+        assert len(lines) == 1, f"{len(lines)} lines instead of one: {self.said}"
+        return lines[0]
+
+
+def enhance(source: Path, output: Path, *options: str) -> Enhanced:
+    """Enhance a file by `bicubic-x4`, fast."""
+    fast = [] if "--preset" in options or "--codec" in options else ["--preset", "ultrafast"]
+    command = ["run", "--output", str(output), "--model", "bicubic-x4", "--json", *fast, *options, "--", str(source)]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(command)
+    clip = json.loads(out.getvalue())[0] if code == 0 else {}
+    return Enhanced(code, output, clip, err.getvalue())
+
+
+def make(path: Path, *arguments: str, stdin: bytes = b"") -> Path:
+    """Write a file by ffmpeg."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(ffmpeg_binary()), "-v", "error", "-y", *arguments, f"file:{path}"]
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return path

@@ -1,0 +1,182 @@
+"""Images as input and as output: folders, patterns, single ones, of 8 and 16 bits."""
+
+import struct
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.clips import make_video, times
+from vsr_pipeline import cli
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.media.frames import ImageTarget, image_losses, image_target, images_of, read_image, write_image
+
+QUICK = ("--model", "bicubic-x4")
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def picture(index=0, deep=False, height=12, width=16):
+    ramp = np.arange(height * width * 3).reshape(height, width, 3) + 7 * index
+    return (ramp * 97 % 65536).astype(np.uint16) if deep else (ramp % 256).astype(np.uint8)
+
+
+def shots(folder, numbers=range(4), suffix=".png", deep=False):
+    for number in numbers:
+        write_image(folder / f"frame_{number:05d}{suffix}", picture(number, deep))
+    return folder
+
+
+def run(*arguments, code=0):
+    assert cli.run(["run", *map(str, arguments), *QUICK]) == code
+
+
+def test_a_folder_becomes_a_video(workspace, capsys):
+    shots(workspace / "shots")
+    run("shots", "--output", "out.mp4")
+    assert "25 frames per second" in capsys.readouterr().err
+    assert times(workspace / "out.mp4") == [Fraction(k, 25) for k in range(4)]
+    run("shots", "--output", "slow.mkv", "--fps", "2", "--start", "0.5", "--max-frames", "2")
+    assert times(workspace / "slow.mkv") == [0, Fraction(1, 2)]
+
+
+def test_sixteen_bits_become_ten(workspace):
+    shots(workspace / "shots", deep=True)
+    run("shots/frame_%05d.png", "--output", "out.mp4")
+    with av.open(str(workspace / "out.mp4")) as container:
+        assert container.streams.video[0].pix_fmt == "yuv420p10le"
+        assert sum(1 for _ in container.decode(video=0)) == 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_pattern_keeps_numbers_and_depth(workspace, suffix, capsys):
+    shots(workspace / "shots", numbers=(7, 8, 11), suffix=suffix, deep=True)
+    run(f"shots/frame_%05d{suffix}", "--output", f"large/out_%03d{suffix}")
+    assert "2 numbers have no image" in capsys.readouterr().err
+    large = sorted(p.name for p in (workspace / "large").glob("*.*") if p.is_file())
+    assert large == [f"out_{n:03d}{suffix}" for n in (7, 8, 11)]
+    assert read_image(workspace / "large" / large[0]).dtype == np.uint16
+    assert read_image(workspace / "large" / large[0]).shape == (48, 64, 3)
+
+
+def test_one_image(workspace, capsys):
+    write_image(workspace / "one.jpg", picture())
+    run("one.jpg", "--output", "large.webp")
+    assert read_image(workspace / "large.webp").shape == (48, 64, 3)
+    run("one.jpg", "--output", "large.webp")
+    assert "1 of 1 frames are there already" in capsys.readouterr().err
+    (workspace / "mine.png").write_bytes(b"precious")
+    run("one.jpg", "--output", "mine.png", code=6)
+    assert (workspace / "mine.png").read_bytes() == b"precious"
+    run("one.jpg", "--output", "mine.png", "--overwrite")
+    assert read_image(workspace / "mine.png").shape == (48, 64, 3)
+
+
+def test_a_video_becomes_images(workspace, capsys):
+    clip = make_video(workspace / "walk.mp4", frames=4)
+    run(clip, "--output", "frames/")
+    assert sorted(p.name for p in (workspace / "frames").glob("*.png")) == [f"0000000{k}.png" for k in range(4)]
+    run(clip, "--output", "still.png", "--start", "0.04", "--max-frames", "1")
+    assert np.array_equal(read_image(workspace / "still.png"), read_image(workspace / "frames" / "00000001.png"))
+    run(clip, "--output", "many.png", code=2)
+    assert "4 frames" in capsys.readouterr().err
+    assert cli.run(["merge", "frames", "--output", "again.mp4"]) == 0
+    assert times(workspace / "again.mp4") == times(clip)
+
+
+def test_images_through_the_stages(workspace):
+    shots(workspace / "shots")
+    assert cli.run(["enhance", "shots/frame_%05d.png", "--output", "large/", *QUICK]) == 0
+    assert cli.run(["merge", "large/%08d.png", "--fps", "10", "--output", "out.mkv"]) == 0
+    assert times(workspace / "out.mkv") == [Fraction(k, 10) for k in range(4)]
+    assert cli.run(["split", "shots"]) == 3
+
+
+def test_changed_images_are_noticed(workspace, capsys):
+    shots(workspace / "shots")
+    run("shots/frame_%05d.png", "--output", "out.mp4")
+    write_image(workspace / "shots" / "frame_00002.png", picture(9))
+    run("shots/frame_%05d.png", "--output", "out.mp4", code=2)
+    assert "source.sha256" in capsys.readouterr().err
+
+
+def test_names(workspace):
+    (workspace / "deep").mkdir()
+    assert image_target("deep") == ImageTarget(workspace.__class__("deep"))
+    assert image_target("new/").folder.name == "new"
+    assert image_target("new") is None
+    assert image_target("new.mkv") is None
+    assert image_target("a/out_%d.png").file(12).as_posix() == "a/out_12.png"
+    assert image_target("a/out_%03d.tif").file(7).as_posix() == "a/out_007.tif"
+    assert images_of(workspace / "film.mp4") is None
+    with pytest.raises(InputError, match=r"no images .*x_%04d\.png"):
+        images_of(workspace / "x_%04d.png")
+    write_image(workspace / "x_%04d.png", picture())
+    write_image(workspace / "x_0001.png", picture())
+    assert images_of(workspace / "x_%04d.png") == {0: workspace / "x_%04d.png"}
+
+
+def jpeg(pixels, *, orientation):
+    """A JPEG with an EXIF orientation."""
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+def test_jpegs_are_read_upright(tmp_path):
+    grey = np.zeros((8, 16, 3), np.uint8)
+    grey[:, :8] = 200
+    (tmp_path / "a.jpg").write_bytes(jpeg(grey, orientation=6))
+    upright = read_image(tmp_path / "a.jpg")
+    assert upright.shape == (16, 8, 3)
+    assert upright[:7].mean() > 190
+    assert upright[9:].mean() < 10
+
+
+def test_what_rgb_does_not_have_is_said(tmp_path):
+    write = {
+        "grey.png": np.full((4, 4), 90, np.uint8),
+        "alpha.png": np.dstack([np.full((4, 4, 3), 90, np.uint8), np.zeros((4, 4), np.uint8)]),
+        "plain.png": np.full((4, 4, 3), 90, np.uint8),
+    }
+    for name, pixels in write.items():
+        cv2.imwrite(str(tmp_path / name), pixels)
+        assert np.array_equal(read_image(tmp_path / name), np.full((4, 4, 3), 90))
+    assert [len(image_losses(tmp_path / name)) for name in write] == [1, 1, 0]
+    assert "transparency" in image_losses(tmp_path / "alpha.png")[0]
+
+
+def animated_webp():
+    frame = cv2.imencode(".webp", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes([2, 0, 0, 0, 7, 0, 0, 7, 0, 0]) + frame[12:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def two_pages():
+    entries = struct.pack("<HHHIII", 1, 256, 4, 1, 8, 26) + struct.pack("<HHHIII", 1, 256, 4, 1, 8, 0)
+    return b"II*\0" + struct.pack("<I", 8) + entries
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.webp", animated_webp(), "several pictures"),
+        ("a.tif", two_pages(), "several pictures"),
+        ("a.png", cv2.imencode(".png", picture())[1].tobytes()[:-40], "cut off"),
+        ("a.jpg", cv2.imencode(".jpg", picture())[1].tobytes()[:-40], "cut off"),
+        ("a.png", b"", "not an image"),
+        ("a.tif", cv2.imencode(".tif", np.zeros((4, 4, 3), np.float32))[1].tobytes(), "float32 samples"),
+    ],
+)
+def test_bad_images_are_one_line(workspace, name, data, message, capsys):
+    (workspace / name).write_bytes(data)
+    run(name, "--output", "out.png", code=3)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vsr: ")]
+    assert message in line
+    assert [p.name for p in workspace.iterdir()] == [name]

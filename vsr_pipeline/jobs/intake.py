@@ -1,0 +1,130 @@
+"""A clip before any work on it: what it is, what it will become, and whether that can be meant."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from vsr_pipeline.config import Config
+from vsr_pipeline.errors import InputError, OutputError, ResourceError
+from vsr_pipeline.media._streams import StreamPlan, plan_streams
+from vsr_pipeline.media.source import USUAL_FRAME_RATE, Header, analyse_clip, look_at
+from vsr_pipeline.media.writer import check_encoder, codec_for
+from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.timeline import Analysis
+from vsr_pipeline.upscale import SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A clip and its output, looked at; `config` has the codec that `auto` means for it."""
+
+    header: Header
+    output: Path
+    config: Config
+    streams: StreamPlan
+
+    @property
+    def source(self) -> Path:
+        """What the user named."""
+        return self.header.path
+
+
+def take_in(source: Path, output: Path, config: Config) -> Intake:
+    """Look at a source's header, and refuse what cannot be meant, before anything is written.
+
+    Raises:
+        InputError: the source cannot be read.
+        UsageError: the encoder's settings cannot be meant.
+        OutputError: the output is a folder, the source itself, of a kind that cannot be written, or one that cannot
+            hold the source's streams.
+        ResourceError: one frame of it does not fit into memory.
+    """
+    header = look_at(source, config.input, frame_rate=config.encode.constant_rate)
+    config = config.model_copy(update={"encode": codec_for(config.encode, header.info)})
+    if output.is_dir():
+        name = f"{source.stem}_x{SCALE}{default_suffix(header, config)}"
+        raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
+    if output.resolve() == source.resolve():
+        raise OutputError(f"the output would replace its own source {source}: choose another --output")
+    width, height = header.info.display_size
+    check_encoder(config.encode, size=(SCALE * width, SCALE * height), bit_depth=header.info.bit_depth)
+    streams = plan_streams(None if header.images else source, output.suffix, config.encode, config.output)
+    return Intake(header, output, config, streams)
+
+
+def default_suffix(header: Header, config: Config) -> str:
+    """Return the suffix of the container that the enhanced clip gets where nobody says one.
+
+    Raises:
+        InputError: the source cannot be read.
+    """
+    encode = codec_for(config.encode, header.info)
+    return plan_streams(None if header.images else header.path, None, encode, config.output).suffix
+
+
+def analysed(header: Header, reporter: Reporter) -> Analysis:
+    """Decode a clip once, as far as its part goes, and report the progress.
+
+    Raises:
+        InputError, UsageError, ResourceError: as `analyse_clip`.
+    """
+    with reported(reporter, f"analyse {header.path.name}", header.frames_to_analyse):
+        return analyse_clip(header, on_frame=partial(reporter.worked, 1.0))
+
+
+def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
+    """Say what of a clip could not be decoded: half a video must not look like a whole one."""
+    name, timeline = header.path.name, analysis.timeline
+    damage = []
+    if analysis.decode_errors:
+        errors = f"{analysis.decode_errors} decode error{'s' if analysis.decode_errors > 1 else ''}"
+        damage.append(f"{name} is damaged: {errors}, what can be decoded is kept")
+    announced = header.info.frame_count_from_header
+    if not header.settings.is_part and announced is not None and timeline.frame_count < announced:
+        damage.append(
+            f"{name} announces {announced} frames, {timeline.frame_count} could be decoded: "
+            "it may be damaged or cut off"
+        )
+    if analysis.missing_seconds > 0:
+        length = float(timeline.duration_seconds)
+        announced_length = length + float(analysis.missing_seconds)
+        damage.append(f"{name} announces {announced_length:.1f} s, the picture lasts {length:.1f} s")
+    return tuple(damage)
+
+
+def refuse_damage(header: Header, analysis: Analysis) -> None:
+    """Do what `--strict` is for.
+
+    Raises:
+        InputError: something could not be decoded.
+    """
+    if damage := damage_of(header, analysis):
+        raise InputError(f"{'; '.join(damage)}; --strict refuses that, leave it out to enhance what is there")
+
+
+def rate_notes(header: Header, config: Config) -> tuple[str, ...]:
+    """Say how fast images are shown where nobody did."""
+    if header.images and len(header.images) > 1 and config.encode.constant_rate is None:
+        return (f"the images are shown at {USUAL_FRAME_RATE} frames per second: --fps gives another rate",)
+    return ()
+
+
+def constant_rate_of(header: Header, config: Config) -> Fraction | None:
+    """Return the rate that frames are repeated or left out for; images are shown at any rate as they are."""
+    return None if header.images else config.encode.constant_rate
+
+
+@contextmanager
+def memory_as_error(what: Path) -> Iterator[None]:
+    """Turn an exhausted main memory into an error that a user understands.
+
+    Raises:
+        ResourceError: in the place of a `MemoryError`.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(f"memory ran out with {what}: close other programs, or enhance less at once") from error
