@@ -36,6 +36,8 @@ WHEELS = {
     "scikit-learn": ("china", "flower"),
 }
 VIDEOS = ("androidx__bbb_1920x1080_60fps_vp8.webm", "moviepy__big_buck_bunny_0_30.webm")
+VALIDATION = ("china", "coffee", "EveningGlow", "friends_by_Aitzol_Berasategi", "drawn_page_12")
+"""Left out of training, to see what it is worth on other pictures."""
 LONG_SIDE = 1500
 DRAWN = 16
 
@@ -46,17 +48,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--videos", type=Path, default=Path("../shared/data/video"))
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    for part in ("training", "validation"):
+        (options.folder / part).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for path in (*photographs(Path(scratch)), *pictures_of_wheels(Path(scratch))):
-            save(options.folder / f"{name_of(path)}.png", shrunk(cv2.imread(str(path))))
+            save(options.folder, name_of(path), shrunk(cv2.imread(str(path))))
     for number in range(DRAWN):
         rng = np.random.default_rng(number)
         draw = (page, facade)[number % 2]
-        save(options.folder / f"drawn_{draw.__name__}_{number:02d}.png", draw(rng))
+        save(options.folder, f"drawn_{draw.__name__}_{number:02d}", draw(rng))
     for name in VIDEOS:
-        (options.folder / name).unlink(missing_ok=True)
-        (options.folder / name).symlink_to((options.videos / name).resolve())
+        link = options.folder / "training" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to((options.videos / name).resolve())
 
 
 def photographs(scratch: Path) -> list[Path]:
@@ -155,10 +159,11 @@ def facade(rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(warped, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
-def save(path: Path, image: np.ndarray) -> None:
-    """Write a PNG."""
-    cv2.imwrite(str(path), image)
-    print(f"{path.name}: {image.shape[1]}x{image.shape[0]}")
+def save(folder: Path, name: str, image: np.ndarray) -> None:
+    """Write a PNG to the part of the set that it belongs to."""
+    part = "validation" if name in VALIDATION else "training"
+    cv2.imwrite(str(folder / part / f"{name}.png"), image)
+    print(f"{part}/{name}.png: {image.shape[1]}x{image.shape[0]}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from vsr_pipeline import weights
+from vsr_pipeline.build import net_for
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
@@ -205,6 +206,23 @@ def test_plain_state_dicts_and_safetensors(tmp_path, family):
     net = net.half()
     save_file(net.state_dict(), halves)
     assert_same_weights(weights.load_checkpoint(halves), net.float())
+
+
+def test_the_cleaning_module_may_have_another_width(tmp_path):
+    net = RealBasicVSRNet(8, 2, 3, cleaning_channels=4)
+    path = tmp_path / "narrow.safetensors"
+    save_file(net.state_dict(), path, {"made_by": "a test"})
+    checkpoint = weights.load_checkpoint(path)
+    assert_same_weights(checkpoint, net)
+    assert (checkpoint.mid_channels, checkpoint.cleaning_channels, checkpoint.num_cleaning_blocks) == (8, 4, 3)
+    loaded = net_for(checkpoint).eval()
+    clip = torch.rand(1, 2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded(clip), net(clip))
+    state = net.state_dict()
+    del state["image_cleaning.1.bias"]
+    save_file(state, path)
+    assert "3 cleaning blocks of 4 channels" in error_of(path)
 
 
 def test_keys_that_do_not_fit_are_named(tmp_path):

@@ -84,6 +84,11 @@ class OfficialNet:
     def __init__(self, checkpoint: Checkpoint, *, refine_threshold: float, device: torch.device) -> None:
         networks = official_networks()
         if checkpoint.family == "realbasicvsr":
+            if checkpoint.cleaning_channels != checkpoint.mid_channels:
+                raise ModelError(
+                    f"the official network's cleaning module is as wide as the rest ({checkpoint.mid_channels} channels), "
+                    f"this one has {checkpoint.cleaning_channels}: use --backend torch"
+                )
             net = networks.realbasicvsr(
                 mid_channels=checkpoint.mid_channels,
                 num_propagation_blocks=checkpoint.num_propagation_blocks,

@@ -48,6 +48,7 @@ class NetSizes:
     mid_channels: int
     num_propagation_blocks: int
     num_cleaning_blocks: int | None
+    cleaning_channels: int | None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -83,12 +84,13 @@ def infer_sizes(state_dict: Mapping[str, Tensor]) -> NetSizes:
     """Read the sizes of the network from names and shapes; where they do not tell, those of the released models."""
     is_real = any(name.startswith(("image_cleaning.", "basicvsr.")) for name in state_dict)
     prefix = "basicvsr." if is_real else ""
-    first = state_dict.get(f"{prefix}backward_resblocks.main.0.weight")
+    mid = _width(state_dict, f"{prefix}backward_resblocks.main.0.weight", 64)
     return NetSizes(
         family="realbasicvsr" if is_real else "basicvsr",
-        mid_channels=first.shape[0] if first is not None and first.ndim == 4 else 64,
+        mid_channels=mid,
         num_propagation_blocks=_count_blocks(state_dict, f"{prefix}backward_resblocks.main.2.", 20 if is_real else 30),
         num_cleaning_blocks=_count_blocks(state_dict, "image_cleaning.0.main.2.", 20) if is_real else None,
+        cleaning_channels=_width(state_dict, "image_cleaning.0.main.0.weight", mid) if is_real else None,
     )
 
 
@@ -96,10 +98,9 @@ def expected_shapes(sizes: NetSizes) -> Shapes:
     """Return every name and shape of a network of these sizes."""
     prefix = "basicvsr." if sizes.family == "realbasicvsr" else ""
     shapes = {prefix + name: shape for name, shape in _basicvsr_shapes(sizes).items()}
-    if sizes.num_cleaning_blocks is not None:
-        mid = sizes.mid_channels
-        shapes |= _residual_blocks("image_cleaning.0", 3, mid, sizes.num_cleaning_blocks)
-        shapes |= _conv("image_cleaning.1", mid, 3, 3)
+    if sizes.num_cleaning_blocks is not None and sizes.cleaning_channels is not None:
+        shapes |= _residual_blocks("image_cleaning.0", 3, sizes.cleaning_channels, sizes.num_cleaning_blocks)
+        shapes |= _conv("image_cleaning.1", sizes.cleaning_channels, 3, 3)
     return shapes
 
 
@@ -171,6 +172,12 @@ def _official_name(name: str) -> str:
     return name
 
 
+def _width(state_dict: Mapping[str, Tensor], name: str, default: int) -> int:
+    """Return the output channels of a convolution, or `default` where it is missing."""
+    weight = state_dict.get(name)
+    return weight.shape[0] if weight is not None and weight.ndim == 4 else default
+
+
 def _count_blocks(state_dict: Mapping[str, Tensor], prefix: str, default: int) -> int:
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
     indices = [int(match[1]) for name in state_dict if (match := pattern.match(name))]
@@ -216,4 +223,7 @@ def _listed(what: str, names: list[str]) -> str:
 def _describe(sizes: NetSizes) -> str:
     name = "RealBasicVSR" if sizes.family == "realbasicvsr" else "BasicVSR"
     text = f"a {name} of {sizes.mid_channels} channels, {sizes.num_propagation_blocks} propagation blocks"
-    return text if sizes.num_cleaning_blocks is None else f"{text}, {sizes.num_cleaning_blocks} cleaning blocks"
+    if sizes.num_cleaning_blocks is None:
+        return text
+    width = "" if sizes.cleaning_channels == sizes.mid_channels else f" of {sizes.cleaning_channels} channels"
+    return f"{text}, {sizes.num_cleaning_blocks} cleaning blocks{width}"

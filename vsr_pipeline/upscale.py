@@ -216,9 +216,11 @@ class ExactUpscaler:
         """Weigh each step by its arithmetic, scaled so that the segment's steps sum to its number of frames."""
         # MFLOP per LQ pixel of a network with 64 channels.
         block = 0.148
-        cleaning_blocks = self._cleaner.num_cleaning_blocks if self._cleaner else 0
+        cleaning = 0.0
+        if self._cleaner:
+            cleaning = block * self._cleaner.num_cleaning_blocks * (self._cleaner.cleaning_channels / 64) ** 2
         costs = {
-            "read": 1.3 + cleaning_passes * block * cleaning_blocks,
+            "read": 1.3 + cleaning_passes * cleaning,
             "propagate": 0.1 + block * self._net.num_blocks,
             "reconstruct": 2.7,
         }

@@ -68,6 +68,7 @@ class Checkpoint:
     mid_channels: int
     num_propagation_blocks: int
     num_cleaning_blocks: int | None
+    cleaning_channels: int | None
     sha256: str
 
 
@@ -198,6 +199,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         mid_channels=sizes.mid_channels,
         num_propagation_blocks=sizes.num_propagation_blocks,
         num_cleaning_blocks=sizes.num_cleaning_blocks,
+        cleaning_channels=sizes.cleaning_channels,
         sha256=sha256,
     )
 

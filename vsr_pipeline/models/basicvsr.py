@@ -5,6 +5,7 @@ ways through them: `forward` takes a whole sequence at once, as the official cod
 takes a stream in windows.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -66,7 +67,21 @@ class BasicVSRNet(nn.Module):
         pairs = list(pairwise(frames))
         flows_to_next = [self.compute_flow(a, b) for a, b in pairs]
         flows_to_previous = [self.compute_flow(b, a) for a, b in pairs]
+        return self.propagate(frames, flows_to_next, flows_to_previous)[..., : 4 * height, : 4 * width]
 
+    def propagate(
+        self, frames: Sequence[Tensor], flows_to_next: Sequence[Tensor], flows_to_previous: Sequence[Tensor]
+    ) -> Tensor:
+        """Upscale a whole sequence whose flows are known.
+
+        Args:
+            frames: T times (N, 3, H, W).
+            flows_to_next: T - 1 times (N, 2, H, W), from each frame but the last to the one after it.
+            flows_to_previous: likewise, from each frame but the first to the one before it.
+
+        Returns:
+            (N, T, 3, 4H, 4W), not clipped.
+        """
         backward_features = []
         feature = None
         for frame, flow in zip(reversed(frames), (None, *reversed(flows_to_next)), strict=True):
@@ -78,7 +93,7 @@ class BasicVSRNet(nn.Module):
         for frame, flow in zip(frames, (None, *flows_to_previous), strict=True):
             feature = self.forward_step(frame, feature, flow)
             outputs.append(self.reconstruct(frame, backward_features.pop(), feature))
-        return torch.stack(outputs, dim=1)[..., : 4 * height, : 4 * width]
+        return torch.stack(outputs, dim=1)
 
     def compute_flow(self, reference_NCHW: Tensor, support_NCHW: Tensor) -> Tensor:
         """Return the flow (N, 2, H, W) that warps the support's features onto the reference."""

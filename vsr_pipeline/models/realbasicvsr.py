@@ -16,16 +16,25 @@ class RealBasicVSRNet(nn.Module):
     """Recurrent x4 super-resolution of degraded frames.
 
     Args:
-        mid_channels: channels of all features.
+        mid_channels: channels of the propagated features.
         num_propagation_blocks: residual blocks in each propagation branch.
         num_cleaning_blocks: residual blocks of the cleaning module.
+        cleaning_channels: channels of the cleaning module's features; by default as many as `mid_channels`, which the
+            released models have.
     """
 
-    def __init__(self, mid_channels: int = 64, num_propagation_blocks: int = 20, num_cleaning_blocks: int = 20) -> None:
+    def __init__(
+        self,
+        mid_channels: int = 64,
+        num_propagation_blocks: int = 20,
+        num_cleaning_blocks: int = 20,
+        cleaning_channels: int | None = None,
+    ) -> None:
         super().__init__()
         self.num_cleaning_blocks = num_cleaning_blocks
+        self.cleaning_channels = cleaning_channels or mid_channels
         self.image_cleaning = nn.Sequential(
-            ResidualBlocks(3, mid_channels, num_cleaning_blocks), conv3x3(mid_channels, 3)
+            ResidualBlocks(3, self.cleaning_channels, num_cleaning_blocks), conv3x3(self.cleaning_channels, 3)
         )
         self.basicvsr = BasicVSRNet(mid_channels, num_propagation_blocks)
 

@@ -1,0 +1,401 @@
+"""Training: data as defined, a loss that falls, runs that resume to the bit, and what is said when it cannot be."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.clips import make_video
+from vsr_pipeline import cli, weights
+from vsr_pipeline.build import build_upscaler, net_for
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.errors import (
+    ChangedError,
+    ConfigError,
+    DiskFullError,
+    InputError,
+    Interrupted,
+    ModelError,
+    ResourceError,
+)
+from vsr_pipeline.models import BasicVSRNet
+from vsr_pipeline.models.vgg import VGG19Features
+from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.train import checkpoint
+from vsr_pipeline.train.config import RunConfig, load_run_config
+from vsr_pipeline.train.data import Sequences, batches, sharpened
+from vsr_pipeline.train.loop import train
+from vsr_pipeline.train.network import TrainingNet, build_network
+from vsr_pipeline.train.perceptual import PerceptualLoss
+from vsr_pipeline.train.sources import Motion, find_sources, pan_still, read_span
+from vsr_pipeline.train.trainer import learning_rate
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("train_*.toml"))
+
+TINY = {"mid_channels": 8, "propagation_blocks": 1, "cleaning_channels": 4, "cleaning_blocks": 1}
+
+
+class Listener(SilentReporter):
+    """Keeps what is said; calls `on_note` with it."""
+
+    def __init__(self, on_note=lambda _: None):
+        self.notes = []
+        self._on_note = on_note
+
+    def note(self, message):
+        self.notes.append(message)
+        self._on_note(message)
+
+
+def picture(seed, height=160, width=200):
+    """Shades and lines with a little colour and grain."""
+    rng = np.random.default_rng(seed)
+    shades = rng.integers(40, 216, (height // 32 + 1, width // 32 + 1)).astype(np.uint8)
+    grey = cv2.resize(shades, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(8):
+        a, b = rng.integers(0, min(height, width), (2, 2))
+        cv2.line(grey, a.tolist(), b.tolist(), int(rng.integers(256)), 3, cv2.LINE_AA)
+    tint = rng.integers(0, 20, 3).astype(np.uint8)
+    return np.minimum(grey[..., None].astype(int) + tint + rng.integers(0, 6, grey.shape)[..., None], 255).astype(
+        np.uint8
+    )
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A folder of three pictures and a video."""
+    folder = tmp_path_factory.mktemp("material")
+    for seed in range(3):
+        cv2.imwrite(str(folder / f"{seed}.png"), picture(seed))
+    make_video(folder / "clip.mp4", width=128, height=96, audio=False)
+    return folder
+
+
+def settings(folder, **sections):
+    """A run of a tiny network on tiny sequences."""
+    values = {
+        "data": {"folders": [str(folder)], "truth_size": 64, "frames": 2, "mirror": False, "still_shrink": [1, 2]},
+        "degradation": {"preset": "mild"},
+        "model": TINY,
+        "losses": {"sharpen": False},
+        "train": {"iterations": 4, "batch": 1, "workers": 0, "device": "cpu", "log_every": 1, "learning_rate": 1e-3},
+    }
+    return RunConfig.model_validate(
+        {name: values.get(name, {}) | sections.get(name, {}) for name in [*values, *sections]}
+    )
+
+
+def write_config(path, config):
+    """As TOML: what is in JSON, but for null, is an inline table."""
+
+    def toml(value):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(toml, value)) + "]"
+        return json.dumps(value)
+
+    path.write_text("".join(f"{name} = {toml(value)}\n" for name, value in json.loads(config.to_json()).items()))
+    return path
+
+
+# Settings.
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_training_config_loads(path):
+    config = load_run_config(path)
+    assert RunConfig.model_validate_json(config.to_json()) == config
+    assert tomllib.loads(path.read_text()).keys() <= RunConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("train", "iteration", 5, "unknown key 'train.iteration': did you mean 'iterations'?"),
+        ("data", "truth_size", 66, r"data.truth_size: .*multiple of 4.*found 66"),
+        ("data", "still_shrink", [0.5, 1], "enlarged truth is not sharp"),
+        ("losses", "perceptual", 1, "needs perceptual_weights"),
+        ("losses", "output", 0, "needs a loss on HR frames"),
+        ("train", "precision", "fp16", "train.precision: .*'fp32' or 'bf16'"),
+    ],
+)
+def test_a_wrong_config_says_what_is_wrong(tmp_path, section, key, value, message):
+    path = tmp_path / "c.toml"
+    sections = {"data": 'folders = ["x"]\n', "losses": "", "train": ""}
+    sections[section] += f"{key} = {json.dumps(value)}\n"
+    path.write_text("".join(f"[{name}]\n{text}" for name, text in sections.items()))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_run_config(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_learning_rate_rises_and_falls():
+    config = settings("x", train={"warm_up": 4, "schedule": "cosine", "learning_rate": 1.0}).train
+    rates = [learning_rate(config, n, n / 100) for n in range(101)]
+    assert rates[0] == pytest.approx(0.25)
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[50] == pytest.approx(0.505)
+    assert rates[100] == pytest.approx(0.01)
+
+
+# Data.
+
+
+def test_a_still_that_rests_is_its_own_shrunk_cut():
+    still = np.zeros((160, 200, 3), np.uint8)
+    still[..., 0], still[..., 1] = np.arange(200), np.arange(160)[:, None]
+    frames = pan_still(still, 3, 64, 2.5, Motion((0, 0), (0, 0), 0, 0, 0), np.random.default_rng(0))
+    assert np.array_equal(frames[0], frames[2])
+    for channel, axis in ((0, 1), (1, 0)):
+        along = frames[0, ..., channel].mean(axis=1 - axis)
+        np.testing.assert_allclose(along, along[0] + 2.5 * np.arange(64), atol=1)
+    assert frames[0, ..., 2].max() == 0
+
+
+def test_a_still_moves_as_it_is_told():
+    frames = pan_still(picture(1), 4, 64, 1.0, Motion((5, 0), (0, 0), 0, 0, 0), np.random.default_rng(0))
+    for before, after in pairwise(frames):
+        assert np.abs(after[:, :-5].astype(int) - before[:, 5:]).max() <= 3
+
+
+def test_a_span_of_a_video_ends_at_a_cut(material):
+    assert len(read_span(material / "clip.mp4", 0.0, 20)) == 12
+    assert len(read_span(material / "clip.mp4", 0.55, 4)) == 4
+
+
+def test_sharpening_leaves_flat_areas_and_raises_edges():
+    frames = np.full((1, 64, 64, 3), 100, np.uint8)
+    assert np.array_equal(sharpened(frames), frames)
+    frames[:, :, 32:] = 180
+    sharp = sharpened(frames)[0, 32, :, 0].astype(int)
+    assert sharp[31] < 90
+    assert sharp[32] > 190
+
+
+def test_a_sample_depends_on_its_number_alone(material):
+    config = settings(material, data={"video_share": 0.5}, degradation={"preset": "published"})
+    sources = find_sources((material,), 64, pytest.fail)
+    assert [source.kind for source in sources] == ["still", "still", "still", "video"]
+    first, second = (Sequences(sources, config, seed=3, with_truth=True) for _ in range(2))
+    there = [first[k] for k in range(6)]
+    back = [second[k] for k in reversed(range(6))][::-1]
+    for a, b in zip(there, back, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert there[0]["lq"].shape == there[0]["clean"].shape == (2, 3, 16, 16)
+    assert there[0]["truth"].shape == (2, 3, 64, 64)
+    assert not torch.equal(there[0]["lq"], there[1]["lq"])
+    prepared = list(batches(second, [2, 3], batch=2, workers=1))
+    assert torch.equal(prepared[0]["lq"], torch.stack((there[2]["lq"], there[3]["lq"])))
+
+
+def test_mirrored_sequences_are_not_mirrored_in_what_spoils_them(material):
+    noise = {"name": "noise", "steps": [{"kind": "resize"}, {"kind": "noise"}]}
+    config = settings(material, data={"mirror": True}, degradation={"preset": None, "chains": [noise]})
+    sample = Sequences(find_sources((material,), 64, pytest.fail), config, seed=0, with_truth=True)[0]
+    assert torch.equal(sample["truth"], sample["truth"].flip(0))
+    assert not torch.equal(sample["lq"], sample["lq"].flip(0))
+
+
+def test_damaged_and_tiny_files_are_named_and_skipped(material, tmp_path):
+    for name in ("0.png", "clip.mp4"):
+        (tmp_path / f"cut_{name}").write_bytes((material / name).read_bytes()[:1500])
+    (tmp_path / "empty.jpg").touch()
+    cv2.imwrite(str(tmp_path / "tiny.png"), picture(0, 60, 200))
+    config = write_config(tmp_path / "c.toml", settings(tmp_path))
+    assert cli.run(["train", str(config), "--output", str(tmp_path / "run")]) == 3
+    shutil.copy(material / "1.png", tmp_path)
+    skipped = []
+    assert [source.path.name for source in find_sources((tmp_path,), 64, skipped.append)] == ["1.png"]
+    assert len(skipped) == 4
+    assert any("tiny.png: it has 200x60 pixels, the truth needs 64x64" in line for line in skipped)
+    with pytest.raises(InputError, match="no such folder of training data"):
+        find_sources((tmp_path / "none",), 64, skipped.append)
+
+
+# The network.
+
+
+def test_a_new_cleaning_module_changes_nothing(tmp_path):
+    torch.manual_seed(0)
+    basicvsr = BasicVSRNet(8, 2)
+    path = tmp_path / "basicvsr.pth"
+    torch.save(basicvsr.state_dict(), path)
+    config = settings(
+        "x", model={"init": str(path), "cleaning_channels": 4, "cleaning_blocks": 2} | {"mid_channels": 8}
+    )
+    net = build_network(config.model)
+    frames = torch.rand(1, 2, 3, 64, 64)
+    with torch.inference_mode():
+        output, cleaned = TrainingNet(net)(frames, True)
+        torch.testing.assert_close(output, basicvsr(frames), rtol=0, atol=1e-5)
+    assert torch.equal(cleaned, frames)
+    with pytest.raises(ConfigError, match=r"mid_channels 16: .*basicvsr.pth has 8"):
+        build_network(settings("x", model={"init": str(path), "mid_channels": 16}).model)
+
+
+def test_no_gradient_reaches_the_flow():
+    net = build_network(settings("x").model)
+    output, _ = TrainingNet(net)(torch.rand(1, 2, 3, 16, 16), True)
+    output.sum().backward()
+    assert all(p.grad is None for p in net.basicvsr.spynet.parameters())
+    assert all(p.grad is not None for p in net.image_cleaning.parameters())
+
+
+# Runs.
+
+
+def test_a_short_run_lowers_the_loss_and_its_model_is_usable(material, tmp_path):
+    run = tmp_path / "run"
+    noisy = {"name": "noisy", "steps": [{"kind": "resize"}, {"kind": "noise", "sigma": {"low": 40, "high": 40}}]}
+    train_settings = {"iterations": 64, "batch": 2, "precision": "bf16", "learning_rate": 5e-3, "log_every": 8}
+    sections = {"data": {"video_share": 0}, "model": {"cleaning_channels": 6}, "validation": {"clips": 1}}
+    config = settings(material, degradation={"preset": None, "chains": [noisy]}, train=train_settings, **sections)
+    path = write_config(tmp_path / "c.toml", config)
+    assert cli.run(["train", str(path), "--output", str(run)]) == 0
+    rows = [line.split(",") for line in (run / "curves.csv").read_text().splitlines()]
+    losses = [float(row[rows[0].index("loss")]) for row in rows[1:9]]
+    assert sum(losses[-2:]) < 0.8 * sum(losses[:2]), losses
+    assert cv2.imread(str(run / "curves.png")) is not None
+
+    loaded = weights.load_checkpoint(run / "model.safetensors")
+    assert (loaded.mid_channels, loaded.cleaning_channels, loaded.num_cleaning_blocks) == (8, 6, 1)
+    assert (run / "model.safetensors").stat().st_size < 2 * sum(
+        p.numel() for p in net_for(loaded).parameters()
+    ) + 99_999
+    assert build_upscaler(UpscaleConfig(checkpoint=run / "model.safetensors", device="cpu")).description
+
+    assert cli.run(["train", str(path), "--output", str(run), "--resume"]) == 0  # nothing is left to do
+    changed = config.model_copy(update={"losses": config.losses.model_copy(update={"cleaning": 2.0})})
+    with pytest.raises(ChangedError, match=r"begun with other values of losses\.cleaning:"):
+        train(changed, run, reporter=Listener())
+
+
+def test_a_network_overfits_one_clip(tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "one.png"), picture(5, 64, 64))
+    chain = {"name": "bicubic", "steps": [{"kind": "resize", "filters": {"antialiased": 1}}]}
+    config = settings(
+        folder,
+        data={"flips": False, "frames": 1},
+        degradation={"preset": None, "chains": [chain]},
+        model={"mid_channels": 16, "cleaning_channels": 8},
+        train={"iterations": 300, "learning_rate": 3e-3, "schedule": "cosine", "log_every": 300, "ema": 0.9},
+        validation={"clips": 1},
+    )
+    scores = train(config, tmp_path / "run", reporter=Listener()).scores
+    assert scores["psnr_y"] > scores["psnr_y_bicubic"] + 2, scores
+
+
+def test_stopping_and_resuming_gives_the_same_bits(material, tmp_path):
+    """The adversarial stage, and Ctrl-C in between."""
+    config = settings(
+        material,
+        losses={"gan": 0.05, "sharpen": True},
+        train={"iterations": 3, "gradient_clip": 1.0, "warm_up": 2, "schedule": "cosine"},
+    )
+
+    def press_ctrl_c(message):
+        if message.startswith("iteration 1:"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    names = ("through", "stopped")
+    train(config, tmp_path / "through", reporter=Listener())
+    with pytest.raises(Interrupted) as caught:
+        train(config, tmp_path / "stopped", reporter=Listener(press_ctrl_c))
+    assert caught.value.exit_code == 130
+    assert checkpoint.load(tmp_path / "stopped").iteration == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    listener = Listener()
+    train(config, tmp_path / "stopped", must_resume=True, reporter=listener)
+    assert any("resumed" in note and "at iteration 1" in note for note in listener.notes)
+    one, other = (weights.load_checkpoint(tmp_path / name / "model.safetensors").state_dict for name in names)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    one, other = (checkpoint.load(tmp_path / name).parts for name in names)
+    for part in ("model", "ema", "discriminator"):
+        assert all(torch.equal(value, other[part][name]) for name, value in one[part].items())
+
+
+def test_perceptual_loss_compares_features(tmp_path):
+    path = tmp_path / "vgg19.pth"
+    torch.manual_seed(0)
+    convolutions = VGG19Features().half().convolutions.state_dict()
+    torch.save({f"features.{name}": value for name, value in convolutions.items()}, path)
+    loss = PerceptualLoss(path)
+    frames = torch.rand(1, 3, 32, 32, requires_grad=True)
+    assert loss(frames, frames.detach()).item() == 0
+    loss(frames, 1 - frames.detach()).backward()
+    assert frames.grad.abs().sum() > 0
+    torch.save({"features.0.weight": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="has no VGG19: 32 of its 32 tensors"):
+        PerceptualLoss(path)
+    with pytest.raises(ModelError, match=r"no such file .* set losses\.perceptual = 0"):
+        PerceptualLoss(tmp_path / "none.pth")
+
+
+def test_cleaning_alone_leaves_the_rest_as_it_is(material, tmp_path):
+    config = settings(material, losses={"output": 0}, train={"part": "cleaning", "max_minutes": 60})
+    result = train(config, tmp_path, reporter=Listener())
+    assert result.complete
+    before = build_before(config)
+    after = weights.load_checkpoint(result.weights).state_dict
+    changed = {
+        name.split(".")[0] for name, value in before.items() if not torch.equal(after[name], value.half().float())
+    }
+    assert changed == {"image_cleaning"}
+
+
+def build_before(config):
+    torch.manual_seed(config.train.seed)
+    return build_network(config.model).state_dict()
+
+
+def test_the_time_limit_ends_a_run_cleanly(material, tmp_path):
+    config = settings(material, train={"iterations": 1000, "max_minutes": 1e-6})
+    result = train(config, tmp_path, reporter=Listener())
+    assert not result.complete
+    assert "time is up after 1 iterations" in str(result)
+    again = train(config, tmp_path, reporter=Listener())
+    assert again.iterations == 1
+
+
+# What can go wrong.
+
+
+def test_nothing_to_resume(material, tmp_path):
+    with pytest.raises(InputError, match="leave out --resume"):
+        train(settings(material), tmp_path, must_resume=True, reporter=Listener())
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
+    first = checkpoint.State(1, 0.0, 1, "{}", {"model": {"a": torch.zeros(10)}})
+    checkpoint.save(tmp_path, first)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(DiskFullError, match="no space left"):
+            checkpoint.save(tmp_path, checkpoint.State(2, 0.0, 1, "{}", {"model": {"a": torch.zeros(100_000)}}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.load(tmp_path).iteration == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_several_processes_need_accelerate(material, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ResourceError, match=r"2 processes .* pip install 'vsr-pipeline\[train\]'"):
+        train(settings(material), tmp_path, reporter=Listener())

@@ -1,0 +1,36 @@
+"""`vsr train`: a model of one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vsr_pipeline.cli.options import Json, LogFormat, each
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(epilog="Example: vsr train configs/train_open_x4.toml --output runs/open")
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings of the run: TOML, see docs/training.md.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and curves.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a run to continue.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="Time limit, in place of the config's max_minutes.")] = None,
+    log_format: LogFormat = "text",
+    as_json: Json = False,
+) -> int:
+    """Train RealBasicVSR.
+
+    A run that the folder holds already is continued, whatever ended it. Ctrl-C saves first.
+    """
+    from vsr_pipeline.reporting import reporter_for
+    from vsr_pipeline.train.config import load_run_config
+    from vsr_pipeline.train.loop import train as run
+
+    reporter = reporter_for(log_format)
+
+    def one(path: Path) -> object:
+        settings = load_run_config(path).with_minutes(minutes)
+        return run(settings, output, must_resume=resume, reporter=reporter)
+
+    return each((config,), one, as_json)

@@ -1,0 +1,181 @@
+"""Training sequences. Sample k of a run is a function of the seed and k alone, so that a run resumes where it was."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vsr_pipeline.degrade import Degradation, bicubic_quarter
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.train.config import RunConfig
+from vsr_pipeline.train.sources import (
+    Frames,
+    Source,
+    crop_span,
+    draw_motion,
+    pan_still,
+    read_span,
+    read_still,
+)
+
+Sample = dict[str, Tensor]
+"""Parts of a sequence, or of a batch of them with N in front.
+
+lq (T, 3, h, w) and truth (T, 3, 4h, 4w) in uint8; clean (T, 3, h, w), the truth at a quarter of its size, float32;
+sharp, the sharpened truth, uint8, where it is asked for. Where no loss needs them there is neither truth nor sharp.
+"""
+
+# A video's frames are decoded once for many sequences: for every POOL_AGE sequences a pool of spans is drawn.
+_POOL_AGE = 256
+_POOL_SPANS = 8
+
+_ATTEMPTS = 20
+
+
+class Sequences(Dataset[Sample]):
+    """Sample k of a run, for any k.
+
+    Args:
+        sources: the files.
+        config: of the run.
+        seed: decides on everything that is drawn.
+        with_truth: whether samples have the truth in full size.
+    """
+
+    def __init__(self, sources: tuple[Source, ...], config: RunConfig, *, seed: int, with_truth: bool) -> None:
+        self._stills = [source for source in sources if source.kind == "still"]
+        self._videos = [source for source in sources if source.kind == "video"]
+        self._data = config.data
+        self._sharpen = config.losses.sharpen
+        self._with_truth = with_truth
+        self._seed = seed
+        self._degradation = Degradation(config.degradation)
+        self._cache = _Cache(int(config.data.cache_gib * 2**30))
+
+    def __len__(self) -> int:
+        return 2**62  # samples never end; the sampler says which are taken
+
+    def __getitem__(self, k: int) -> Sample:
+        """Make sample `k`.
+
+        Raises:
+            InputError: twenty files in a row could not be read.
+        """
+        rng = np.random.default_rng((self._seed, k))
+        truth = self._augmented(self._clip(k, rng), rng)
+        if self._data.mirror:
+            truth = np.concatenate((truth, truth[::-1]))
+        sharp = sharpened(truth) if self._sharpen else truth
+        frames = sharp.astype(np.float32) / 255
+        quarter = self._data.truth_size // 4
+        lq = self._degradation.degrade(frames, (quarter, quarter), rng)
+        sample = {"lq": _tensor(np.round(lq * 255).astype(np.uint8)), "clean": _tensor(bicubic_quarter(frames))}
+        if self._with_truth:
+            sample["truth"] = _tensor(truth)
+            if self._sharpen:
+                sample["sharp"] = _tensor(sharp)
+        return sample
+
+    def _clip(self, k: int, rng: np.random.Generator) -> Frames:
+        """Return the truth (frames, size, size, 3) of sample k, from the first drawn source that gives enough."""
+        for _ in range(_ATTEMPTS):
+            from_video = not self._stills or (bool(self._videos) and rng.random() < self._data.video_share)
+            try:
+                clip = self._from_video(k, rng) if from_video else self._from_still(rng)
+            except InputError:
+                continue  # it was fit when the run began
+            if len(clip) == self._data.frames:
+                return clip
+        raise InputError(f"{_ATTEMPTS} training files in a row could not be read: are they still there?")
+
+    def _from_still(self, rng: np.random.Generator) -> Frames:
+        source = self._stills[rng.integers(len(self._stills))]
+        still = self._cache.get((source.path, 0.0), lambda: read_still(source.path))
+        size, (low, high) = self._data.truth_size, self._data.still_shrink
+        shrink = _draw_shrink(rng, low, high, min(still.shape[:2]) / size)
+        return pan_still(still, self._data.frames, size, shrink, draw_motion(rng), rng)
+
+    def _from_video(self, k: int, rng: np.random.Generator) -> Frames:
+        pool = np.random.default_rng((self._seed, k // _POOL_AGE, int(rng.integers(_POOL_SPANS))))
+        source = self._videos[pool.integers(len(self._videos))]
+        start = pool.random() * max(0.0, source.duration_seconds - self._data.frames / 24)
+        span = self._cache.get((source.path, start), lambda: read_span(source.path, start, self._data.frames))
+        size, (low, high) = self._data.truth_size, self._data.video_shrink
+        shrink = _draw_shrink(rng, low, high, min(span.shape[1:3]) / size)
+        return crop_span(span, size, shrink, rng)
+
+    def _augmented(self, clip: Frames, rng: np.random.Generator) -> Frames:
+        if not self._data.flips:
+            return clip
+        horizontal, vertical, transpose = rng.random(3) < 0.5
+        clip = clip[:, :, ::-1] if horizontal else clip
+        clip = clip[:, ::-1] if vertical else clip
+        return clip.transpose(0, 2, 1, 3) if transpose else clip
+
+
+class _Cache:
+    """Decoded pictures, the latest used ones up to a number of bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._held: OrderedDict[tuple[Path, float], Frames] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: tuple[Path, float], read: Callable[[], Frames]) -> Frames:
+        if key not in self._held:
+            self._held[key] = read()
+            self._bytes += self._held[key].nbytes
+        self._held.move_to_end(key)
+        while self._bytes > self._limit_bytes and len(self._held) > 1:
+            self._bytes -= self._held.popitem(last=False)[1].nbytes
+        return self._held[key]
+
+
+def batches(sequences: Sequences, samples: Sequence[int], *, batch: int, workers: int) -> Iterator[Sample]:
+    """Yield samples in batches, prepared by processes beside this one, or in it where `workers` is 0."""
+    loader = DataLoader(
+        sequences,
+        batch_size=batch,
+        sampler=samples,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        # A forked copy of a process that computes with threads may hang.
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_begin_worker,
+    )
+    yield from loader
+
+
+def _begin_worker(_: int) -> None:
+    import signal
+
+    # Ctrl-C reaches the whole process group; the training process ends its workers when it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def sharpened(frames: Frames) -> Frames:
+    """Unsharp mask: kernel of 51 pixels, weight 0.5, where the detail exceeds 10 of 255, with a soft border."""
+    result = np.empty_like(frames)
+    for n, frame in enumerate(frames.astype(np.float32)):
+        detail = frame - cv2.GaussianBlur(frame, (51, 51), 0)
+        mask = cv2.GaussianBlur((np.abs(detail) > 10).astype(np.float32), (51, 51), 0)
+        sharp = np.clip(frame + 0.5 * detail, 0, 255)
+        result[n] = np.round(mask * sharp + (1 - mask) * frame)
+    return result
+
+
+def _draw_shrink(rng: np.random.Generator, low: float, high: float, available: float) -> float:
+    """Draw a factor, small ones as often as large ones, as far as the picture is large enough."""
+    high = min(high, available)
+    return float(np.exp(rng.uniform(np.log(min(low, high)), np.log(high))))
+
+
+def _tensor(frames_THWC: "np.ndarray[tuple[int, ...], np.dtype[np.uint8 | np.float32]]") -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames_THWC.transpose(0, 3, 1, 2)))

@@ -1,0 +1,38 @@
+"""What training makes small. All inputs are in [0, 1] or near it; all results are scalars."""
+
+import torch
+from torch import Tensor
+
+from vsr_pipeline.train.config import LossConfig
+
+_CHARBONNIER_EPSILON = 1e-3
+
+
+def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    """Return the mean absolute difference (`l1`), or its form that is smooth at 0 (`charbonnier`)."""
+    difference = a.float() - b.float()
+    if kind == "l1":
+        return difference.abs().mean()
+    return torch.sqrt(difference.square() + _CHARBONNIER_EPSILON**2).mean()
+
+
+def pixel_losses(
+    output: Tensor | None, cleaned: Tensor, target: Tensor | None, clean: Tensor, config: LossConfig
+) -> dict[str, Tensor]:
+    """Return the weighted losses on pixels by name; those that weigh 0 are left out.
+
+    Args:
+        output: HR frames.
+        cleaned: what the cleaning module made of the LQ frames.
+        target: what `output` should be.
+        clean: what `cleaned` should be.
+        config: kind and weights.
+    """
+    losses = {}
+    if config.output > 0:
+        assert output is not None
+        assert target is not None
+        losses["output"] = config.output * distance(output, target, config.kind)
+    if config.cleaning > 0:
+        losses["cleaning"] = config.cleaning * distance(cleaned, clean, config.kind)
+    return losses

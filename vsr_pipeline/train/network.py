@@ -1,0 +1,119 @@
+"""The network that is trained: where its weights come from, and how it runs over a batch."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vsr_pipeline import weights
+from vsr_pipeline.build import net_for
+from vsr_pipeline.errors import ConfigError
+from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.train.config import ModelConfig, RunConfig
+
+_RESIDUAL_SCALE = 0.1
+"""Factor on the initial weights of residual blocks: deep stacks of them begin near the identity."""
+
+
+def build_network(config: ModelConfig) -> RealBasicVSRNet:
+    """Return a network to be trained: what `init` gives, and random weights where it gives nothing.
+
+    A BasicVSR goes into `basicvsr.*`; a cleaning module that is new changes nothing at first.
+
+    Raises:
+        ConfigError: `init` has another size than the settings.
+        ModelError: `init` or `flow_from` cannot be had.
+    """
+    start = _load(config.init) if config.init else None
+    if isinstance(start, RealBasicVSRNet):
+        return start
+    if start is not None and "mid_channels" in config.model_fields_set and config.mid_channels != start.mid_channels:
+        raise ConfigError(f"model.mid_channels {config.mid_channels}: {config.init} has {start.mid_channels}")
+    net = RealBasicVSRNet(
+        mid_channels=start.mid_channels if start else config.mid_channels,
+        num_propagation_blocks=start.num_blocks if start else config.propagation_blocks,
+        num_cleaning_blocks=config.cleaning_blocks,
+        cleaning_channels=config.cleaning_channels,
+    )
+    _scale_residual_blocks(net)
+    last = net.image_cleaning[1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    if start is not None:
+        net.basicvsr.load_state_dict(start.state_dict())
+    elif config.flow_from:
+        donor = _load(config.flow_from)
+        source = donor.basicvsr if isinstance(donor, RealBasicVSRNet) else donor
+        net.basicvsr.spynet.load_state_dict(source.spynet.state_dict())
+    return net
+
+
+def _load(name: str) -> BasicVSRNet | RealBasicVSRNet:
+    """Load a model by its name in the manifest, or else a file."""
+    known = {entry.name for entry in weights.load_manifest()}
+    is_file = name not in known and (Path(name).suffix or Path(name).is_file())
+    path = Path(name) if is_file else weights.verified_path(name)
+    return net_for(weights.load_checkpoint(path))
+
+
+def _scale_residual_blocks(net: RealBasicVSRNet) -> None:
+    for name, parameter in net.named_parameters():
+        if ".main.2." in name:
+            parameter.data.mul_(_RESIDUAL_SCALE if name.endswith("weight") else 0.0)
+
+
+def parameter_groups(net: RealBasicVSRNet, config: RunConfig) -> list[dict[str, object]]:
+    """Return the trained parameters, for the optimizer, each group with the `factor` of its learning rate.
+
+    The others, SPyNet's always, are frozen.
+    """
+    net.requires_grad_(False)
+    cleaning = list(net.image_cleaning.parameters())
+    groups: list[dict[str, object]] = [{"params": cleaning, "factor": config.train.cleaning_rate}]
+    if config.train.part == "all":
+        rest = [p for name, p in net.basicvsr.named_parameters() if not name.startswith("spynet.")]
+        groups.append({"params": rest, "factor": 1.0})
+    for group in groups:
+        parameters = group["params"]
+        assert isinstance(parameters, list)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+    return groups
+
+
+class TrainingNet(nn.Module):
+    """The network's way through a batch when training: cleaning of all frames at once, flows without gradient.
+
+    One cleaning pass, as published (a refinement threshold of 255). Deviation: in the official code gradients reach the
+    cleaning module through the flows, too; here flow is a fixed measurement on the cleaned frames, in float32.
+    """
+
+    def __init__(self, net: RealBasicVSRNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, lq_NTCHW: Tensor, upscale: bool) -> tuple[Tensor | None, Tensor]:
+        """Return the HR frames (N, T, 3, 4H, 4W), if wanted, and the cleaned ones (N, T, 3, H, W), not clipped."""
+        flat = lq_NTCHW.flatten(0, 1)
+        cleaned = (flat + self.net.residue(flat)).view_as(lq_NTCHW)
+        if not upscale:
+            return None, cleaned
+        basicvsr = self.net.basicvsr
+        return basicvsr.propagate(cleaned.unbind(1), *_flows(basicvsr, cleaned.detach())), cleaned
+
+
+@torch.no_grad()
+def _flows(net: BasicVSRNet, frames_NTCHW: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return the flows to the next and to the previous frames, T - 1 each, computed as one batch."""
+    count, length = frames_NTCHW.shape[:2]
+    if length == 1:
+        return (), ()
+    pairs = list(pairwise(frames_NTCHW.unbind(1)))
+    references = torch.cat([a for a, _ in pairs] + [b for _, b in pairs])
+    supports = torch.cat([b for _, b in pairs] + [a for a, _ in pairs])
+    with torch.autocast(frames_NTCHW.device.type, enabled=False):
+        flows = torch.split(net.compute_flow(references.float(), supports.float()), count)
+    return flows[: length - 1], flows[length - 1 :]
