@@ -86,7 +86,7 @@ class OfficialNet:
         if checkpoint.family == "realbasicvsr":
             if checkpoint.cleaning_channels != checkpoint.mid_channels:
                 raise ModelError(
-                    f"the official network's cleaning module is as wide as the rest ({checkpoint.mid_channels} channels), "
+                    f"the official network cleans as wide as it propagates ({checkpoint.mid_channels} channels), "
                     f"this one has {checkpoint.cleaning_channels}: use --backend torch"
                 )
             net = networks.realbasicvsr(
