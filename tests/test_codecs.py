@@ -302,3 +302,14 @@ def test_tiny_frames(tmp_path, codec, size):
     frames = [np.full((size[1], size[0], 3), 90 * index, np.uint8) for index in range(3)]
     path = write(tmp_path / "a.mp4", frames, settings)
     check_frames(path, [Fraction(index, 25) for index in range(3)], decode=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux says how threads are scheduled")
+def test_encoding_does_not_starve_the_machine(tmp_path):
+    options = {"width": 64, "height": 64, "time_base": Fraction(1, 25), "frame_rate": Fraction(25)}
+    settings = EncodeConfig(codec="av1", preset="12")
+    colour = Colour(matrix="bt709", range="tv")
+    with VideoWriter(tmp_path / "a.mp4", **options, colour=colour, settings=settings) as writer:
+        writer.write(0, np.zeros((64, 64, 3), np.uint8), duration=1)
+        threads = [int(folder.name) for folder in Path("/proc/self/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}

@@ -279,4 +279,5 @@ def _codec(stream: Stream, is_quicktime: bool) -> str:
         return context.codec.canonical_name
     if stream.type == "data" and "timecode" in stream.metadata:
         return TIMECODE
-    return _GOPRO if is_quicktime and stream.name == "bin_data" else stream.name or UNKNOWN
+    name = cast("str | None", getattr(stream, "name", None))  # sound without a decoder has not even that
+    return _GOPRO if is_quicktime and name == "bin_data" else name or UNKNOWN

@@ -3,9 +3,11 @@
 import difflib
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import av.logging
@@ -60,6 +62,20 @@ def track_suffix(settings: EncodeConfig) -> str:
         UsageError: there is no such codec.
     """
     return find_codec(settings.codec).suffix
+
+
+def open_encoder(context: av.CodecContext) -> None:
+    """Open an encoder; its threads get no priority over the rest of the machine.
+
+    As root, SVT-AV1 gives its threads real-time priority: nothing else would run while it encodes.
+    """
+    context.open()
+    if sys.platform != "linux":
+        return
+    for thread in (int(folder.name) for folder in Path("/proc/self/task").iterdir()):
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def check_encoder(settings: EncodeConfig, *, size: tuple[int, int] | None = None, bit_depth: int = 8) -> None:
@@ -159,7 +175,7 @@ def _refusal(
     context.options = codec.options(settings)
     with _listening() as said:
         try:
-            context.open()
+            open_encoder(context)
             frame = av.VideoFrame(context.width, context.height, pixel_format)
             frame.pts, frame.time_base = 0, Fraction(1, 25)
             count = len(context.encode(frame)) + len(context.encode(None))

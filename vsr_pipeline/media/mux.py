@@ -136,6 +136,9 @@ def _container_options(suffix: str, codec: str, time_base: Fraction) -> dict[str
         "copypriorss": 1,  # the encoder's priming lies before time 0 and belongs to the sound
         "disposition:v:0": "default",
     }
+    if FORMATS[suffix] in ("matroska", "webm"):
+        # What lies before 0, such as the start of Vorbis from Ogg, stays there, and does not move all else later.
+        options["avoid_negative_ts"] = "disabled"
     if FORMATS[suffix] in ("mp4", "mov"):
         # These keep the ticks of the track.
         options["video_track_timescale"] = time_base.denominator

@@ -23,6 +23,7 @@ from vsr_pipeline.media.encoders import (
     check_encoder,
     codec_for,
     find_codec,
+    open_encoder,
     pixel_format_for,
     quiet_encoders,
     track_suffix,
@@ -162,7 +163,7 @@ class VideoWriter:
         stream.codec_context.sample_aspect_ratio = sample_aspect_ratio
         if self._codec.format == "hevc" and self.path.suffix.lower() != ".mkv":
             stream.codec_context.codec_tag = "hvc1"  # Apple's players know no other
-        stream.codec_context.open()
+        open_encoder(stream.codec_context)
         return stream
 
     def write(self, pts: int, pixels: Pixels, *, duration: int | None = None) -> None:
