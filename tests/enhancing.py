@@ -5,10 +5,14 @@ import io
 import json
 import subprocess
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vsr_pipeline.cli import run
 from vsr_pipeline.media.ffmpeg import ffmpeg_binary
+
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+LOSSLESS = ("-c:v", "ffv1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +55,20 @@ def make(path: Path, *arguments: str, stdin: bytes = b"") -> Path:
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return path
+
+
+def picture(size="64x48", rate="24", frames=6, source="testsrc2"):
+    """ffmpeg's options for a synthetic picture as an input."""
+    return ("-f", "lavfi", "-t", str(float(frames / Fraction(rate))), "-i", f"{source}=size={size}:rate={rate}")
+
+
+def tone(seconds=0.25, frequency=440):
+    """ffmpeg's options for a sound as an input."""
+    return ("-f", "lavfi", "-i", f"sine=frequency={frequency}:sample_rate=44100:duration={seconds}")
+
+
+def ran(source: Path, folder: Path, *options: str, suffix=".mp4") -> Enhanced:
+    """Enhance what must work."""
+    result = enhance(source, folder / f"out{suffix}", *options)
+    assert result.code == 0, result.said
+    return result
