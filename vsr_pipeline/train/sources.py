@@ -113,7 +113,7 @@ def read_span(path: Path, start_seconds: float, count: int) -> Frames:
     frames: list[Frames] = []
     before: npt.NDArray[Any] | None = None
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             if start_seconds > 0 and stream.time_base:
