@@ -161,12 +161,6 @@ class Timeline:
         """From the first frame's appearance to the last one's end."""
         return (self.pts[-1] + self.last_duration - self.pts[0]) * self.time_base
 
-    @property
-    def is_constant_rate(self) -> bool:
-        """Whether all frames are equally far apart, to within one tick (containers round their timestamps)."""
-        steps = {b - a for a, b in pairwise(self.pts)}
-        return len(steps) == 0 or max(steps) - min(steps) <= 1
-
     @classmethod
     def constant_rate(cls, frame_count: int, frame_rate: Fraction, cuts: tuple[int, ...] = ()) -> "Timeline":
         """Timeline of `frame_count` frames at exactly `frame_rate` frames per second, starting at 0."""

@@ -228,10 +228,6 @@ class Ledger:
         """Record the published output."""
         self._database.write("INSERT OR REPLACE INTO finished VALUES (1, ?, ?, ?, ?, ?)", *dataclasses.astuple(row))
 
-    def clear_finished(self) -> None:
-        """Forget the output: it is no longer there, or no longer what was published."""
-        self._database.write("DELETE FROM finished")
-
     def note(self, kind: str, message: str) -> None:
         """Append an event, with the time of now."""
         at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")

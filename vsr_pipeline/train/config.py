@@ -39,11 +39,6 @@ class DataConfig(_Section):
                 )
         return self
 
-    @property
-    def sequence_length(self) -> int:
-        """Frames of a sequence, mirrored ones included."""
-        return self.frames * (2 if self.mirror else 1)
-
 
 class ModelConfig(_Section):
     """The network: what it starts from, and its sizes where that does not say."""
