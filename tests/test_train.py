@@ -35,6 +35,7 @@ from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, load_run_config
 from vsr_pipeline.train.data import Sequences, batches, sharpened
 from vsr_pipeline.train.loop import train
+from vsr_pipeline.train.losses import distance
 from vsr_pipeline.train.network import TrainingNet, build_network
 from vsr_pipeline.train.perceptual import PerceptualLoss
 from vsr_pipeline.train.sources import Motion, find_sources, pan_still, read_span
@@ -139,6 +140,19 @@ def test_a_wrong_config_says_what_is_wrong(tmp_path, section, key, value, messag
         load_run_config(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_psnr_as_a_loss_weighs_sequences_alike():
+    truth = torch.zeros(2, 3, 3, 8, 8)
+    damage = torch.stack([torch.full((3, 3, 8, 8), 0.5), torch.full((3, 3, 8, 8), 0.05)]).requires_grad_()
+    loss = distance(truth + damage, truth, "psnr")
+    assert loss.item() == pytest.approx(-(6.02 + 26.02) / 2, abs=0.2)
+    loss.backward()
+    # A step of the same part of its damage takes the same number of decibels off each.
+    heavy, light = (damage.grad * damage).flatten(1).sum(1).tolist()
+    assert light == pytest.approx(heavy, rel=0.05)
+    perfect = distance(truth, truth, "psnr")
+    assert perfect.item() == pytest.approx(-40)
 
 
 def test_learning_rate_rises_and_falls():

@@ -54,7 +54,7 @@ class ModelConfig(_Section):
 class LossConfig(_Section):
     """Weights of the losses; what weighs 0 is not computed."""
 
-    kind: Literal["l1", "charbonnier"] = "l1"
+    kind: Literal["l1", "charbonnier", "psnr"] = "l1"
     output: float = Field(1.0, ge=0, description="HR frames against the truth")
     cleaning: float = Field(1.0, ge=0, description="cleaned frames against the truth at a quarter of its size")
     sharpen: bool = Field(True, description="sharpen the truth of the output loss and what the LQ frames are made of")
