@@ -12,10 +12,22 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {"stopping", "config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
+    {
+        "stopping",
+        "config",
+        "budget",
+        "files",
+        "reporting",
+        "overlap",
+        "shots",
+        "plan",
+        "media",
+        "models",
+        "mmedit_config",
+    },
     {"device", "tensors", "metrics", "workspace", "weights", "state_dicts", "download"},
     {"upscale", "mmedit_backend", "demo", "measure", "build", "degrade"},
-    {"doctor", "stages", "jobs", "tiles", "ladder", "train"},
+    {"doctor", "stages", "jobs", "ladder", "bench", "train"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -42,7 +54,8 @@ def test_imports_point_down(path):
 
 @pytest.mark.parametrize("module", ["vsr_pipeline", "vsr_pipeline.cli", "vsr_pipeline.config", "vsr_pipeline.plan"])
 def test_cheap_to_import(module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'av', 'cv2', 'scenedetect') if m in sys.modules])"
+    heavy = ("torch", "av", "cv2", "scenedetect", "ray")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -50,3 +63,19 @@ def test_cheap_to_import(module):
 def test_only_one_module_runs_programs():
     users = [p.name for p in PACKAGE.rglob("*.py") if "import subprocess" in p.read_text()]
     assert users == ["ffmpeg.py"]
+
+
+def test_only_one_module_imports_ray_and_that_when_it_is_needed():
+    assert [p.name for p in PACKAGE.rglob("*.py") if "ray" in packages_imported_by(p)] == ["ray_executor.py"]
+    code = "import sys, vsr_pipeline.api; print('ray' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+def packages_imported_by(path):
+    """First names of all modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]

@@ -14,7 +14,7 @@ import pytest
 from vsr_pipeline import cli
 from vsr_pipeline.media.frames import write_png
 
-COMMANDS = ["split", "enhance", "merge", "demo", "metrics", "probe", "doctor", "models list", "models pull"]
+COMMANDS = ["split", "enhance", "merge", "demo", "metrics", "probe", "doctor", "bench", "models list", "models pull"]
 
 
 @pytest.fixture

@@ -129,7 +129,8 @@ def timelines(draw):
         pts.append(pts[-1] + step)
     cuts = draw(st.sets(st.integers(1, len(pts) - 1))) if len(pts) > 1 else set()
     time_base = draw(st.fractions(min_value=Fraction(1, 10**12), max_value=10**6).filter(lambda f: f > 0))
-    return Timeline(time_base, tuple(pts), draw(st.integers(1, 2**62)), tuple(sorted(cuts)))
+    timeline = Timeline(time_base, tuple(pts), draw(st.integers(1, 2**62)), tuple(sorted(cuts)))
+    return timeline.with_repeats(range(1, len(pts), 3)) if draw(st.booleans()) else timeline
 
 
 def test_timelines_come_back_exactly(path):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from vsr_pipeline import __version__
+from vsr_pipeline.bench import BenchResult, bench
 from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
@@ -16,15 +17,16 @@ from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.download import OnProgress, fetch, is_url, pull
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions
-from vsr_pipeline.jobs.batch import batch_status, preview_batch, run_batch
+from vsr_pipeline.jobs.batch import batch_status, batch_workers, preview_batch, run_batch
 from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions
-from vsr_pipeline.jobs.log import TeeReporter, log_file
-from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status
+from vsr_pipeline.jobs.log import LockedReporter, TeeReporter, log_file
+from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.preflight import Estimate
 from vsr_pipeline.jobs.queue import QueueRow
 from vsr_pipeline.jobs.report import ReportFiles, write_report
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
+from vsr_pipeline.jobs.workers import WorkerOptions, uses_ray, workers_for
 from vsr_pipeline.measure import measure
 from vsr_pipeline.media.frames import ImageTarget, image_target
 from vsr_pipeline.media.probe import probe
@@ -43,6 +45,7 @@ __all__ = [
     "BatchClip",
     "BatchOptions",
     "BatchOutcome",
+    "BenchResult",
     "ClipOutcome",
     "Config",
     "DemoOptions",
@@ -59,8 +62,12 @@ __all__ = [
     "SilentReporter",
     "SplitResult",
     "VsrError",
+    "WorkerOptions",
+    "WorkerOutcome",
     "batch",
     "batch_status",
+    "batch_workers",
+    "bench",
     "default_output",
     "demo",
     "enhance",
@@ -90,16 +97,29 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
     A report and a log of it are written into the job's folder, also when it fails.
     """
     intake = take_in(source, output, config)  # before there is a folder for the log
-    built = build_upscaler(config.upscale)
+    built = None if uses_ray(options.workers, config.upscale, reporter) else build_upscaler(config.upscale)
     folder = job_folder(output)
     clock = Clock()
+    crew: tuple[WorkerOutcome, ...] = ()
     with log_file(folder / "run.log", "text") as log:
-        both = TeeReporter(reporter, log)
-        both.note(f"model: {built.description}")
+        both = LockedReporter(TeeReporter(reporter, log))
+        hired = workers_for(
+            config.upscale,
+            options.workers,
+            build=(lambda: built) if built else None,
+            folder=folder,
+            allow_cpu=options.allow_cpu,
+            retries=options.retries,
+            reporter=both,
+        )
         outcome = ClipOutcome(input=source, output=output, status="failed", started_at=clock.started_at)
         try:
-            with memory_as_error(source):
-                outcome = run_clip(intake, built, options=options, reporter=both)
+            with memory_as_error(source), hired as workers:
+                both.note(f"model: {workers.built.description}")
+                try:
+                    outcome = run_clip(intake, workers, options=options, reporter=both)
+                finally:
+                    crew = workers.outcomes()
         except LockedError:
             raise  # the report and the job are another run's
         except VsrError as error:
@@ -107,14 +127,16 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
             status: Status = "stopped" if isinstance(error, Interrupted) else "failed"
             outcome = replace(outcome, status=status, reason=str(error), exit_code=error.exit_code)
             with suppress(VsrError):  # on a full disk there is no room for it, and the cause is what matters
-                _report(outcome, intake.config, clock, folder)
+                _report(outcome, intake.config, clock, folder, crew)
             raise
         if outcome.status == "done":
-            both.note(f"report: {_report(outcome, intake.config, clock, folder).html}")
+            both.note(f"report: {_report(outcome, intake.config, clock, folder, crew).html}")
     return outcome
 
 
-def _report(outcome: ClipOutcome, config: Config, clock: Clock, folder: Path) -> ReportFiles:
+def _report(
+    outcome: ClipOutcome, config: Config, clock: Clock, folder: Path, workers: tuple[WorkerOutcome, ...]
+) -> ReportFiles:
     batch = BatchOutcome(
         program=f"vsr {__version__}",
         title=outcome.input.name,
@@ -125,6 +147,7 @@ def _report(outcome: ClipOutcome, config: Config, clock: Clock, folder: Path) ->
         config_toml=config.to_toml(),
         machine=platform.node(),
         log_file=folder / "run.log",
+        workers=workers,
     )
     return write_report(batch, folder)
 

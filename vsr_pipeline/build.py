@@ -33,8 +33,12 @@ class BuiltUpscaler:
         return torch.cuda.max_memory_allocated(self.device) if on_gpu else 0
 
 
-def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
+def build_upscaler(settings: UpscaleConfig, band_rows: int | None = None) -> BuiltUpscaler:
     """Load the model that the settings name onto the device that they name.
+
+    Args:
+        settings: which model, and how.
+        band_rows: compute features in bands of at most so many rows; see `vsr_pipeline.upscale.prepare`.
 
     Raises:
         UsageError: options that contradict each other.
@@ -50,14 +54,14 @@ def build_upscaler(settings: UpscaleConfig) -> BuiltUpscaler:
             {"model": BICUBIC, "segment_frames": settings.segment_frames},
         )
     device = choose_device(settings.device)
-    name, checkpoint = _load(settings)
+    name, checkpoint = checkpoint_of(settings)
     if settings.backend == "mmedit":
         return _official_backend(settings, name, checkpoint, device)
     precision = choose_precision(settings.precision, device)
     net = net_for(checkpoint)
     upscaler: Upscaler
     with out_of_memory_as_error():
-        prepare(net, device=device, precision=precision)
+        prepare(net, device=device, precision=precision, band_rows=band_rows)
     if settings.windows == "official":
         upscaler = OfficialUpscaler(
             _with_threshold(net, settings.refine_threshold),
@@ -106,7 +110,12 @@ def net_for(checkpoint: weights.Checkpoint) -> BasicVSRNet | RealBasicVSRNet:
     return net
 
 
-def _load(settings: UpscaleConfig) -> tuple[str, weights.Checkpoint]:
+def checkpoint_of(settings: UpscaleConfig) -> tuple[str, weights.Checkpoint]:
+    """Load the weights that the settings name; returns a name for them, too.
+
+    Raises:
+        ModelError: the model is unknown, or its weights are missing or damaged.
+    """
     if settings.checkpoint is not None:
         return settings.checkpoint.name, weights.load_checkpoint(settings.checkpoint)
     entry = weights.choose_auto() if settings.model == "auto" else weights.find(settings.model)

@@ -15,6 +15,7 @@ _PACKAGE = Path(__file__).parent
 # Options of the command line that are not called as their settings are.
 _OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option"}
 _FINEST_RATE = 1_000_000
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", re.IGNORECASE)
 _TIME = re.compile(r"(?:(?:([0-9]+):)?([0-5]?[0-9]):)?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 
@@ -47,6 +48,20 @@ def frame_rate_from(text: str) -> Fraction:
     return rate if max(rate.numerator, rate.denominator) <= _FINEST_RATE else rate.limit_denominator(1001)
 
 
+def memory_bytes_from(text: str) -> int:
+    """Read an amount of memory: `800MB`, `6 GB`, and `24 GiB` in units of 1024.
+
+    Raises:
+        ValueError: it is none, or nothing.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    base = 1024 if found and found[3] else 1000
+    count = round(Fraction(found[1]) * base ** ("KMGT".index(found[2].upper()) + 1)) if found else 0
+    if count == 0:
+        raise ValueError("must be a number with its unit, such as 800MB, 6GB or 24GiB")
+    return count
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,6 +80,19 @@ class UpscaleConfig(_Section):
     refine_threshold: float = Field(5.0, ge=0, description="clean again while the mean residue (of 255) reaches this")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_memory(cls, text: str | None) -> str | None:
+        if text is not None:
+            memory_bytes_from(text)
+        return text
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """The most memory to take, of the GPU or of a process that computes on the CPU; None: what is free."""
+        return memory_bytes_from(self.memory_limit) if self.memory_limit is not None else None
 
 
 class InputConfig(_Section):
@@ -78,6 +106,7 @@ class InputConfig(_Section):
         "auto", description="auto: bwdif for what is interlaced; keep: as coded; refuse: exit code 3"
     )
     keep_rotation: bool = Field(False, description="enhance the frames as coded, and keep the rotation tag")
+    skip_duplicates: bool = Field(True, description="do not compute frames again that are equal to the one before them")
 
     @field_validator("start", "end")
     @classmethod

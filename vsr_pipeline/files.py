@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,8 @@ def delete_scratch() -> None:
 
 
 _LIVE: set[Path] = set()
+# It can only be read by changing it, for all threads of the process.
+_UMASK = threading.Lock()
 
 
 @contextmanager
@@ -85,8 +88,9 @@ def published(path: Path, *, scratch_folder: Path | None = None) -> Iterator[Pat
         try:
             yield temporary
             # mkstemp makes files private; an output has the permissions that any new file would have.
-            umask = os.umask(0)
-            os.umask(umask)
+            with _UMASK:
+                umask = os.umask(0)
+                os.umask(umask)
             temporary.chmod(0o666 & ~umask)
             sync(temporary)
             temporary.replace(path)

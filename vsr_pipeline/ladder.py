@@ -1,33 +1,38 @@
 """What happens when a segment does not fit into memory, or comes out as NaN: it is made again with less, or in fp32.
 
 The rungs, each of which needs less memory than the one before: windows as configured, half as long, half of that...
-down to a few frames; then tiles, large to small; then, where that is allowed, the CPU. What is left of a failed attempt
-is dropped before the next one. A rung that worked stays for the segments after it.
+down to a few frames; then frames in bands, high to low ones; then, where that is allowed, the CPU. What is left of a
+failed attempt is dropped before the next one. A rung that worked stays for the segments after it.
+
+`Ladder.fit` begins on the first rung that is expected to fit, so that nothing has to fail first.
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
+from vsr_pipeline.budget import ClipSize, amount, peak_bytes
 from vsr_pipeline.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.errors import ModelError, NotFiniteError, OutOfMemoryError, ResourceError
+from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_bytes
 from vsr_pipeline.reporting import Reporter
 from vsr_pipeline.tensors import out_of_memory_as_error
-from vsr_pipeline.tiles import TiledUpscaler
 from vsr_pipeline.timeline import Segment
 from vsr_pipeline.upscale import Upscaler
 
-# A frame of a window costs 128 bytes per LQ pixel (in bf16), what is made once per frame 6,600: shorter windows would
-# save little more, while each runs backward through its lookahead again.
+# Each window runs backward through its lookahead again, so shorter ones would save little and cost much.
 _SHORTEST_WINDOW = 5
-_TILES = (512, 256, 128)
+# Rows that neighbouring bands both compute (30 residual blocks reach 61 rows) make the lowest cost three times as much.
+_BANDS = (512, 256, 128, 64)
+# Of the memory that is free. The rest is for what an allocator cannot use, and for other programs.
+_SHARE_OF_FREE = 0.9
 
 T = TypeVar("T")
-Build = Callable[[UpscaleConfig], BuiltUpscaler]
+Build = Callable[[UpscaleConfig, int | None], BuiltUpscaler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +40,15 @@ class Rung:
     """One way to make a segment."""
 
     settings: UpscaleConfig
-    tile: int | None
-    """Largest side of a tile in LQ pixels; None: whole frames."""
+    band_rows: int | None
+    """Largest height of a band in LQ pixels; None: whole frames."""
     description: str
 
 
 def rungs_of(settings: UpscaleConfig, device: torch.device | None, *, allow_cpu: bool) -> tuple[Rung, ...]:
     """Return the rungs, from the one that was configured to the last resort.
 
-    The official script's windows are for comparison with it, so they are not shortened, and are not cut into tiles.
+    The official script's windows are for comparison with it, so they are not shortened, and their frames are not cut.
 
     Args:
         settings: as configured.
@@ -53,19 +58,46 @@ def rungs_of(settings: UpscaleConfig, device: torch.device | None, *, allow_cpu:
     rungs = [Rung(settings, None, f"windows of {settings.max_seq_len}")]
     if device is None:
         return tuple(rungs)
-    tile = None
+    band_rows = None
     if settings.windows == "exact" and settings.backend == "torch":
         while settings.max_seq_len // 2 >= _SHORTEST_WINDOW:
             settings = settings.model_copy(update={"max_seq_len": settings.max_seq_len // 2})
             rungs.append(Rung(settings, None, f"windows of {settings.max_seq_len}"))
-        rungs += [Rung(settings, tile, f"tiles of {tile} pixels") for tile in _TILES]
-        tile = _TILES[0]  # how much memory a CPU has is not known, and running out of it ends the process
+        rungs += [Rung(settings, rows, f"bands of {rows} rows") for rows in _BANDS]
+        band_rows = _BANDS[0]  # how much memory a CPU has is not known, and running out of it ends the process
     if allow_cpu and device.type != "cpu":
         # fp16 is for GPUs only.
         precision = "fp32" if settings.precision == "fp32" else "auto"
         on_cpu = settings.model_copy(update={"device": "cpu", "precision": precision})
-        rungs.append(Rung(on_cpu, tile, "the CPU"))
+        rungs.append(Rung(on_cpu, band_rows, "the CPU"))
     return tuple(rungs)
+
+
+def needs_of(rungs: Sequence[Rung], clip: ClipSize, *, on_gpu: bool, precision: str) -> list[int]:
+    """Return how many bytes each rung is expected to take on its device."""
+    sample_bytes = 4 if precision == "fp32" else 2
+    return [
+        peak_bytes(rung.settings, clip, on_gpu=on_gpu, sample_bytes=sample_bytes, band_rows=rung.band_rows)
+        for rung in rungs
+    ]
+
+
+def first_that_fits(needs: Sequence[int], allowed_bytes: int | None) -> int | None:
+    """Return the first rung that needs no more than is allowed, None: none does. Where nobody knows, all do."""
+    return next((level for level, needed in enumerate(needs) if allowed_bytes is None or needed <= allowed_bytes), None)
+
+
+def allowed_bytes(settings: UpscaleConfig, device: torch.device) -> int | None:
+    """Return how much memory of a device may be taken: the limit, else nine tenths of what is free; None: unknown.
+
+    What this process has of it already counts as free: it is in the rungs' needs.
+    """
+    if settings.memory_limit_bytes is not None:
+        return settings.memory_limit_bytes
+    if device.type == "cuda":
+        return round(_SHARE_OF_FREE * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)))
+    free = available_memory_bytes()
+    return None if free is None else round(_SHARE_OF_FREE * (free + resident_memory_bytes()))
 
 
 class Ladder:
@@ -90,12 +122,55 @@ class Ladder:
     ) -> None:
         self._rungs = rungs_of(settings, built.device, allow_cpu=allow_cpu)
         self._level = 0
+        self._is_fitted = False
         self._first = built
         self._reporter = reporter
         self._may_allow_cpu = not allow_cpu and built.device is not None and built.device.type != "cpu"
         self._build = build
         self._upscaler: Upscaler | None = built.upscaler
         self._computes_in_fp32 = built.identity.get("precision") == "fp32"
+
+    def fit(self, clip: ClipSize) -> tuple[str, ...]:
+        """Go to the first rung that is expected to fit into memory, once, before the first segment.
+
+        Args:
+            clip: what all segments are of.
+
+        Returns:
+            A line where that is not the rung that was configured.
+
+        Raises:
+            ResourceError: no rung fits into the limit that was set.
+        """
+        device = self._first.device
+        if self._is_fitted or device is None:
+            return ()
+        self._is_fitted = True
+        precision = str(self._first.identity["precision"])
+        rungs = [rung for rung in self._rungs if rung.settings.device == self._rungs[0].settings.device]
+        needs = needs_of(rungs, clip, on_gpu=device.type != "cpu", precision=precision)
+        allowed = allowed_bytes(self._rungs[0].settings, device)
+        level = first_that_fits(needs, allowed)
+        if level == 0 or allowed is None:
+            return ()
+        has_limit = self._rungs[0].settings.memory_limit is not None
+        if level is None and has_limit:
+            raise ResourceError(
+                f"{clip} in {precision} needs about {amount(min(needs))} of {self._memory} with "
+                f"{rungs[-1].description}, --memory-limit allows {amount(allowed)}: allow more, or scale the video down"
+            )
+        # Without a limit, what is said not to fit is tried all the same, with as little as possible.
+        self._level = len(rungs) - 1 if level is None else level
+        if self._level == 0:
+            return ()
+        self._upscaler = None
+        note = (
+            f"{rungs[self._level].description} instead of {rungs[0].description}: {clip} in {precision} needs about "
+            f"{amount(needs[0])} of {self._memory} with {rungs[0].description}, {amount(allowed)} are "
+            f"{'allowed' if has_limit else 'free'}"
+        )
+        self._reporter.note(note)
+        return (note,)
 
     def run(self, segment: Segment, attempt: Callable[[Upscaler], T]) -> tuple[T, tuple[str, ...]]:
         """Make something of a segment; step down and begin again as often as memory runs out.
@@ -148,16 +223,14 @@ class Ladder:
     def _made(self, rung: Rung, *, in_fp32: bool) -> Upscaler:
         settings = rung.settings.model_copy(update={"precision": "fp32"}) if in_fp32 else rung.settings
         with out_of_memory_as_error():
-            built = self._build(settings)
+            built = self._build(settings, rung.band_rows)
         if built.identity.get("weights_sha256") != self._first.identity.get("weights_sha256"):
             raise ModelError(
                 f"the weights of {self._first.description} have changed since the run began: start it again"
             )
         if not in_fp32:
             self._computes_in_fp32 = built.identity.get("precision") == "fp32"
-        if rung.tile is None:
-            return built.upscaler
-        return TiledUpscaler(built.upscaler, tile=rung.tile, window_frames=settings.max_seq_len)
+        return built.upscaler
 
     def _free_memory(self) -> None:
         gc.collect()

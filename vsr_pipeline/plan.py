@@ -1,6 +1,7 @@
 """From a timeline to the part that is enhanced, its segments and windows, and when each frame is shown.
 
-Pure functions: the same clip always gives the same plan.
+Pure functions: the same clip always gives the same plan. Frames that repeat the one before them are not computed:
+segments and windows count the distinct frames alone, and the schedule says when each of them is shown, repeatedly.
 """
 
 from bisect import bisect_left, bisect_right
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
-from vsr_pipeline.config import InputConfig
+from vsr_pipeline.config import InputConfig, UpscaleConfig
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.timeline import Segment, Shot, Timeline, Window
 
@@ -22,7 +23,7 @@ _FINEST = 2**31 - 1
 def plan_segments(
     timeline: Timeline, *, segment_frames: int, warm_up: int, lookahead: int, follow_shots: bool = True
 ) -> tuple[Segment, ...]:
-    """Cut a clip into segments: every frame is in exactly one, none crosses a scene cut.
+    """Cut a clip into segments: every distinct frame is in exactly one, none crosses a scene cut.
 
     Args:
         timeline: the clip.
@@ -32,7 +33,8 @@ def plan_segments(
         follow_shots: False takes the whole clip as one shot and cuts every `segment_frames` exactly, for
             `--windows official`, whose windows must start at multiples of their length.
     """
-    shots = timeline.shots if follow_shots else (Shot(0, timeline.frame_count),)
+    clip = timeline.without_repeats
+    shots = clip.shots if follow_shots else (Shot(0, clip.frame_count),)
     segments = []
     for shot in shots:
         count = -(-len(shot) // segment_frames)
@@ -66,6 +68,19 @@ def sample_indices(shot: Shot, count: int) -> tuple[int, ...]:
     """Return at most `count` different frame indices, evenly spread over a shot."""
     count = min(count, len(shot))
     return tuple(shot.start + (2 * k + 1) * len(shot) // (2 * count) for k in range(count))
+
+
+def computes_every_frame(settings: UpscaleConfig) -> bool:
+    """Whether repeats are computed, too: the official script does, and both of these are there to reproduce it."""
+    return settings.windows == "official" or settings.backend == "mmedit"
+
+
+def repeats_note(timeline: Timeline) -> tuple[str, ...]:
+    """Say what need not be computed of a clip, if anything."""
+    if not timeline.repeats:
+        return ()
+    count = f"{len(timeline.repeats)} of {timeline.frame_count}"
+    return (f"frames that are equal to the one before them, and not computed again: {count}",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +128,15 @@ def part_of(timeline: Timeline, settings: InputConfig, *, start_seconds: Fractio
         last_duration=timeline.last_duration if is_end else timeline.pts[stop] - timeline.pts[stop - 1],
         cuts=tuple(cut - first for cut in timeline.cuts if first < cut < stop),
         deinterlace=timeline.deinterlace,
+        # The first frame repeats nothing that is there.
+        repeats=tuple(index - first for index in timeline.repeats if first < index < stop),
     )
     return Part(first, part)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When the output shows what: its frame `i` appears at tick `pts[i]` and is the clip's frame `frames[i]`.
+    """When the output shows what: its frame `i` appears at tick `pts[i]` and is the clip's distinct frame `frames[i]`.
 
     `pts` start at the output's own zero. Both increase; a frame may be shown repeatedly, or never.
     """
@@ -159,12 +176,14 @@ def schedule_of(timeline: Timeline, *, origin_ticks: int, frame_rate: Fraction |
             or tremble do not repeat one frame and skip the next.
     """
     pts = tuple(tick - origin_ticks for tick in timeline.pts)
+    distinct = timeline.distinct
     if frame_rate is None:
-        return Schedule(timeline.time_base, pts, timeline.last_duration, tuple(range(len(pts))))
+        computed = tuple(bisect_right(distinct, index) - 1 for index in range(len(pts)))
+        return Schedule(timeline.time_base, pts, timeline.last_duration, computed)
     step = 1 / frame_rate
     count = max(1, round(timeline.duration_seconds / step))
     middles = (floor(timeline.pts[0] + (k + Fraction(1, 2)) * step / timeline.time_base) for k in range(count))
-    shown = tuple(bisect_right(timeline.pts, middle) - 1 for middle in middles)
+    shown = tuple(bisect_right(distinct, bisect_right(timeline.pts, middle) - 1) - 1 for middle in middles)
     tick, ticks = even_ticks(pts[0] * timeline.time_base, step, count)
     return Schedule(tick, ticks, ticks[-1] - ticks[-2] if count > 1 else max(1, round(step / tick)), shown)
 

@@ -4,7 +4,9 @@ Times are exact: integer ticks (`pts`) with a `time_base` in seconds, or `Fracti
 0-based.
 """
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -126,7 +128,8 @@ class Timeline:
 
     `pts` are ticks of `time_base` seconds, strictly increasing, one per frame. `last_duration` is how many ticks the
     last frame is shown. `cuts` are the indices of the first frames of all shots but the first. `deinterlace` is the
-    order of the fields that the reader makes whole pictures of; None where it leaves the frames as they are.
+    order of the fields that the reader makes whole pictures of; None where it leaves the frames as they are. `repeats`
+    are the indices of frames that need not be computed: each is equal, to the pixel, to the one before it.
     """
 
     time_base: Fraction
@@ -134,6 +137,7 @@ class Timeline:
     last_duration: int
     cuts: tuple[int, ...] = ()
     deinterlace: FieldOrder | None = None
+    repeats: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pts:
@@ -145,11 +149,45 @@ class Timeline:
         inside = (0, *self.cuts, len(self.pts))
         if any(a >= b for a, b in pairwise(inside)):
             raise ValueError(f"cuts {self.cuts} are not increasing inside 1..{len(self.pts) - 1}")
+        inside = (0, *self.repeats, len(self.pts))
+        if any(a >= b for a, b in pairwise(inside)) or not set(self.repeats).isdisjoint(self.cuts):
+            raise ValueError(f"repeats are not increasing inside 1..{len(self.pts) - 1}, or one of them is a cut")
+        if self.repeats and self.deinterlace:
+            raise ValueError("frames that are deinterlaced depend on their neighbours: none is a repeat")
 
     @property
     def frame_count(self) -> int:
-        """Number of frames."""
+        """Number of frames, repeats and all."""
         return len(self.pts)
+
+    @property
+    def distinct(self) -> tuple[int, ...]:
+        """Indices of the frames that are no repeats: those that are read, planned and computed, by their place here."""
+        repeats = frozenset(self.repeats)
+        return tuple(index for index in range(len(self.pts)) if index not in repeats)
+
+    @property
+    def without_repeats(self) -> "Timeline":
+        """The timeline of the distinct frames: each is shown until the next one is."""
+        if not self.repeats:
+            return self
+        distinct = self.distinct
+        return Timeline(
+            time_base=self.time_base,
+            pts=tuple(self.pts[index] for index in distinct),
+            last_duration=self.pts[-1] + self.last_duration - self.pts[distinct[-1]],
+            cuts=tuple(bisect_left(distinct, cut) for cut in self.cuts),
+        )
+
+    def with_repeats(self, found: Iterable[int]) -> "Timeline":
+        """Return this timeline with the frames that were found to be equal to the one before them, as coded.
+
+        There are none where frames are deinterlaced: those are made of their neighbours, too. And none begins a shot.
+        """
+        if self.deinterlace is not None:
+            return self
+        cuts = frozenset(self.cuts)
+        return replace(self, repeats=tuple(index for index in found if index not in cuts))
 
     @property
     def shots(self) -> tuple[Shot, ...]:

@@ -8,7 +8,7 @@ around the network testable in seconds.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Protocol, TypeVar
 
 import cv2
@@ -20,11 +20,20 @@ from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.models import MAX_CLEANING_PASSES, BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
+from vsr_pipeline.models.blocks import ResidualBlocks
+from vsr_pipeline.models.spynet import FlowLevel
 from vsr_pipeline.plan import plan_segments, plan_windows
-from vsr_pipeline.tensors import check_finite, out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.tensors import Download, check_finite, out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.timeline import Segment, Timeline
 
 SCALE = 4
+
+# On a GPU: LQ pixels that are cleaned, and whose flows are computed, at once. Fewer do not fill it; more gain nothing.
+_PIXELS_AT_ONCE = 2_000_000
+# On a GPU: HR frames that are on their way from it while the next ones are computed.
+_DOWNLOADS = 2
+_FLOW_LEVELS_IN_16_BITS = ("spynet.basic_module.4.", "spynet.basic_module.5.")
+
 T = TypeVar("T")
 
 OnWork = Callable[[float], None]
@@ -114,7 +123,8 @@ class ExactUpscaler:
 
     Forward propagation is causal: its state is carried from window to window. Backward propagation needs the future:
     it starts `lookahead` frames after the window. Frames are cleaned and flows are computed once, when a frame is read,
-    and kept while a window needs them, so memory is bounded by `max_seq_len + lookahead` frames.
+    and kept while a window needs them, so memory is bounded by `max_seq_len + lookahead` frames. On a GPU, frames are
+    read several at a time, and the next one is computed while the last ones are still on their way from it.
     """
 
     def __init__(
@@ -125,11 +135,13 @@ class ExactUpscaler:
         windows: Windows,
         refine_threshold: float,
     ) -> None:
+        self.net = net
         self._cleaner = net if isinstance(net, RealBasicVSRNet) else None
         self._net = net.basicvsr if isinstance(net, RealBasicVSRNet) else net
         self._device = device
         self._windows = windows
         self._refine_threshold = refine_threshold
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
         """Cut at scene cuts and every `segment_frames`, with warm-up and lookahead inside a shot."""
@@ -164,6 +176,7 @@ class ExactUpscaler:
                 state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
                 did("propagate")
             held: deque[_StreamFrame] = deque()
+            downloads: deque[Download] = deque()
             for window in windows:
                 held.extend(_take(stream, window.lookahead_stop - window.start - len(held)))
                 backward_features = self._propagate_backward(held, window.stop - window.start, did)
@@ -171,31 +184,54 @@ class ExactUpscaler:
                     frame = held.popleft()
                     state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
                     # Not kept in a variable: it would stay on the device while the frame is written.
-                    pixels = to_pixels(
-                        self._net.reconstruct(frame.lq, backward_features.pop(), state)[
-                            ..., : SCALE * height, : SCALE * width
-                        ],
-                        first.dtype,
+                    downloads.append(
+                        Download(
+                            self._net.reconstruct(frame.lq, backward_features.pop(), state)[
+                                ..., : SCALE * height, : SCALE * width
+                            ],
+                            first.dtype,
+                            self._copies,
+                        )
                     )
                     did("propagate")
                     did("reconstruct")
-                    yield pixels
+                    if self._copies is None or len(downloads) > _DOWNLOADS:
+                        yield downloads.popleft().pixels()
+            while downloads:
+                yield downloads.popleft().pixels()
 
     def _read(
-        self, frames: Iterable[Pixels], cleaning_passes: int, did: Callable[[str], None]
+        self, frames: Iterator[Pixels], cleaning_passes: int, did: Callable[[str], None]
     ) -> Iterator[_StreamFrame]:
-        """Clean each frame and compute the flows between it and the one before."""
-        previous = None
-        for pixels in frames:
-            frame = _StreamFrame(pad_to_minimum(to_tensor(pixels, self._device)))
+        """Clean frames and compute the flows between neighbours, both ways in one batch."""
+        previous: list[_StreamFrame] = []
+        while pixels := list(islice(frames, 1)):
+            count = self._frames_at_once(pixels[0]) - 1
+            pixels += islice(frames, count)
+            lq_NCHW = torch.cat([pad_to_minimum(to_tensor(p, self._device)) for p in pixels])
             if self._cleaner is not None:
-                frame.lq = self._cleaner.clean(frame.lq, cleaning_passes)
-            if previous is not None:
-                frame.flow_to_previous = self._net.compute_flow(frame.lq, previous.lq)
-                previous.flow_to_next = self._net.compute_flow(previous.lq, frame.lq)
-            did("read")
-            yield frame
-            previous = frame
+                lq_NCHW = self._cleaner.clean(lq_NCHW, cleaning_passes)
+            # Beside features in this layout; else the two together would be copied for every convolution.
+            lq_NCHW = lq_NCHW.contiguous(memory_format=torch.channels_last)
+            read = [_StreamFrame(lq) for lq in torch.split(lq_NCHW, 1)]
+            known = previous + read
+            if len(known) > 1:
+                earlier, later = (torch.cat([frame.lq for frame in part]) for part in (known[:-1], known[1:]))
+                both_ways = self._net.compute_flow(torch.cat((earlier, later)), torch.cat((later, earlier)))
+                flows = torch.split(both_ways, 1)
+                for k, (before, after) in enumerate(pairwise(known)):
+                    before.flow_to_next = flows[k]
+                    after.flow_to_previous = flows[len(known) - 1 + k]
+            for frame in read:
+                did("read")
+                yield frame
+            previous = read[-1:]
+
+    def _frames_at_once(self, pixels: Pixels) -> int:
+        """Return how many frames are cleaned, and their flows computed, in one batch."""
+        if self._device.type == "cpu":
+            return 1  # its cores are busy with one, and the caches hold it
+        return max(1, min(8, _PIXELS_AT_ONCE // (pixels.size // 3)))
 
     def _propagate_backward(
         self, held: deque[_StreamFrame], kept_frames: int, did: Callable[[str], None]
@@ -277,16 +313,26 @@ class OfficialUpscaler:
                     yield to_pixels(output[None], source.dtype)
 
 
-def prepare(net: BasicVSRNet | RealBasicVSRNet, *, device: torch.device, precision: Precision) -> None:
+def prepare(
+    net: BasicVSRNet | RealBasicVSRNet, *, device: torch.device, precision: Precision, band_rows: int | None = None
+) -> None:
     """Put a network on its device for inference, in the layout that convolutions are fastest in.
 
-    Flow stays in float32: it is a tenth of the work, and half a pixel in a row of a thousand is beyond 16 bits.
+    Args:
+        net: it is changed.
+        device: where it goes.
+        precision: of features. Flow is a sum of corrections over a pyramid and stays in float32, and so does what
+            computes those of the small levels; the two large levels add at most a few pixels.
+        band_rows: features are computed in bands of at most so many rows: less memory, the same result.
     """
     net.eval().requires_grad_(False).to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in net.named_parameters():
-        if "spynet." not in name:
+        if "spynet." not in name or any(level in name for level in _FLOW_LEVELS_IN_16_BITS):
             parameter.data = parameter.data.to(DTYPES[precision])
+    for module in net.modules():
+        if isinstance(module, ResidualBlocks | FlowLevel):
+            module.band_rows = band_rows
 
 
 def _take(items: Iterator[T], count: int) -> Iterator[T]:

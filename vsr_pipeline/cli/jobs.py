@@ -16,11 +16,14 @@ from vsr_pipeline.cli.options import (
     UPSCALE,
     AllowCpu,
     AllowUrl,
+    CpusPerWorker,
+    ExecutorName,
     Given,
     Json,
     LogFormat,
     Overwrite,
     PrintConfig,
+    RayAddress,
     Strict,
     each,
     print_json,
@@ -30,7 +33,7 @@ from vsr_pipeline.cli.options import (
 from vsr_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from vsr_pipeline.api import BatchOutcome, QueueRow
+    from vsr_pipeline.api import BatchOutcome, QueueRow, WorkerOutcome
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -48,6 +51,10 @@ def run(
     strict: Strict = False,
     allow_url: AllowUrl = False,
     allow_cpu: AllowCpu = False,
+    executor: ExecutorName = "auto",
+    ray_address: RayAddress = None,
+    cpus_per_worker: CpusPerWorker = None,
+    retries: Annotated[int, typer.Option(min=0, help="Other Ray workers for a segment whose worker died.")] = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will need, and stop.")] = False,
     print_config: PrintConfig = False,
     log_format: LogFormat = "text",
@@ -64,10 +71,13 @@ def run(
     if print_config:
         print(settings.to_toml())
         return 0
-    options = api.RunOptions(fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu)
+    workers = api.WorkerOptions(executor=executor, ray_address=ray_address, cpus_per_worker=cpus_per_worker)
+    options = api.RunOptions(
+        fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu, workers=workers, retries=retries
+    )
     images = api.image_target(output)
-    if images is not None and dry_run:
-        raise UsageError(f"--dry-run is for videos: {output} is for images")
+    if images is not None and (dry_run or executor == "ray"):
+        raise UsageError(f"{'--dry-run' if dry_run else '--executor ray'} is for videos: {output} is for images")
 
     def one(text: str) -> object:
         path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
@@ -91,7 +101,9 @@ def batch(
     exclude: Annotated[list[str] | None, typer.Option(help="Not what matches, such as 'raw/*'; repeatable.")] = None,
     name: Annotated[str, typer.Option(help="Name of an output, of {stem} or {name}, without suffix.")] = "{stem}_x4",
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop then; the next run goes on.")] = None,
-    retries: Annotated[int, typer.Option(min=1, help="Runs in which a clip may fail.")] = 2,
+    retries: Annotated[
+        int, typer.Option(min=1, help="Runs in which a clip may fail; other Ray workers for a segment.")
+    ] = 2,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also what failed in --retries runs.")] = False,
     redo_outdated: Annotated[
         bool, typer.Option("--redo-outdated", help="Make again what was made with other settings.")
@@ -101,6 +113,9 @@ def batch(
     overwrite: Overwrite = False,
     strict: Strict = False,
     allow_cpu: AllowCpu = False,
+    executor: ExecutorName = "auto",
+    ray_address: RayAddress = None,
+    cpus_per_worker: CpusPerWorker = None,
     status: Annotated[bool, typer.Option("--status", help="Show what is known of each clip, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr; the log file has it.")] = False,
@@ -115,7 +130,7 @@ def batch(
     from vsr_pipeline import api
 
     if status:
-        _print_queue(api.batch_status(output), as_json)
+        _print_queue(api.batch_status(output), api.batch_workers(output), as_json)
         return 0
     if folder is None:
         raise UsageError("vsr batch needs the folder of the videos: vsr batch DIR --output DIR")
@@ -139,6 +154,7 @@ def batch(
         strict=strict,
         allow_cpu=allow_cpu,
         log_format=log_format,
+        workers=api.WorkerOptions(executor=executor, ray_address=ray_address, cpus_per_worker=cpus_per_worker),
     )
     if dry_run:
         return each(api.preview_batch(folder, output, settings, options), lambda clip: clip, as_json)
@@ -154,15 +170,23 @@ def _time_from(text: str) -> datetime.time:
         raise UsageError(f"--until {text}: give a local time such as 06:00") from error
 
 
-def _print_queue(rows: "tuple[QueueRow, ...]", as_json: bool) -> None:
+def _print_queue(rows: "tuple[QueueRow, ...]", workers: "tuple[WorkerOutcome, ...]", as_json: bool) -> None:
     if as_json:
-        print_json([dataclasses.asdict(row) for row in rows])
+        print_json(
+            {"clips": [dataclasses.asdict(row) for row in rows], "workers": [dataclasses.asdict(w) for w in workers]}
+        )
         return
     width = max((len(row.clip) for row in rows), default=4)
     print(f"{'clip':<{width}}  {'state':<8} tries  frames    fps  {'since':<25}  reason")
     for row in rows:
         numbers = f"{row.tries:5d} {row.frame_count:7d} {row.fps:6.2f}"
         print(f"{row.clip:<{width}}  {row.state:<8} {numbers}  {row.changed_at:<25}  {row.reason}".rstrip())
+    if workers:
+        width = max(4, *(len(worker.node) for worker in workers))
+        print(f"\n{'node':<{width}}  segments  frames    fps  busy  deaths  device")
+    for worker in workers:
+        numbers = f"{worker.segments:8d} {worker.frames:7d} {worker.fps:6.2f} {worker.utilisation:5.0%}"
+        print(f"{worker.node:<{width}}  {numbers} {worker.deaths:7d}  {worker.device}")
 
 
 def _print_batch(outcome: "BatchOutcome", as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`vsr probe`, `vsr metrics`, `vsr doctor`: what is this file, how good is that one, is this machine ready."""
+"""`vsr probe`, `vsr metrics`, `vsr doctor`, `vsr bench`: what is this file, how good is that one, and this machine."""
 
 import dataclasses
 import math
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsr_pipeline.cli.options import (
+    ENCODING,
+    UPSCALE,
     VIDEO_STREAM,
     Given,
     Json,
@@ -17,6 +19,7 @@ from vsr_pipeline.cli.options import (
     settings_from,
     takes_settings,
 )
+from vsr_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from vsr_pipeline.api import Scores
@@ -108,3 +111,39 @@ def doctor(as_json: Json = False) -> int:
         for f in findings:
             print(f"{f.status:<8} {f.subject:<{width}}  {f.found}" + (f"; {f.remedy}" if f.remedy else ""))
     return 1 if any(f.status == "error" for f in findings) else 0
+
+
+@app.command(epilog="Example: vsr bench --size 160x90 --frames 8")
+@takes_settings(UPSCALE, ENCODING)
+def bench(
+    given: Given,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the LQ frames.")] = "160x90",
+    frames: Annotated[int, typer.Option(min=1, help="Length of the clip.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each path runs.")] = 5,
+    log_format: LogFormat = "text",
+    as_json: Json = False,
+) -> int:
+    """Measure how fast this machine is.
+
+    The network as it is run here and as one would write it down (eager, fp32), in turns: the ratio of their speeds, how
+    near their pixels are, and where the time goes.
+    """
+    from vsr_pipeline import api
+
+    reporter = api.reporter_for(log_format)
+    settings = settings_from(given, reporter)
+    result = api.bench(
+        settings.upscale, settings.encode, size=_size_from(size), frames=frames, repeats=repeats, reporter=reporter
+    )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        print(result)
+    return 0
+
+
+def _size_from(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size {text}: give width and height in pixels, such as 160x90")
+    return int(width), int(height)

@@ -35,6 +35,20 @@ AllowCpu = Annotated[
     bool, typer.Option("--allow-cpu", help="Go on with the CPU when the GPU's memory does not suffice.")
 ]
 
+# Where the segments of a video are computed.
+ExecutorName = Annotated[
+    Literal["auto", "serial", "ray"],
+    typer.Option(help="ray: on many GPUs and machines. auto: ray with more than one GPU or with --ray-address."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster: auto, ray://HOST:10001, or HOST:6379."),
+]
+CpusPerWorker = Annotated[
+    int | None,
+    typer.Option(min=1, help="Cores of each Ray worker. [default: 1 with a GPU, else all of this machine]"),
+]
+
 # Options that are settings, in the groups in which commands take them. None: what the configuration says.
 UPSCALE = {
     "model": Annotated[str | None, typer.Option(help="A name of `vsr models list`, bicubic-x4, or auto.")],
@@ -52,6 +66,9 @@ UPSCALE = {
     ],
     "precision": Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")],
     "device": Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")],
+    "memory_limit": Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most memory to take, such as 6GB. [default: what is free]")
+    ],
 }
 VIDEO_STREAM = {
     "video_stream": Annotated[
@@ -64,6 +81,13 @@ READING = VIDEO_STREAM | {
     ],
     "keep_rotation": Annotated[
         bool | None, typer.Option("--keep-rotation", help="Frames as coded, with the rotation tag; else upright.")
+    ],
+    "skip_duplicates": Annotated[
+        bool | None,
+        typer.Option(
+            "--skip-duplicates/--no-skip-duplicates",
+            help="Frames equal to the one before are not computed again. [default: skip]",
+        ),
     ],
 }
 PART = {

@@ -77,7 +77,7 @@ def degrade_clip(
         analysis = analyse_clip(header, on_frame=lambda: reporter.worked(1.0))
     for note in analysis.notes:
         reporter.note(note)
-    footage = footage_of(header, analysis)
+    footage = footage_of(header, analysis, every_frame=True)
     count = footage.timeline.frame_count
     with published(output) as temporary, footage.open() as frames:
         clean = (_as_float(pixels[: lq_size[0] * 4, : lq_size[1] * 4]) for pixels in frames.read(0, count))

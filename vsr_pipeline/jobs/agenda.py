@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from vsr_pipeline.errors import ModelError
 from vsr_pipeline.files import file_sha256
 from vsr_pipeline.jobs.queue import FileIdentity, QueueRow
 from vsr_pipeline.jobs.sources import check_template, find_videos, output_for, refuse_equal_outputs
+from vsr_pipeline.jobs.workers import WorkerOptions
 from vsr_pipeline.weights import choose_auto, verified_path
 
 NAME = "name"
@@ -34,7 +35,7 @@ class BatchOptions:
     until: datetime.time | None = None
     """Local time, the next after the start, at which the batch stops before it begins another segment."""
     retries: int = 2
-    """Runs in which a clip may fail before it is left alone."""
+    """Runs in which a clip may fail before it is left alone; of `workers`, as in `RunOptions`."""
     retry_failed: bool = False
     """Take up what was left alone, too."""
     redo_outdated: bool = False
@@ -47,6 +48,7 @@ class BatchOptions:
     """Refuse sources of which something cannot be decoded."""
     allow_cpu: bool = False
     log_format: Literal["text", "json"] = "text"
+    workers: WorkerOptions = field(default_factory=WorkerOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

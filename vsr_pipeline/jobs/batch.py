@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from vsr_pipeline.build import BuiltUpscaler
@@ -10,12 +11,13 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, VsrError
 from vsr_pipeline.files import make_folder
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, plan_batch
-from vsr_pipeline.jobs.log import TeeReporter, log_file
-from vsr_pipeline.jobs.night import LOG, Night
-from vsr_pipeline.jobs.outcome import BatchOutcome
-from vsr_pipeline.jobs.queue import Queue, QueueRow
+from vsr_pipeline.jobs.log import LockedReporter, TeeReporter, log_file
+from vsr_pipeline.jobs.night import LOG, WORKERS, Night
+from vsr_pipeline.jobs.outcome import BatchOutcome, WorkerOutcome
+from vsr_pipeline.jobs.queue import Queue, QueueRow, saved_workers
 from vsr_pipeline.jobs.runner import LOCK, WORK_FOLDER, locked
 from vsr_pipeline.jobs.sources import check_folders, check_template
+from vsr_pipeline.jobs.workers import uses_ray, workers_for
 from vsr_pipeline.reporting import Reporter
 
 QUEUE = "batch.sqlite"
@@ -41,7 +43,7 @@ def run_batch(
         output: where the outputs go; the batch's own files are in its `.vsr`.
         config: the settings, the same for all.
         options: which clips, and how.
-        build: loads the model; called once, and only if there is work.
+        build: loads the model; called once, and only if there is work. With Ray, the workers load it themselves.
         reporter: hears what the log file is told, too, but not the tracebacks.
 
     Raises:
@@ -53,13 +55,25 @@ def run_batch(
     """
     check_folders(folder, output)
     check_template(options.name_template)
+    with_ray = uses_ray(options.workers, config.upscale, reporter)
     with ExitStack() as stack:
         work = make_folder(output / WORK_FOLDER)
         stack.enter_context(locked(work / LOCK, f"another batch is at work in {output}: run again when it has ended"))
         log = stack.enter_context(log_file(work / LOG, options.log_format))
         try:
             queue = stack.enter_context(Queue(work / QUEUE))
-            return Night(folder, output, config, options, build, TeeReporter(reporter, log), log, queue).run()
+            both = LockedReporter(TeeReporter(reporter, log))
+            workers = workers_for(
+                config.upscale,
+                options.workers,
+                build=None if with_ray else build,
+                folder=work,
+                allow_cpu=options.allow_cpu,
+                retries=options.retries,
+                reporter=both,
+            )
+            night = Night(folder, output, config, options, partial(stack.enter_context, workers), both, log, queue)
+            return night.run(side_by_side=with_ray)
         except VsrError as error:
             log.note(f"ended with exit code {error.exit_code}: {error}")
             raise
@@ -90,3 +104,8 @@ def batch_status(output: Path) -> tuple[QueueRow, ...]:
         raise InputError(f"no batch has been run in {output}: there is no {path}")
     with Queue(path) as queue:
         return tuple(queue.rows().values())
+
+
+def batch_workers(output: Path) -> tuple[WorkerOutcome, ...]:
+    """Return what the workers of the last run have done, also while it is at work; nothing where there were none."""
+    return saved_workers(output / WORK_FOLDER / WORKERS)

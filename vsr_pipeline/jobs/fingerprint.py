@@ -24,6 +24,10 @@ _DECIDED_BY = {
 }
 
 
+# How much memory may be taken changes how frames are made, as running out of it does, and not what is asked for.
+_UNDECIDED = ("upscale.memory_limit",)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceIdentity:
     """Which video, or which images, a job reads.
@@ -82,7 +86,7 @@ def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str
 
     Args:
         source: the clip.
-        config: the resolved settings; every field is taken, under its dotted name.
+        config: the resolved settings; every field but the memory's limit is taken, under its dotted name.
         upscaler: `BuiltUpscaler.identity`. What it says about a setting is what was chosen for `auto`, and takes the
             place of what the user wrote; of a device it is the type, so that another GPU of the kind may continue.
     """
@@ -97,7 +101,7 @@ def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": value for name, value in values.items()}
     fields |= {f"upscale.{name}": value for name, value in chosen.items()}
-    return {name: "none" if value is None else str(value) for name, value in fields.items()}
+    return {name: "none" if value is None else str(value) for name, value in fields.items() if name not in _UNDECIDED}
 
 
 def differences(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:

@@ -5,25 +5,25 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.errors import StoppedForNow
 from vsr_pipeline.files import file_sha256, make_folder, published
+from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.jobs.outcome import ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.preflight import estimate, refuse_too_large, refuse_what_cannot_fit
-from vsr_pipeline.jobs.segments import SegmentResult, SegmentTask, SerialExecutor, segment_name
+from vsr_pipeline.jobs.segments import SegmentResult, SegmentTask, segment_name
 from vsr_pipeline.jobs.store import FinishedRow, JoinedRow, Ledger, SegmentRow
-from vsr_pipeline.ladder import Ladder
+from vsr_pipeline.jobs.workers import WorkerOptions, Workers
 from vsr_pipeline.media.join import check_frames, join_segments
 from vsr_pipeline.media.mux import mux
 from vsr_pipeline.media.source import Footage, footage_of
 from vsr_pipeline.media.writer import track_suffix
-from vsr_pipeline.plan import Schedule, schedule_of
+from vsr_pipeline.plan import Schedule, computes_every_frame, repeats_note, schedule_of
 from vsr_pipeline.reporting import Reporter, reported
 from vsr_pipeline.timeline import Analysis, Segment
 from vsr_pipeline.upscale import SCALE
@@ -43,7 +43,10 @@ class RunOptions:
     strict: bool = False
     """Refuse a source of which something cannot be decoded."""
     allow_cpu: bool = False
-    """When the GPU's memory does not suffice even for tiles, go on with the CPU."""
+    """When the GPU's memory does not suffice even for bands of frames, go on with the CPU."""
+    workers: WorkerOptions = field(default_factory=WorkerOptions)
+    retries: int = 2
+    """How often a segment is given to another worker when its worker has died."""
     should_stop: Callable[[], bool] | None = None
     """Asked before each segment; when it says so, `StoppedForNow` is raised. The next run continues."""
 
@@ -118,7 +121,7 @@ class _Work:
 
     @property
     def frame_count(self) -> int:
-        """Frames of the clip that have to be made."""
+        """Frames of the clip that have to be computed."""
         return sum(map(len, self.segments))
 
 
@@ -129,7 +132,7 @@ class Job:
         self,
         intake: Intake,
         folder: Path,
-        built: BuiltUpscaler,
+        workers: Workers,
         ledger: Ledger,
         reporter: Reporter,
         options: RunOptions,
@@ -139,7 +142,8 @@ class Job:
         self._config = intake.config
         self._folder = folder
         self._track = folder / f"{_TRACK}{track_suffix(intake.config.encode)}"
-        self._built = built
+        self._workers = workers
+        self._built = workers.built
         self._ledger = ledger
         self._reporter = reporter
         self._options = options
@@ -149,9 +153,10 @@ class Job:
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
-        refuse_too_large(self._intake.header.info, self._config)
+        refuse_too_large(self._intake.header, self._config)
         work = self._planned(self._analysed())
         if not self._has_track():
+            refuse_too_large(self._intake.header, self._config, len(work.footage.timeline.distinct))
             needed = estimate(work.footage, work.schedule, work.segments, self._config, self._folder)
             there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
             refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._intake.output.parent)
@@ -173,16 +178,18 @@ class Job:
     def _planned(self, analysis: Analysis) -> _Work:
         """Decide which frames are made and when they are shown, and say what is worth knowing about it."""
         header, config = self._intake.header, self._config
-        footage = footage_of(header, analysis)
+        footage = footage_of(header, analysis, every_frame=computes_every_frame(config.upscale))
         origin = footage.origin_ticks(config.output.drop)
         rate = constant_rate_of(header, config)
         schedule = schedule_of(footage.timeline, origin_ticks=origin, frame_rate=rate)
-        for note in (*analysis.notes, *self._intake.streams.notes, *rate_notes(header, config)):
+        repeats = repeats_note(footage.timeline)
+        for note in (*analysis.notes, *repeats, *self._intake.streams.notes, *rate_notes(header, config)):
             self._note(note)
         if rate is not None:
-            left_out = footage.timeline.frame_count - len(set(schedule.frames))
+            distinct = len(footage.timeline.distinct)
+            left_out = distinct - len(set(schedule.frames))
             self._note(
-                f"constant rate of {rate}: {len(schedule.pts)} frames of {footage.timeline.frame_count}, "
+                f"constant rate of {rate}: {len(schedule.pts)} frames of {distinct}, "
                 f"{schedule.repeated} are repetitions, {left_out} are left out"
             )
         segments = tuple(s for s in self._built.upscaler.plan(footage.timeline) if schedule.shows(s))
@@ -199,8 +206,10 @@ class Job:
         if left < work.frame_count:
             self._reporter.note(f"{self._name}: {work.frame_count - left} frames are there already")
         if todo:
-            ladder = Ladder(self._config.upscale, self._built, self._reporter, allow_cpu=self._options.allow_cpu)
-            executor = SerialExecutor(ladder, self._reporter.worked)
+            begun = self._ledger.fingerprint()
+            assert begun is not None
+            source = SourceIdentity.recorded(self._intake.source, begun)
+            executor = self._workers.executor(self._config.upscale, source, self._reporter)
             with reported(self._reporter, f"enhance {self._name}", left):
                 for result in executor.run(self._tasks(work, todo)):
                     self._record(result)
@@ -321,7 +330,10 @@ class Job:
             peak_memory_bytes=peak_memory_bytes(),
             peak_gpu_memory_bytes=self._built.peak_gpu_memory_bytes(),
             output_bytes=output_bytes,
-            shots=tuple(ShotOutcome(s.start, s.stop, self._passes.get(s.start, 0)) for s in timeline.shots),
+            shots=tuple(
+                ShotOutcome(shot.start, shot.stop, self._passes.get(computed.start, 0))
+                for shot, computed in zip(timeline.shots, timeline.without_repeats.shots, strict=True)
+            ),
             decode_errors=work.analysis.decode_errors,
             missing_seconds=float(work.analysis.missing_seconds),
             warnings=(*self._warnings, *said),

@@ -3,6 +3,7 @@
 import io
 import logging
 import logging.handlers
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,44 @@ class TeeReporter:
         """Say it to both."""
         for reporter in self._both:
             reporter.overall(what, done, total)
+
+
+class LockedReporter:
+    """Lets several threads say things, one at a time."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._lock = threading.RLock()
+
+    def note(self, message: str) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._reporter.note(message)
+
+    def started(self, what: str, total: int, unit: str = "frames") -> None:
+        """Pass it on."""
+        with self._lock:
+            self._reporter.started(what, total, unit)
+
+    def worked(self, amount: float) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._reporter.worked(amount)
+
+    def milestone(self) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._reporter.milestone()
+
+    def finished(self) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._reporter.finished()
+
+    def overall(self, what: str, done: int, total: int) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._reporter.overall(what, done, total)
 
 
 @contextmanager

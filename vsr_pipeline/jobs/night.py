@@ -2,17 +2,17 @@
 
 import datetime
 import platform
+import signal
+import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from vsr_pipeline import __version__
-from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import (
     ChangedError,
@@ -26,17 +26,22 @@ from vsr_pipeline.errors import (
 )
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, changed_settings, plan_batch, settings_of
 from vsr_pipeline.jobs.intake import memory_as_error, take_in
-from vsr_pipeline.jobs.job import Clock, RunOptions, now
+from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status
-from vsr_pipeline.jobs.queue import FileIdentity, Queue, QueueRow, State
+from vsr_pipeline.jobs.queue import FileIdentity, Queue, QueueRow, save_workers
+from vsr_pipeline.jobs.records import Records, frames_done, unchanged_outcome
 from vsr_pipeline.jobs.report import write_report
-from vsr_pipeline.jobs.runner import LEDGER, WORK_FOLDER, job_folder, run_clip
-from vsr_pipeline.jobs.store import Ledger
-from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.jobs.runner import WORK_FOLDER, run_clip
+from vsr_pipeline.jobs.turns import Turn, TurnReporter, Turns
+from vsr_pipeline.jobs.workers import Workers
+from vsr_pipeline.reporting import Reporter, reported
 
 LOG = "batch.log"
+WORKERS = "workers.json"
 
 _SOME_FAILED = 7
+_WORKERS_SECONDS = 10.0
+_LOST = "the GPU no longer answers, or no worker is left"
 
 
 def next_occurrence(moment: datetime.time, after: datetime.datetime) -> datetime.datetime:
@@ -57,7 +62,7 @@ class Night:
         output: Path,
         config: Config,
         options: BatchOptions,
-        build: Callable[[], BuiltUpscaler],
+        open_workers: Callable[[], Workers],
         reporter: Reporter,
         log: Reporter,
         queue: Queue,
@@ -66,51 +71,127 @@ class Night:
         self._output = output
         self._config = config
         self._options = options
-        self._build = build
+        self._open_workers = open_workers
         self._reporter = reporter
         self._log = log
         self._queue = queue
         self._clock = Clock()
         self._settings = settings_of(config, options.name_template)
-        self._built: BuiltUpscaler | None = None
+        self._records = Records(queue, output, self._settings, options)
+        self._workers: Workers | None = None
+        self._workers_written = 0.0
+        self._abandoned: VsrError | None = None
         self._begun = 0
         self._stopped_because = ""
         self._exit_code = 0
         started = datetime.datetime.now().astimezone()
         self._deadline = next_occurrence(options.until, started) if options.until else None
 
-    def run(self) -> BatchOutcome:
-        """Give each clip its turn; then write the report, also when something ends the batch early."""
+    def run(self, *, side_by_side: bool) -> BatchOutcome:
+        """Give each clip its turn; then write the report, also when something ends the batch early.
+
+        Args:
+            side_by_side: work on several clips at once, so that no worker waits at the end of one.
+        """
         self._reporter.note(f"vsr {__version__}: batch of {self._folder}, into {self._output}")
-        self._record_deaths()
+        self._records.settle_deaths()
         rows = self._queue.rows()
         clips = plan_batch(self._folder, self._output, self._config, rows=rows, options=self._options)
         self._announce(clips)
-        outcomes: list[ClipOutcome] = []
+        (self._output / WORK_FOLDER / WORKERS).unlink(missing_ok=True)
+        outcomes: dict[Path, ClipOutcome] = {}
         try:
-            for clip in clips:
-                if clip.has_work:
-                    self._reporter.overall(self._folder.name, len(outcomes), len(clips))
-                outcomes.append(self._turn(clip))
+            (self._side_by_side if side_by_side else self._one_by_one)(clips, outcomes)
         except VsrError as error:
             self._stop(error.exit_code, str(error))
-            outcomes += [self._left(clip) for clip in clips[len(outcomes) :]]
-            self._finish(outcomes)
+            self._finish(outcomes.get(clip.source) or self._left(clip) for clip in clips)
             raise
-        return self._finish(outcomes)
+        return self._finish(outcomes[clip.source] for clip in clips)
 
-    def _record_deaths(self) -> None:
-        """Settle what a run that was killed has left open: no other is at work here, because we hold the lock.
+    def _one_by_one(self, clips: tuple[BatchClip, ...], outcomes: dict[Path, ClipOutcome]) -> None:
+        for clip in clips:
+            if clip.has_work:
+                self._reporter.overall(self._folder.name, len(outcomes), len(clips))
+            outcomes[clip.source] = self._work(clip) if self._gets_a_turn(clip) else self._left(clip)
 
-        A clip on which nothing was finished before the death may be its cause, such as by taking all memory, and so it
-        has failed; one that got on is continued.
+    def _side_by_side(self, clips: tuple[BatchClip, ...], outcomes: dict[Path, ClipOutcome]) -> None:
+        """While the workers make the segments of one clip, the next is analysed, and the last is joined.
+
+        Only this thread touches the queue: it begins the turns and records how they end.
         """
-        for row in self._queue.rows().values():
-            if row.state == "working" and _frames_done(self._output / row.output) > row.frames_before:
-                self._record(row, "stopped", reason="the run was killed")
-            elif row.state == "working":
-                reason = "the run ended without a word while it was at work on this clip (killed, memory, or power)"
-                self._record_failure(row, reason, exit_code=1)
+        enhance = partial(self._enhance, reporter=TurnReporter(self._reporter, lambda: self._abandoned))
+        with Turns(enhance) as turns, reported(self._reporter, f"enhance {self._folder.name}", 0):
+            try:
+                for clip in clips:
+                    while clip.has_work and not self._may_begin(clip, turns):
+                        self._settle(turns, outcomes)
+                    if self._gets_a_turn(clip):
+                        self._reporter.overall(self._folder.name, len(outcomes), len(clips))
+                        self._hold(clip, turns, outcomes)
+                    else:
+                        outcomes[clip.source] = self._left(clip)
+                while turns:
+                    self._settle(turns, outcomes)
+            except BaseException as error:
+                self._abandon(turns, outcomes, error)
+                raise
+            finally:
+                self._write_workers()
+
+    def _may_begin(self, clip: BatchClip, turns: Turns) -> bool:
+        if not turns or self._workers is None:
+            return True
+        if turns.decode or turns.has_one_alone or clip.todo == "retry":
+            return False
+        return self._workers.wants_another_clip(preparing=len(turns.held))
+
+    def _hold(self, clip: BatchClip, turns: Turns, outcomes: dict[Path, ClipOutcome]) -> None:
+        """Begin a turn as far as it needs this thread."""
+        turn = self._begin(clip)
+        turns.hold(turn)
+        try:
+            self._take_in(turn)
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - as below
+            turns.drop(turn)
+            outcomes[clip.source] = self._not_done(turn, error)
+
+    def _settle(self, turns: Turns, outcomes: dict[Path, ClipOutcome]) -> None:
+        """Let the turns go on that are held, and record what became of those that have ended."""
+        turns.let_go()
+        for turn, future in turns.ended():
+            try:
+                outcome = future.result()
+            except Exception as error:  # noqa: BLE001 - recorded, as where one clip is worked on after the other
+                outcomes[turn.clip.source] = self._not_done(turn, error)
+            else:
+                outcomes[turn.clip.source] = self._done(turn, outcome)
+        if time.monotonic() > self._workers_written + _WORKERS_SECONDS:
+            self._write_workers()
+
+    def _abandon(self, turns: Turns, outcomes: dict[Path, ClipOutcome], error: BaseException) -> None:
+        """End all turns at once; what has just been finished is recorded."""
+        self._abandoned = error if isinstance(error, VsrError) else Interrupted(signal.SIGINT)
+        if self._workers is not None:
+            self._workers.stop(self._abandoned)
+        for turn in turns.held:
+            turns.drop(turn)
+            with suppress(VsrError):
+                self._records.save(turn.row, "stopped", reason="interrupted")
+        while turns:
+            for turn, future in turns.ended():
+                with suppress(VsrError):  # the queue's own trouble may be why all ends
+                    if future.exception() is None:
+                        outcomes[turn.clip.source] = self._done(turn, future.result())
+                    else:
+                        self._records.save(turn.row, "stopped", reason="interrupted")
+
+    def _write_workers(self) -> None:
+        if self._workers is not None:
+            self._workers_written = time.monotonic()
+            with suppress(VsrError):  # what matters of it is in the report, too
+                save_workers(self._output / WORK_FOLDER / WORKERS, self._workers.outcomes())
 
     def _announce(self, clips: tuple[BatchClip, ...]) -> None:
         counts = Counter(clip.todo for clip in clips)
@@ -126,14 +207,11 @@ class Night:
                     "--redo-outdated makes them again"
                 )
 
-    def _turn(self, clip: BatchClip) -> ClipOutcome:
+    def _gets_a_turn(self, clip: BatchClip) -> bool:
         if clip.has_work and not self._stopped_because and self._is_late():
             self._stop(StoppedForNow.exit_code, self._until_came())
         reached = self._options.max_clips is not None and self._begun >= self._options.max_clips
-        if not clip.has_work or self._stopped_because or reached:
-            return self._left(clip)
-        self._begun += 1
-        return self._work(clip)
+        return clip.has_work and not self._stopped_because and not reached
 
     def _left(self, clip: BatchClip) -> ClipOutcome:
         """Say what a clip is that this run does not work on."""
@@ -142,7 +220,7 @@ class Night:
             source = self._folder / clip.clip
             return replace(_outcome(clip, "failed", reason, InputError.exit_code), input=source)
         if clip.todo == "unchanged":
-            return _unchanged(clip)
+            return unchanged_outcome(clip)
         if clip.todo == "given up":
             assert clip.row is not None
             reason = f"{clip.row.reason} (failed in {clip.row.tries} runs; left alone until it changes: --retry-failed)"
@@ -151,58 +229,59 @@ class Night:
         return _outcome(clip, "stopped", f"not begun: {because}")
 
     def _work(self, clip: BatchClip) -> ClipOutcome:
-        if self._built is None:
-            self._built = self._build()
-            self._reporter.note(f"model: {self._built.description}")
-        row = self._opened(clip)
-        self._queue.save(row)
-        self._reporter.note(f"{clip.clip} ({clip.todo}) -> {clip.output}")
-        clock = Clock()
+        turn = self._begin(clip)
         try:
-            outcome = self._enhance(clip, row, self._built)
+            self._take_in(turn)
+            outcome = self._enhance(turn, reporter=self._reporter)
         except (Interrupted, KeyboardInterrupt):
-            self._record(row, "stopped", reason="interrupted")
+            self._records.save(turn.row, "stopped", reason="interrupted")
             raise
         except Exception as error:  # noqa: BLE001 - recorded, with its traceback in the log, and the other clips go on
-            return replace(
-                self._not_done(clip, row, error), started_at=clock.started_at, elapsed_seconds=clock.elapsed_seconds
-            )
-        published = FileIdentity.of(clip.output)
-        self._record(replace(row, tries=0, published=published, outcome=outcome), "done")
+            return self._not_done(turn, error)
+        return self._done(turn, outcome)
+
+    def _begin(self, clip: BatchClip) -> Turn:
+        if self._workers is None:
+            self._workers = self._open_workers()
+            self._reporter.note(f"model: {self._workers.built.description}")
+        self._begun += 1
+        row = self._records.begin(clip)
+        self._reporter.note(f"{clip.clip} ({clip.todo}) -> {clip.output}")
+        return Turn(clip, row)
+
+    def _done(self, turn: Turn, outcome: ClipOutcome) -> ClipOutcome:
+        published = FileIdentity.of(turn.clip.output)
+        self._records.save(replace(turn.row, tries=0, published=published, outcome=outcome), "done")
         self._reporter.note(str(outcome))
         return outcome
 
-    def _opened(self, clip: BatchClip) -> QueueRow:
-        """Return what is recorded of a clip before the work on it begins."""
-        relative = clip.output.relative_to(self._output).as_posix()
-        before = clip.row
-        was_same = before is not None and before.output == relative
-        counts_on = before is not None and clip.todo != "changed" and not changed_settings(before, self._settings)
-        return QueueRow(
-            clip=clip.clip,
-            output=relative,
-            state="working",
-            source=FileIdentity.of(clip.source) or clip.identity,
-            settings=self._settings,
-            published=before.published if before is not None and was_same else None,
-            tries=before.tries if before is not None and counts_on and not self._options.retry_failed else 0,
-            changed_at=now(),
-            frames_before=_frames_done(clip.output),
-        )
+    def _take_in(self, turn: Turn) -> None:
+        with memory_as_error(turn.clip.source):
+            turn.intake = take_in(turn.clip.source, turn.clip.output, self._config)
 
-    def _enhance(self, clip: BatchClip, row: QueueRow, built: BuiltUpscaler) -> ClipOutcome:
+    def _enhance(self, turn: Turn, reporter: Reporter) -> ClipOutcome:
+        """Work on a clip that was taken in, in whatever thread."""
+        clip, row = turn.clip, turn.row
+        assert self._workers is not None
+        assert turn.intake is not None
         is_ours = row.published is not None and FileIdentity.of(clip.output) == row.published
         was_done = clip.row is not None and clip.row.state == "done"
+
+        def should_stop() -> bool:
+            turn.is_prepared = True
+            return bool(self._stopped_because) or self._is_late()
+
         options = RunOptions(
             fresh=clip.todo == "outdated" or (clip.todo == "changed" and was_done),
             overwrite=is_ours or self._options.overwrite,
             strict=self._options.strict,
             allow_cpu=self._options.allow_cpu,
-            should_stop=self._is_late,
+            workers=self._options.workers,
+            retries=self._options.retries,
+            should_stop=should_stop,
         )
         with memory_as_error(clip.source):
-            intake = take_in(clip.source, clip.output, self._config)
-            run = partial(run_clip, intake, built, reporter=self._reporter)
+            run = partial(run_clip, turn.intake, self._workers, reporter=reporter)
             try:
                 return run(options=options)
             except ChangedError as error:
@@ -212,44 +291,40 @@ class Night:
                 self._reporter.note(f"{clip.clip} starts over: {error}")
                 return run(options=replace(options, fresh=True))
 
-    def _not_done(self, clip: BatchClip, row: QueueRow, error: Exception) -> ClipOutcome:
+    def _not_done(self, turn: Turn, error: Exception) -> ClipOutcome:
         """Record why a clip was not finished, and whether that ends the batch."""
+        outcome = self._failure(turn.clip, turn.row, error)
+        return replace(outcome, started_at=turn.clock.started_at, elapsed_seconds=turn.clock.elapsed_seconds)
+
+    def _failure(self, clip: BatchClip, row: QueueRow, error: Exception) -> ClipOutcome:
         if isinstance(error, StoppedForNow):
-            self._stop(error.exit_code, self._until_came())
-            return self._postponed(clip, row, f"{self._until_came()}; {_frames_done(clip.output)} frames are done")
+            if not self._stopped_because:
+                self._stop(error.exit_code, self._until_came())
+            return self._postponed(clip, row, f"{self._stopped_because}; {frames_done(clip.output)} frames are done")
         if isinstance(error, LockedError):
             self._exit_code = self._exit_code or error.exit_code
             self._begun -= 1
             return self._postponed(clip, row, str(error))
         exit_code = error.exit_code if isinstance(error, VsrError) else 1
         reason = str(error)
-        lost = False
         if not isinstance(error, VsrError):
             self._log.note("".join(traceback.format_exception(error)))
             reason = f"a bug: {type(error).__name__}: {reason}; the traceback is in {self._output / WORK_FOLDER / LOG}"
-            lost = _is_lost(self._built)
+        lost = self._workers is not None and self._workers.are_lost()
         if isinstance(error, DiskFullError) or lost:
-            self._stop(ResourceError.exit_code, "the GPU no longer answers" if lost else reason)
+            self._stop(ResourceError.exit_code, _LOST if lost else reason)
         if isinstance(error, ResourceError) or lost:
             # The machine's fault and not the clip's: it is tried again every night.
-            self._record(row, "failed", reason=reason, exit_code=exit_code)
+            self._records.save(row, "failed", reason=reason, exit_code=exit_code)
         else:
-            self._record_failure(row, reason, exit_code)
+            self._records.save_failure(row, reason, exit_code)
         outcome = _outcome(clip, "failed", " ".join(reason.split()), exit_code)
         self._reporter.note(str(outcome))
         return outcome
 
     def _postponed(self, clip: BatchClip, row: QueueRow, reason: str) -> ClipOutcome:
-        self._record(row, "stopped", reason=reason)
+        self._records.save(row, "stopped", reason=reason)
         return _outcome(clip, "stopped", reason)
-
-    def _record_failure(self, row: QueueRow, reason: str, exit_code: int) -> None:
-        tries = row.tries + 1
-        state: State = "given up" if tries >= self._options.retries else "failed"
-        self._record(replace(row, tries=tries), state, reason=reason, exit_code=exit_code)
-
-    def _record(self, row: QueueRow, state: State, *, reason: str = "", exit_code: int = 0) -> None:
-        self._queue.save(replace(row, state=state, reason=reason, exit_code=exit_code, changed_at=now()))
 
     def _is_late(self) -> bool:
         return self._deadline is not None and datetime.datetime.now().astimezone() >= self._deadline
@@ -262,8 +337,9 @@ class Night:
         self._exit_code = exit_code
         self._stopped_because = reason
 
-    def _finish(self, outcomes: list[ClipOutcome]) -> BatchOutcome:
+    def _finish(self, clips: Iterable[ClipOutcome]) -> BatchOutcome:
         """Write the report of all clips, whether they were worked on or not."""
+        outcomes = tuple(clips)
         some_failed = any(clip.status in ("failed", "given up") for clip in outcomes)
         outcome = BatchOutcome(
             program=f"vsr {__version__}",
@@ -271,10 +347,11 @@ class Night:
             started_at=self._clock.started_at,
             elapsed_seconds=self._clock.elapsed_seconds,
             exit_code=self._exit_code or (_SOME_FAILED if some_failed else 0),
-            clips=tuple(outcomes),
+            clips=outcomes,
             config_toml=self._config.to_toml(),
             machine=platform.node(),
             log_file=self._output / WORK_FOLDER / LOG,
+            workers=self._workers.outcomes() if self._workers is not None else (),
         )
         try:
             self._reporter.note(f"report: {write_report(outcome, self._output).html}")
@@ -286,43 +363,3 @@ class Night:
 
 def _outcome(clip: BatchClip, status: Status, reason: str, exit_code: int = 0) -> ClipOutcome:
     return ClipOutcome(input=clip.source, output=clip.output, status=status, reason=reason, exit_code=exit_code)
-
-
-def _frames_done(output: Path) -> int:
-    """Frames that the job of an output has finished and recorded."""
-    path = job_folder(output) / LEDGER
-    if not path.exists():
-        return 0
-    try:
-        with Ledger(path) as ledger:
-            return sum(stop - start for start, stop in ledger.segments())
-    except VsrError:
-        return 0  # `run_clip` will say what is wrong with it
-
-
-def _is_lost(built: BuiltUpscaler | None) -> bool:
-    """Whether the GPU has failed, so that every clip after this one would fail with it."""
-    if built is None or built.device is None or built.device.type != "cuda":
-        return False
-    try:
-        torch.zeros(1, device=built.device).cpu()
-    except RuntimeError:
-        return True
-    return False
-
-
-def _unchanged(clip: BatchClip) -> ClipOutcome:
-    """Return what a clip was when it was made; its folders may have other names by now."""
-    assert clip.row is not None
-    assert clip.row.outcome is not None
-    before, after = (job_folder(clip.output) / f"{name}.jpg" for name in ("before", "after"))
-    return replace(
-        clip.row.outcome,
-        status="unchanged",
-        input=clip.source,
-        output=clip.output,
-        computed_frames=0,
-        reused_frames=clip.row.outcome.frame_count,
-        before_still=before if before.exists() else None,
-        after_still=after if after.exists() else None,
-    )

@@ -61,6 +61,24 @@ class ClipOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOutcome:
+    """What one of several workers did. `fps` is that of its busy time, `utilisation` that time's share."""
+
+    node: str
+    """Name of its machine."""
+    device: str
+    segments: int
+    frames: int
+    busy_seconds: float
+    wall_seconds: float
+    """From its first start until now, or until it was gone."""
+    fps: float
+    utilisation: float
+    deaths: int = 0
+    """How often its process died and was replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOutcome:
     """What became of a run of one or many clips."""
 
@@ -73,3 +91,5 @@ class BatchOutcome:
     config_toml: str = ""
     machine: str = ""
     log_file: Path | None = None
+    workers: tuple[WorkerOutcome, ...] = ()
+    """Of a run with several; none where one process did it all."""

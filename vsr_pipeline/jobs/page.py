@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status
+from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.totals import headline, totals_of
 
 STILLS_BYTES = 24 * 1024**2
@@ -59,7 +59,7 @@ def report_page(outcome: BatchOutcome, *, stills_bytes: int = STILLS_BYTES) -> s
         headline=text(headline(outcome)),
         facts=_facts(_run_facts(outcome)),
         exit_code=_exit_code(outcome.exit_code),
-        sections="\n".join(sections),
+        sections="\n".join(sections) + _workers(outcome.workers),
         origin=_origin(outcome),
         config="\n".join(text(line) for line in outcome.config_toml.splitlines()),
     )
@@ -211,6 +211,22 @@ def _shots(shots: Sequence[ShotOutcome]) -> str:
         f"<details><summary>{count}, {cleaned}</summary>"
         f'<p class="aside">First and last frame of each, and its cleaning passes:</p>'
         f'<pre tabindex="0">{lines}</pre></details>'
+    )
+
+
+def _workers(workers: Sequence[WorkerOutcome]) -> str:
+    """Return a table of the workers, where there were any."""
+    if not workers:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in ("Node", "Device", "Segments", "Frames", "fps", "Busy", "Deaths"))
+    rows = []
+    for worker in workers:
+        numbers = f"{worker.segments:,}", f"{worker.frames:,}", f"{worker.fps:.2f}", f"{worker.utilisation:.0%}"
+        cells = (text(worker.node), text(worker.device), *numbers, f"{worker.deaths:,}")
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return (
+        f'<section class="section"><h2>Workers <span>{len(workers):,}</span></h2>'
+        f'<div class="table" tabindex="0"><table><tr>{head}</tr>{"".join(rows)}</table></div></section>'
     )
 
 

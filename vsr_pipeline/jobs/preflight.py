@@ -8,16 +8,20 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from vsr_pipeline.build import BuiltUpscaler
-from vsr_pipeline.config import Config, EncodeConfig
+from vsr_pipeline.budget import ClipSize, amount, around_network_bytes
+from vsr_pipeline.build import BICUBIC, BuiltUpscaler
+from vsr_pipeline.config import Config, EncodeConfig, UpscaleConfig
+from vsr_pipeline.device import choose_device, choose_precision
 from vsr_pipeline.errors import ResourceError
+from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.media.memory import available_memory_bytes
-from vsr_pipeline.media.source import Footage
+from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_bytes
+from vsr_pipeline.media.source import Footage, Header
 from vsr_pipeline.media.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
-from vsr_pipeline.timeline import Colour, Segment, Shot, VideoInfo
+from vsr_pipeline.timeline import Colour, Segment, Shot
 from vsr_pipeline.upscale import SCALE
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
@@ -27,11 +31,6 @@ _BITS_PER_PIXEL_AT_72 = 0.16
 _BITS_PER_PIXEL_OF = {"prores": 4.5, "ffv1": 14.0}
 # At the end, the joined picture and the output are there at the same time.
 _COPIES = 2
-
-# Samples for each LQ pixel while a frame is reconstructed: three feature maps of 64 channels at the size of the output.
-# Measured on the CPU as peak memory over size of the frame: 6.6 kB in bf16, 12.8 kB in fp32 with windows of 2 frames.
-_HR_FEATURES = 64 * SCALE**2 * 3.1
-_PROCESS_BYTES = 400 * 1024**2
 
 _CALIBRATION_FRAMES = 3
 _CALIBRATION_SIZE = (96, 160)
@@ -92,21 +91,44 @@ def estimate(
         segments=len(segments),
         input_size=(width, height),
         output_size=(SCALE * width, SCALE * height),
-        memory_bytes=_memory_bytes(width * height, config),
+        memory_bytes=_main_memory_bytes(clip_size(footage), config.upscale),
         memory_available_bytes=available_memory_bytes(),
         disk_bytes=round(_COPIES * picture_bytes) + other_bytes,
         disk_free_bytes=shutil.disk_usage(folder).free,
     )
 
 
-def _memory_bytes(pixels: int, config: Config) -> int:
-    """Main memory of a run on the CPU, from the arithmetic of the network; a run on a GPU needs less."""
-    if config.upscale.model == "bicubic-x4":
-        return _PROCESS_BYTES + pixels * SCALE**2 * 3 * 12
-    sample = 4 if config.upscale.precision == "fp32" else 2
-    # Twice the features themselves: the allocator keeps what flows and warped copies needed in between.
-    window = 2 * config.upscale.max_seq_len * 64 * sample + (config.upscale.max_seq_len + config.upscale.lookahead) * 28
-    return round(_PROCESS_BYTES + pixels * (window + _HR_FEATURES * sample + SCALE**2 * 3 * 12))
+def clip_size(footage: Footage) -> ClipSize:
+    """Return what of a clip its memory depends on."""
+    return _size_of(footage.header, len(footage.timeline.distinct))
+
+
+def _size_of(header: Header, frame_count: int) -> ClipSize:
+    width, height = header.info.display_size
+    return ClipSize(width, height, frame_count, bytes_per_value=2 if header.info.bit_depth > 8 else 1)
+
+
+def _main_memory_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
+    """Return the main memory that a run takes: with a network on the CPU, that of the rung it will begin with."""
+    if not _computes_on_cpu(settings):
+        return around_network_bytes(clip)
+    needs = _needs_on_cpu(clip, settings)
+    level = first_that_fits(needs, allowed_bytes(settings, torch.device("cpu")))
+    return needs[-1 if level is None else level]
+
+
+def _computes_on_cpu(settings: UpscaleConfig) -> bool:
+    """Whether a network runs in main memory. Whether a GPU that is asked for is there does not matter here."""
+    if settings.model == BICUBIC and settings.checkpoint is None:
+        return False
+    return settings.device == "cpu" or (settings.device == "auto" and choose_device("auto").type == "cpu")
+
+
+def _needs_on_cpu(clip: ClipSize, settings: UpscaleConfig) -> list[int]:
+    cpu = torch.device("cpu")
+    rungs = rungs_of(settings, cpu, allow_cpu=False)
+    precision = "fp32" if settings.backend == "mmedit" else choose_precision(settings.precision, cpu)
+    return needs_of(rungs, clip, on_gpu=False, precision=precision)
 
 
 def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
@@ -122,25 +144,41 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
         )
 
 
-def refuse_too_large(info: VideoInfo, config: Config) -> None:
-    """Refuse frames that need more memory than there is, before one is computed.
+def refuse_too_large(header: Header, config: Config, frame_count: int | None = None) -> None:
+    """Refuse frames that need more main memory than may be taken, however they are made, before one is computed.
+
+    On a GPU, `Ladder.fit` looks after the GPU's memory.
+
+    Args:
+        header: the clip.
+        config: the settings.
+        frame_count: how many frames are computed; None: what the header says, and at least one.
 
     Raises:
         ResourceError: they do.
     """
-    width, height = info.display_size
-    needed, available = _memory_bytes(width * height, config), available_memory_bytes()
-    if available is not None and needed > available:
+    settings = config.upscale
+    clip = _size_of(header, frame_count or len(header.images) or header.frames_to_analyse or 1)
+    is_on_cpu = _computes_on_cpu(settings)
+    needed = min(_needs_on_cpu(clip, settings)) if is_on_cpu else around_network_bytes(clip)
+    limit = settings.memory_limit_bytes
+    if is_on_cpu and limit is not None and needed > limit:
         raise ResourceError(
-            f"frames of {width}x{height} need about {_size(needed)} of memory, {_size(available)} are free: "
-            "lower --max-seq-len, or use a GPU"
+            f"frames of {clip} need about {amount(needed)} of memory at least, --memory-limit allows {amount(limit)}: "
+            "allow more, use a GPU, or scale the video down"
+        )
+    free = available_memory_bytes()
+    if free is not None and needed > free + resident_memory_bytes():
+        raise ResourceError(
+            f"frames of {clip} need about {amount(needed)} of memory at least, {amount(free)} are free: "
+            + ("use a GPU, or scale the video down" if is_on_cpu else "scale the video down")
         )
 
 
 def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig) -> float:
     """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
     timeline = footage.timeline
-    count = min(_CALIBRATION_FRAMES, timeline.frame_count)
+    count = min(_CALIBRATION_FRAMES, len(timeline.distinct))
     with footage.open() as source:
         frames = [_middle(pixels) for pixels in source.read(0, count)]
     width, height = footage.header.info.display_size

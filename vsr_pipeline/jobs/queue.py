@@ -6,10 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from vsr_pipeline.files import write_text
 from vsr_pipeline.jobs.database import Database
-from vsr_pipeline.jobs.outcome import ClipOutcome
+from vsr_pipeline.jobs.outcome import ClipOutcome, WorkerOutcome
 
 SCHEMA_VERSION = 1
 
@@ -106,4 +107,22 @@ class Queue:
         self._database.write("INSERT OR REPLACE INTO clips VALUES (?, ?)", row.clip, _ROW.dump_json(row).decode())
 
 
+def save_workers(path: Path, workers: tuple[WorkerOutcome, ...]) -> None:
+    """Write down what the workers have done so far, for whoever asks while the batch is at work.
+
+    Raises:
+        OutputError, DiskFullError: it cannot be written.
+    """
+    write_text(path, _WORKERS.dump_json(workers, indent=1).decode())
+
+
+def saved_workers(path: Path) -> tuple[WorkerOutcome, ...]:
+    """Return what `save_workers` wrote last; nothing where it never did."""
+    try:
+        return _WORKERS.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return ()
+
+
 _ROW = TypeAdapter(QueueRow)
+_WORKERS = TypeAdapter(tuple[WorkerOutcome, ...])

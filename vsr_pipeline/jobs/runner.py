@@ -32,8 +32,9 @@ from vsr_pipeline.jobs.preflight import (
     seconds_needed,
 )
 from vsr_pipeline.jobs.store import FinishedRow, Ledger
+from vsr_pipeline.jobs.workers import Workers
 from vsr_pipeline.media.source import footage_of
-from vsr_pipeline.plan import schedule_of
+from vsr_pipeline.plan import computes_every_frame, schedule_of
 from vsr_pipeline.reporting import Reporter
 
 WORK_FOLDER = ".vsr"
@@ -46,7 +47,7 @@ def job_folder(output: Path) -> Path:
     return output.parent / WORK_FOLDER / output.name
 
 
-def run_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
+def run_clip(intake: Intake, workers: Workers, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
     """Enhance a clip into its output, continuing where an earlier run was stopped.
 
     Raises:
@@ -64,7 +65,7 @@ def run_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, repor
             _clear(folder)
         delete_temporaries(folder)
         with Ledger(folder / LEDGER) as ledger:
-            _check_fingerprint(ledger, intake, built)
+            _check_fingerprint(ledger, intake, workers.built)
             known = ledger.finished()
             if known and _is_published(output, known):
                 delete_intermediates(folder)
@@ -77,7 +78,7 @@ def run_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, repor
                 reporter.note(f"{output} was finished on {known.finished_at} and is gone: it is made again")
                 for row in ledger.segments().values():
                     ledger.forget_segment(row.start, row.stop)
-            outcome = Job(intake, folder, built, ledger, reporter, options).run(clock)
+            outcome = Job(intake, folder, workers, ledger, reporter, options).run(clock)
             delete_intermediates(folder)
             return outcome
 
@@ -89,11 +90,11 @@ def estimate_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, 
         InputError, OutputError, ResourceError: what `run_clip` would refuse before any work.
     """
     header, config = intake.header, intake.config
-    refuse_too_large(header.info, config)
+    refuse_too_large(header, config)
     analysis = analysed(header, reporter)
     if options.strict:
         refuse_damage(header, analysis)
-    footage = footage_of(header, analysis)
+    footage = footage_of(header, analysis, every_frame=computes_every_frame(config.upscale))
     schedule = schedule_of(footage.timeline, origin_ticks=0, frame_rate=constant_rate_of(header, config))
     folder = next(parent for parent in intake.output.absolute().parents if parent.exists())
     segments = tuple(s for s in built.upscaler.plan(footage.timeline) if schedule.shows(s))

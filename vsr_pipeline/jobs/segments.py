@@ -13,6 +13,7 @@ import cv2
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import file_sha256, published, sync
+from vsr_pipeline.jobs.preflight import clip_size
 from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.join import check_frames
@@ -95,6 +96,7 @@ def compute_segment(task: SegmentTask, ladder: Ladder, on_work: OnWork) -> Segme
         ModelError, ResourceError, OutputError: as the ladder, the upscaler and the writer.
     """
     started = time.monotonic()
+    fitted = ladder.fit(clip_size(task.footage))
     with task.footage.open() as source:
         passes, notes = _decided_passes(task, source, ladder)
 
@@ -102,7 +104,7 @@ def compute_segment(task: SegmentTask, ladder: Ladder, on_work: OnWork) -> Segme
             _encode_segment(task, source, upscaler, passes, on_work)
 
         _, said = ladder.run(task.segment, attempt)
-        notes = (*notes, *said, *source.notes)
+        notes = (*fitted, *notes, *said, *source.notes)
     return SegmentResult(
         segment=task.segment,
         path=task.path,

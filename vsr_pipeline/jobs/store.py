@@ -18,14 +18,15 @@ from typing import Self
 from vsr_pipeline.jobs.database import Database, storable
 from vsr_pipeline.timeline import Analysis, Timeline
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = (
     "CREATE TABLE fingerprint (position INTEGER PRIMARY KEY, field TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
     """CREATE TABLE analysis (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         time_base TEXT NOT NULL, pts TEXT NOT NULL, last_duration INTEGER NOT NULL, cuts TEXT NOT NULL,
-        deinterlace TEXT, decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, notes TEXT NOT NULL)""",
+        deinterlace TEXT, repeats TEXT NOT NULL,
+        decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, notes TEXT NOT NULL)""",
     "CREATE TABLE cleaning (shot_start INTEGER PRIMARY KEY, passes INTEGER NOT NULL CHECK (passes >= 0))",
     """CREATE TABLE attempts (
         start INTEGER NOT NULL, stop INTEGER NOT NULL CHECK (stop > start),
@@ -136,12 +137,17 @@ class Ledger:
 
     def analysis(self) -> Analysis | None:
         """Return what the analysis of the clip gave; None before it is complete."""
-        for time_base, pts, last_duration, cuts, deinterlace, errors, missing, notes in self._database.rows(
-            "SELECT time_base, pts, last_duration, cuts, deinterlace, decode_errors, missing_seconds, notes"
+        for time_base, pts, last_duration, cuts, deinterlace, repeats, errors, missing, notes in self._database.rows(
+            "SELECT time_base, pts, last_duration, cuts, deinterlace, repeats, decode_errors, missing_seconds, notes"
             " FROM analysis"
         ):
             timeline = Timeline(
-                Fraction(time_base), tuple(json.loads(pts)), last_duration, tuple(json.loads(cuts)), deinterlace
+                Fraction(time_base),
+                tuple(json.loads(pts)),
+                last_duration,
+                tuple(json.loads(cuts)),
+                deinterlace,
+                tuple(json.loads(repeats)),
             )
             return Analysis(timeline, errors, Fraction(missing), tuple(json.loads(notes)))
         return None
@@ -150,12 +156,13 @@ class Ledger:
         """Record what the analysis of the clip gave."""
         timeline = analysis.timeline
         self._database.write(
-            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             str(timeline.time_base),
             json.dumps(timeline.pts),
             timeline.last_duration,
             json.dumps(timeline.cuts),
             timeline.deinterlace,
+            json.dumps(timeline.repeats),
             analysis.decode_errors,
             str(analysis.missing_seconds),
             json.dumps(analysis.notes),

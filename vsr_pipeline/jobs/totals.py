@@ -42,6 +42,8 @@ def totals_of(outcome: BatchOutcome) -> Totals:
     there = [clip for clip in clips if clip.status in ("done", "unchanged")]
     worked_on = [clip for clip in clips if clip.status != "unchanged"]
     seconds = sum(clip.elapsed_seconds for clip in worked_on if clip.computed_frames)
+    if outcome.workers:  # they work on several clips at the same time
+        seconds = min(seconds, outcome.elapsed_seconds)
     computed_frames = sum(clip.computed_frames for clip in worked_on)
     return Totals(
         clips=len(clips),

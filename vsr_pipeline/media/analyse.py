@@ -20,6 +20,7 @@ from vsr_pipeline.media._input import open_input, video_streams
 from vsr_pipeline.media._interlace import FieldMeter, decide
 from vsr_pipeline.media._missing import missing_seconds
 from vsr_pipeline.media._pixels import ALPHA_NOTE, size_note
+from vsr_pipeline.media._repeats import RepeatFinder
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.shots import ANALYSIS_WIDTH, CutDetector
 from vsr_pipeline.timeline import Analysis, Timeline, VideoInfo
@@ -36,7 +37,7 @@ def analyse(
 ) -> Analysis:
     """Decode a file once and return what it is.
 
-    Frames are made small before anything looks at them: memory depends on the decoder alone.
+    Frames are made small before anything keeps them, but for the latest: memory depends on the decoder alone.
 
     Args:
         path: the file.
@@ -55,6 +56,7 @@ def analyse(
     detector = CutDetector()
     shrink = _Shrinker(info)
     fields = FieldMeter(_expected_frames(info))
+    finder = RepeatFinder() if settings.skip_duplicates else None
     pts: list[int] = []
     last: VideoFrame | None = None
     is_whole = True
@@ -66,6 +68,8 @@ def analyse(
         try:
             detector.feed(shrink(last))
             fields.feed(last)
+            if finder is not None:
+                finder.feed(last)
         except av.error.FFmpegError as error:
             raise InputError(f"cannot convert frames of {path}: {last.format.name} ({error.strerror})") from error
         if is_enough is not None and is_enough(frame.pts):
@@ -82,7 +86,7 @@ def analyse(
         deinterlace=decide(info, fields, settings.interlaced, notes),
     )
     return Analysis(
-        timeline=timeline,
+        timeline=timeline.with_repeats(finder.repeats) if finder is not None else timeline,
         decode_errors=source.decode_errors,
         missing_seconds=missing_seconds(info, timeline) if is_whole else Fraction(0),
         notes=tuple(dict.fromkeys(notes)),

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -31,6 +32,7 @@ _NOT_FOR_USERS = {
 }  # fmt: skip
 # Encoders only warn about these inside their own lists (x265-params and its like), and go on without.
 _NOT_UNDERSTOOD = re.compile(r"Unknown option|Error parsing option|Invalid value")
+_LISTENER = threading.Lock()
 
 
 def codec_for(settings: EncodeConfig, info: VideoInfo) -> EncodeConfig:
@@ -196,15 +198,17 @@ def _sentence(entry: tuple[int, str, str]) -> str:
 @contextmanager
 def _listening() -> Iterator[list[tuple[int, str, str]]]:
     """Collect what FFmpeg says, warnings and worse, as (level, speaker, text), instead of saying it on stderr."""
-    level, skipping = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.WARNING)
-    av.logging.set_skip_repeated(False)
-    try:
-        with av.logging.Capture(local=False) as said:
-            yield said
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(skipping)
+    # The level is the process's: of two threads that listened at once, the later one would leave it raised.
+    with _LISTENER:
+        level, skipping = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_level(av.logging.WARNING)
+        av.logging.set_skip_repeated(False)
+        try:
+            with av.logging.Capture(local=False) as said:
+                yield said
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skipping)
 
 
 def quiet_encoders() -> None:

@@ -27,9 +27,53 @@ def refuse_absurd_size(path: Path, width: int, height: int, *, bits: int = 8) ->
 
 
 def available_memory_bytes() -> int | None:
-    """Memory that can be used without swapping; None where the system does not say."""
+    """Memory that can be used without swapping, by this process; None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return min(free + _left_in_control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), default=None)
+
+
+def resident_memory_bytes() -> int:
+    """Main memory that this process has now; 0 where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0)
+
+
+def _left_in_control_groups(membership: Path, root: Path) -> list[int]:
+    """Return what the limits of containers and services, which /proc/meminfo knows nothing of, leave of memory.
+
+    Args:
+        membership: lists the process's control groups; of version 2 as `0::/path`, of version 1 as `7:memory:/path`.
+        root: where they are mounted. From inside of a container, only its own group may be there, as the root.
+    """
+    try:
+        groups = [line.split(":", 2) for line in membership.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return []
+    left = []
+    for _, controllers, path in groups:
+        if controllers == "":
+            top, limit_file, used_file, cache = root, "memory.max", "memory.current", "inactive_file"
+        elif controllers == "memory":
+            top, cache = root / "memory", "total_inactive_file"
+            limit_file, used_file = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        own = top / path.lstrip("/")
+        for folder in [own, *(parent for parent in own.parents if parent.is_relative_to(top))]:
+            try:
+                limit = (folder / limit_file).read_text(encoding="ascii").strip()
+                used = int((folder / used_file).read_text(encoding="ascii"))
+                facts = (folder / "memory.stat").read_text(encoding="ascii").split()
+            except (OSError, ValueError):
+                continue
+            if limit != "max":
+                # Files that were read and not used lately are dropped when memory is wanted.
+                left.append(int(limit) - used + int(dict(zip(facts[::2], facts[1::2], strict=False)).get(cache, 0)))
+    return left

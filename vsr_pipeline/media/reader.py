@@ -1,6 +1,6 @@
 """Frames of a video file as upright RGB arrays with exact timestamps."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -68,10 +68,16 @@ class VideoReader:
         """
         return self._converted(self._source.all())
 
-    def read(self, timeline: Timeline, start: int, stop: int) -> Iterator[Frame]:
+    def read(self, timeline: Timeline, start: int, stop: int, *, without: Collection[int] = ()) -> Iterator[Frame]:
         """Frames `[start, stop)` of the clip that `timeline` describes: the same pixels wherever reading begins.
 
         They are deinterlaced if the timeline says so.
+
+        Args:
+            timeline: the clip; indices count all its frames, repeats, too.
+            start: first frame of the range.
+            stop: the frame after it.
+            without: indices of frames inside it that are not wanted, and not converted.
 
         Raises:
             InputError: as iteration, or the frames are not where the timeline says (the file has changed).
@@ -80,10 +86,12 @@ class VideoReader:
         if not 0 <= start < stop <= timeline.frame_count:
             raise ValueError(f"frames [{start}, {stop}) are not inside [0, {timeline.frame_count})")
         if timeline.deinterlace is None:
-            return self._converted(self._source.part(timeline, start, stop))
-        first, end = max(0, start - 1), min(timeline.frame_count, stop + 1)
-        whole = deinterlaced(self._source.part(timeline, first, end), timeline.deinterlace)
-        return self._converted(islice(whole, start - first, stop - first))
+            frames = self._source.part(timeline, start, stop)
+        else:
+            first, end = max(0, start - 1), min(timeline.frame_count, stop + 1)
+            whole = deinterlaced(self._source.part(timeline, first, end), timeline.deinterlace)
+            frames = islice(whole, start - first, stop - first)
+        return self._converted(frame for index, frame in enumerate(frames, start) if index not in without)
 
     def _converted(self, frames: Iterator[TimedFrame]) -> Iterator[Frame]:
         to_rgb = RgbConverter(self.info, self.notes)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
@@ -23,7 +25,7 @@ _IMAGES = "images"
 
 
 class FrameSource(Protocol):
-    """Random access to the frames of a clip, by index."""
+    """Random access to the distinct frames of a clip, by index: repeats are left out, and not counted."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -71,7 +73,7 @@ class Footage:
 
     @property
     def timeline(self) -> Timeline:
-        """The part's; frames are counted in it."""
+        """The part's; frames are counted in it, in its distinct ones where they are read, planned and computed."""
         return self.part.timeline
 
     @property
@@ -102,14 +104,13 @@ class Footage:
 
     @contextmanager
     def open(self) -> "Iterator[FrameSource]":
-        """Open the frames of the part.
+        """Open the distinct frames of the part.
 
         Raises:
             InputError: they cannot be read.
         """
         if self.header.images:
-            files = [path for _, path in self.header.images[self.part.first : self.part.stop]]
-            yield FolderSource(files)
+            yield FolderSource([self.header.images[self.part.first + index][1] for index in self.timeline.distinct])
         else:
             with VideoReader(self.header.path, self.header.settings) as reader:
                 yield _VideoPart(reader, self)
@@ -155,19 +156,21 @@ class FolderSource:
 
 
 class _VideoPart:
-    """The frames of a part of a video, found by the timestamps of the file's timeline."""
+    """The distinct frames of a part of a video, found by the timestamps of the file's timeline."""
 
     def __init__(self, reader: VideoReader, footage: Footage) -> None:
         self._reader = reader
-        self._footage = footage
+        self._file_timeline = footage.file_timeline
+        self._places = [footage.part.first + index for index in footage.timeline.distinct]
+        self._repeats = frozenset(footage.part.first + index for index in footage.timeline.repeats)
 
     @property
     def notes(self) -> Sequence[str]:
         return self._reader.notes
 
     def read(self, start: int, stop: int) -> Iterator[Pixels]:
-        first = self._footage.part.first
-        for frame in self._reader.read(self._footage.file_timeline, first + start, first + stop):
+        first, end = self._places[start], self._places[stop - 1] + 1
+        for frame in self._reader.read(self._file_timeline, first, end, without=self._repeats):
             yield frame.pixels
 
 
@@ -219,16 +222,21 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
     whole = Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
     part = part_of(whole, header.settings, start_seconds=Fraction(0))
     files = [path for _, path in header.images[part.first : part.stop]]
+    repeats: list[int] = []
 
     def counted() -> Iterator[Pixels]:
-        for pixels in FolderSource(files).read(0, len(files)):
+        previous: Pixels | None = None
+        for index, pixels in enumerate(FolderSource(files).read(0, len(files)), start=part.first):
+            if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
+                repeats.append(index)
+            previous = pixels
             yield pixels
             if on_frame is not None:
                 on_frame()
 
     cuts = tuple(part.first + cut for cut in detect_cuts(counted()))
     timeline = Timeline.constant_rate(len(header.images), 1 / header.info.time_base, cuts)
-    return Analysis(timeline, notes=_notes_on(header))
+    return Analysis(timeline.with_repeats(repeats), notes=_notes_on(header))
 
 
 def _end_of_part(header: Header) -> Callable[[int], bool] | None:
@@ -251,16 +259,22 @@ def _end_of_part(header: Header) -> Callable[[int], bool] | None:
     return is_enough
 
 
-def footage_of(header: Header, analysis: Analysis) -> Footage:
+def footage_of(header: Header, analysis: Analysis, *, every_frame: bool = False) -> Footage:
     """Choose the part that the settings name.
+
+    Args:
+        header: the clip.
+        analysis: what was found out about it.
+        every_frame: read and compute repeats as any other frame.
 
     Raises:
         InputError: the source cannot be read.
         UsageError: no frame is in it.
     """
-    start = _start_ticks(header, analysis.timeline, ()) if header.settings.is_part else 0
-    part = part_of(analysis.timeline, header.settings, start_seconds=start * analysis.timeline.time_base)
-    return Footage(header, analysis.timeline, part)
+    timeline = replace(analysis.timeline, repeats=()) if every_frame else analysis.timeline
+    start = _start_ticks(header, timeline, ()) if header.settings.is_part else 0
+    part = part_of(timeline, header.settings, start_seconds=start * timeline.time_base)
+    return Footage(header, timeline, part)
 
 
 def _start_ticks(header: Header, timeline: Timeline, drop: Sequence[str]) -> int:

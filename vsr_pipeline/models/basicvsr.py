@@ -12,12 +12,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from vsr_pipeline.models.bands import in_bands
 from vsr_pipeline.models.blocks import PixelShuffleUpsample, ResidualBlocks, conv3x3
 from vsr_pipeline.models.spynet import SPyNet
 from vsr_pipeline.models.warp import warp
 
 MIN_SIZE = 64
 """Smallest height and width that the propagation works on; smaller frames are padded and the output is cut."""
+
+_RECONSTRUCTION_ROWS = 64
+"""Height of a band in reconstruction, in LQ rows: its features at the size of the output would be the peak of the
+memory. Four rows of each band are computed twice."""
 
 
 def pad_to_minimum(frames: Tensor) -> Tensor:
@@ -37,7 +42,7 @@ class BasicVSRNet(nn.Module):
         mid_channels: channels of the propagated features.
         num_blocks: residual blocks in each of the two propagation branches.
 
-    The features may be in 16 bits (convert all but `spynet`); frames, flows and the final sum stay in float32.
+    The features may be in 16 bits; frames, flows and the final sum stay in float32.
     """
 
     def __init__(self, mid_channels: int = 64, num_blocks: int = 30) -> None:
@@ -120,10 +125,17 @@ class BasicVSRNet(nn.Module):
 
     def reconstruct(self, frame_NCHW: Tensor, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
         """Return the high-resolution frame (N, 3, 4H, 4W), float32, not clipped."""
+        features = (backward_feature, forward_feature)
+        # Of LQ rows, the four convolutions reach 1, 1/2, 1/4 and 1/4.
+        details = in_bands(self._details, features, rows=_RECONSTRUCTION_ROWS, halo=2, scale=4)
+        base = F.interpolate(frame_NCHW, scale_factor=4, mode="bilinear", align_corners=False)
+        return base + details
+
+    def _details(self, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
+        """Return what the network adds to the frame that is enlarged bilinearly (N, 3, 4H, 4W)."""
         x = torch.cat((backward_feature, forward_feature), dim=1)
         x = F.leaky_relu(self.fusion(x), 0.1, inplace=True)
         x = F.leaky_relu(self.upsample1(x), 0.1, inplace=True)
         x = F.leaky_relu(self.upsample2(x), 0.1, inplace=True)
         x = F.leaky_relu(self.conv_hr(x), 0.1, inplace=True)
-        base = F.interpolate(frame_NCHW, scale_factor=4, mode="bilinear", align_corners=False)
-        return base + self.conv_last(x)  # type: ignore[no-any-return]
+        return self.conv_last(x)  # type: ignore[no-any-return]

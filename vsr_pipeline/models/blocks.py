@@ -3,6 +3,8 @@
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from vsr_pipeline.models.bands import in_bands
+
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     """Build a 3x3 convolution that keeps height and width."""
@@ -19,14 +21,20 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + conv2(relu(conv1(x)))."""
-        return x + self.conv2(F.relu(self.conv1(x), inplace=True))  # type: ignore[no-any-return]
+        return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)  # type: ignore[no-any-return]
 
 
 class ResidualBlocks(nn.Module):
-    """conv - LeakyReLU(0.1) - residual blocks; (N, in, H, W) to (N, out, H, W)."""
+    """conv - LeakyReLU(0.1) - residual blocks; (N, in, H, W) to (N, out, H, W).
+
+    Attributes:
+        band_rows: compute in bands of at most so many rows; None: whole frames. The result is the same.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, num_blocks: int) -> None:
         super().__init__()
+        self.band_rows: int | None = None
+        self._reach = 1 + 2 * num_blocks
         self.main = nn.Sequential(
             conv3x3(in_channels, out_channels),
             nn.LeakyReLU(0.1, inplace=True),
@@ -35,7 +43,7 @@ class ResidualBlocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of `x`."""
-        return self.main(x)  # type: ignore[no-any-return]
+        return in_bands(self.main, (x,), rows=self.band_rows, halo=self._reach)
 
 
 class PixelShuffleUpsample(nn.Module):

@@ -1,11 +1,10 @@
 """SPyNet: optical flow by a pyramid of small networks (Ranjan and Black, CVPR 2017)."""
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from vsr_pipeline.models.bands import in_bands
 from vsr_pipeline.models.warp import warp
 
 NUM_LEVELS = 6
@@ -25,11 +24,18 @@ class _ConvReLU(nn.Module):
         return F.relu(x, inplace=True) if self.relu else x
 
 
-class _Level(nn.Module):
-    """One pyramid level: (N, 8, h, w) of reference, warped support and flow to the flow's correction (N, 2, h, w)."""
+class FlowLevel(nn.Module):
+    """One pyramid level: (N, 8, h, w) of reference, warped support and flow to the flow's correction (N, 2, h, w).
+
+    Its convolutions may be in 16 bits; input and output are float32.
+
+    Attributes:
+        band_rows: compute in bands of at most so many rows; None: whole frames. The result is the same.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.band_rows: int | None = None
         self.basic_module = nn.Sequential(
             _ConvReLU(8, 32, relu=True),
             _ConvReLU(32, 64, relu=True),
@@ -39,7 +45,10 @@ class _Level(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.basic_module(x))
+        """Return the correction of the flow, in pixels of the level."""
+        dtype = next(self.parameters()).dtype
+        # Five convolutions, each of which reaches 3 rows up and down.
+        return in_bands(self.basic_module, (x.to(dtype),), rows=self.band_rows, halo=15).float()
 
 
 class SPyNet(nn.Module):
@@ -50,7 +59,7 @@ class SPyNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.basic_module = nn.ModuleList(_Level() for _ in range(NUM_LEVELS))
+        self.basic_module = nn.ModuleList(FlowLevel() for _ in range(NUM_LEVELS))
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
+
+import numpy as np
 
 from vsr_pipeline import __version__
 from vsr_pipeline.build import build_upscaler
@@ -15,13 +17,20 @@ from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.files import make_folder, write_text
 from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
 from vsr_pipeline.jobs.job import RunOptions
-from vsr_pipeline.jobs.preflight import refuse_too_large
+from vsr_pipeline.jobs.preflight import clip_size, refuse_too_large
 from vsr_pipeline.jobs.runner import WORK_FOLDER
 from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, write_image
+from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, read_image, write_image
 from vsr_pipeline.media.source import Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind, read_ahead
-from vsr_pipeline.plan import CLEANING_SAMPLES, part_of, sample_indices
+from vsr_pipeline.plan import (
+    CLEANING_SAMPLES,
+    computes_every_frame,
+    part_of,
+    repeats_note,
+    sample_indices,
+    schedule_of,
+)
 from vsr_pipeline.reporting import Reporter, reported, retracted_on_failure
 from vsr_pipeline.timeline import Analysis, Segment, Shot
 from vsr_pipeline.upscale import Upscaler
@@ -84,18 +93,23 @@ def enhance(
     footage, analysis = _open(input_path, config, reporter, strict=options.strict)
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
-    refuse_too_large(footage.header.info, config)
+    refuse_too_large(footage.header, config, len(footage.timeline.distinct))
     built = build_upscaler(config.upscale)
     reporter.note(f"model: {built.description}")
     make_folder(target.folder)
     settings = {f"input.{name}": str(value) for name, value in config.input.model_dump(mode="json").items()}
     record = _Record(record_file, {"program": __version__, **built.identity, **settings}, reporter)
     job = _Job(footage, target, record, reporter)
-    todo = [segment for segment in built.upscaler.plan(footage.timeline) if not job.has(segment)]
+    planned = built.upscaler.plan(footage.timeline)
+    done = {segment for segment in planned if job.has(segment)}
+    record.forget_all_but(done)
+    todo = [segment for segment in planned if segment not in done]
     left = sum(map(len, todo))
-    if left < count:
-        reporter.note(f"{target}: {count - left} of {count} frames are there already")
-    passes = job.make(todo, Ladder(config.upscale, built, reporter, allow_cpu=options.allow_cpu)) if todo else {}
+    if done:
+        reporter.note(f"{target}: {job.images_of(done)} of {count} frames are there already")
+    ladder = Ladder(config.upscale, built, reporter, allow_cpu=options.allow_cpu)
+    fitted = ladder.fit(clip_size(footage)) if todo else ()
+    passes = job.make(todo, ladder) if todo else {}
     if target.is_frames_folder and not footage.header.images:
         Clip.of(SourceFile.of(input_path), footage, analysis).save(target.folder)
     return EnhanceResult(
@@ -107,7 +121,7 @@ def enhance(
         cleaning_passes=tuple(passes.values()),
         decode_errors=analysis.decode_errors,
         missing_seconds=float(analysis.missing_seconds),
-        notes=analysis.notes,
+        notes=(*analysis.notes, *repeats_note(footage.timeline), *fitted),
     )
 
 
@@ -116,22 +130,35 @@ def _open(path: Path, config: Config, reporter: Reporter, *, strict: bool) -> tu
     header = look_at(path, config.input, frame_rate=config.encode.constant_rate)
     if config.encode.constant_rate is not None and not header.images:
         raise UsageError(f"--fps is for videos that are written: images of {path} have no rate")
+    every_frame = computes_every_frame(config.upscale)
     clip = Clip.load(clip_folder_of(path)) if path.is_dir() and path.name == FRAMES else None
     if clip is None:
         analysis = analysed(header, reporter)
         if strict:
             refuse_damage(header, analysis)
-        for note in (*damage_of(header, analysis), *analysis.notes):
+        footage = footage_of(header, analysis, every_frame=every_frame)
+        for note in (*damage_of(header, analysis), *analysis.notes, *repeats_note(footage.timeline)):
             reporter.note(f"{_name(path)}: {note}")
-        return footage_of(header, analysis), analysis
+        return footage, analysis
     if clip.timeline.frame_count != len(header.images):
         raise InputError(
             f"{path} has {len(header.images)} images, its clip.json says {clip.timeline.frame_count}: run `vsr split` "
             "again, or move the images to a folder of their own"
         )
-    start_seconds = clip.timeline.pts[0] * clip.timeline.time_base
-    part = part_of(clip.timeline, config.input, start_seconds=start_seconds)
-    return Footage(header, clip.timeline, part), Analysis(clip.timeline)
+    # What was edited since the split counts, not what the video repeated.
+    skips = config.input.skip_duplicates and not every_frame
+    timeline = clip.timeline.with_repeats(_repeats(header.images) if skips else ())
+    part = part_of(timeline, config.input, start_seconds=timeline.pts[0] * timeline.time_base)
+    for note in repeats_note(part.timeline):
+        reporter.note(f"{_name(path)}: {note}")
+    return Footage(header, timeline, part), Analysis(timeline)
+
+
+def _repeats(images: Sequence[tuple[int, Path]]) -> Iterator[int]:
+    """Find the images that are equal to the one before them; one program wrote them, so their files are as large."""
+    for index, ((_, before), (_, path)) in enumerate(pairwise(images), start=1):
+        if path.stat().st_size == before.stat().st_size and np.array_equal(read_image(path), read_image(before)):
+            yield index
 
 
 class _Job:
@@ -140,8 +167,10 @@ class _Job:
     def __init__(self, footage: Footage, target: ImageTarget, record: "_Record", reporter: Reporter) -> None:
         header, part = footage.header, footage.part
         self._footage = footage
-        self._files = [path for _, path in header.images[part.first : part.stop]] or [header.path]
-        numbers = [number for number, _ in header.images[part.first : part.stop]]
+        images = header.images[part.first : part.stop]
+        self._files = [images[index][1] for index in part.timeline.distinct] if images else [header.path]
+        self._schedule = schedule_of(part.timeline, origin_ticks=0)
+        numbers = [number for number, _ in images]
         keeps_numbers = bool(numbers) and not target.is_frames_folder
         self._outputs = [target.file(n) for n in (numbers if keeps_numbers else range(part.timeline.frame_count))]
         self._is_video = not header.images
@@ -151,7 +180,11 @@ class _Job:
     def has(self, segment: Segment) -> bool:
         """Whether a segment was made from this input, and its images are still complete."""
         is_known = self._record.has(segment, self._identity(segment))
-        return is_known and all(is_whole(path) for path in self._outputs[segment.start : segment.stop])
+        return is_known and all(is_whole(self._outputs[place]) for place in self._schedule.shows(segment))
+
+    def images_of(self, segments: Iterable[Segment]) -> int:
+        """How many images segments are: a repeat has one, too."""
+        return sum(len(self._schedule.shows(segment)) for segment in segments)
 
     def make(self, segments: list[Segment], ladder: Ladder) -> dict[Shot, int]:
         """Write the images of segments; return how often each of their shots was cleaned."""
@@ -174,6 +207,10 @@ class _Job:
             decision = ladder.run(segment, lambda upscaler: upscaler.cleaning_passes(_samples(source, shot)))
             passes[shot] = decision[0]
 
+        outputs_of: dict[int, list[Path]] = {}
+        for place in self._schedule.shows(segment):
+            outputs_of.setdefault(self._schedule.frames[place], []).append(self._outputs[place])
+
         def attempt(upscaler: Upscaler) -> None:
             frames = source.read(segment.context_start, segment.context_stop)
             with (
@@ -183,7 +220,8 @@ class _Job:
             ):
                 outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes[shot], on_work=counted)
                 for index, pixels in enumerate(outputs, start=segment.start):
-                    writes.call(partial(write_image, self._outputs[index], pixels))
+                    for path in outputs_of[index]:
+                        writes.call(partial(write_image, path, pixels))
 
         ladder.run(segment, attempt)
 
@@ -255,6 +293,12 @@ class _Record:
     def has(self, segment: Segment, identity: str) -> bool:
         """Whether the segment was made from this input."""
         return self._segments.get(f"{segment.start}-{segment.stop}") == identity
+
+    def forget_all_but(self, segments: Iterable[Segment]) -> None:
+        """Forget segments that were planned otherwise: what is made now takes the place of their images."""
+        known = self._segments
+        self._segments = {key: known[key] for s in segments if (key := f"{s.start}-{s.stop}") in known}
+        self._save()
 
     def add(self, segment: Segment, identity: str) -> None:
         """Record a finished segment."""

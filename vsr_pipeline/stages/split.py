@@ -64,7 +64,7 @@ def split(video: Path, results: Path, config: Config, *, strict: bool = False, r
     analysis = analysed(header, reporter)
     if strict:
         refuse_damage(header, analysis)
-    footage = footage_of(header, analysis)
+    footage = footage_of(header, analysis, every_frame=True)  # a person may edit one of them
     for note in (*damage_of(header, analysis), *analysis.notes):
         reporter.note(f"{video.name}: {note}")
     make_folder(frames)

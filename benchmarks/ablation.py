@@ -1,0 +1,100 @@
+"""What each measure for speed is worth: the network with all of them, and with each one taken away.
+
+    python benchmarks/ablation.py [--size 160x90] [--frames 8] [--repeats 5] [--model auto] [--device auto]
+
+All variants run in one process, in turns. Prints for each the median fps, its ratio to the plain reference path
+(eager, float32, NCHW), and the PSNR against that.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from vsr_pipeline import upscale
+from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.build import checkpoint_of, net_for
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.device import choose_device, choose_precision, describe
+from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.tensors import to_pixels, to_tensor
+from vsr_pipeline.timeline import Timeline
+
+Path = Callable[[list[Pixels]], list[Pixels]]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="160x90")
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", default="auto")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    width, height = map(int, options.size.split("x"))
+    settings = UpscaleConfig(model=options.model, device=options.device)
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    clip = moving_picture(width, height, options.frames)
+
+    def exact(precision: str, *, flow_in_16_bits: bool = True, channels_last: bool = True) -> Path:
+        levels = upscale._FLOW_LEVELS_IN_16_BITS
+        upscale._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
+        net = net_for(checkpoint_of(settings)[1])
+        upscale.prepare(net, device=device, precision=precision)
+        upscale._FLOW_LEVELS_IN_16_BITS = levels
+        if not channels_last:
+            net.to(memory_format=torch.contiguous_format)
+        upscaler = upscale.ExactUpscaler(net, device=device, windows=upscale.Windows(), refine_threshold=255)
+
+        def run(frames: list[Pixels]) -> list[Pixels]:
+            (segment,) = upscaler.plan(Timeline.constant_rate(len(frames), Fraction(25)))
+            return list(upscaler.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None))
+
+        return run
+
+    plain = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
+
+    @torch.inference_mode()
+    def reference(frames: list[Pixels]) -> list[Pixels]:
+        frames_NTCHW = torch.cat([to_tensor(pixels, device) for pixels in frames])[None].contiguous()
+        once = {"refine_threshold": 255} if isinstance(plain, RealBasicVSRNet) else {}
+        return [to_pixels(frame[None], frames[0].dtype) for frame in plain(frames_NTCHW, **once)[0]]
+
+    variants: dict[str, Path] = {
+        "reference: eager, fp32, NCHW": reference,
+        "streamed, fp32, channels last": exact("fp32"),
+    }
+    if precision != "fp32":
+        variants |= {
+            f"product: {precision}, channels last": exact(precision),
+            "  without: flow's large levels in 16 bits": exact(precision, flow_in_16_bits=False),
+            "  without: channels last": exact(precision, channels_last=False),
+        }
+    print(f"{describe(device)}, torch {torch.__version__}, {options.size}, {options.frames} frames", flush=True)
+    deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
+    expected = np.stack(reference(deep)).astype(np.float64)
+    psnr = {}
+    for name, path in variants.items():
+        error = float(np.mean(((np.stack(path(deep)) - expected) / 65535) ** 2))
+        psnr[name] = -10 * np.log10(error) if error else np.inf
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(options.repeats):
+        for name, path in variants.items():
+            started = time.perf_counter()
+            path(clip)
+            seconds[name].append(time.perf_counter() - started)
+    slowest = statistics.median(seconds["reference: eager, fp32, NCHW"])
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(f"{name:<44} {options.frames / median:7.3f} fps {slowest / median:6.2f} x {psnr[name]:7.1f} dB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The whole chain next to its slowest part: `vsr run` on a file, and the model alone on the same frames in memory.
+
+    python benchmarks/chain.py [--size 160x90] [--frames 40] [--repeats 3] [--model auto]
+
+Prints the fps of both, in turns, and their ratio. What `vsr run` needs to start (imports, the model, the analysis) is
+taken away by running it on a clip of a third of the length, too. For `--model bicubic-x4`, decoding the source alone
+and encoding the result alone are timed instead of the model.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.build import BICUBIC, build_upscaler
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.media.writer import VideoWriter
+from vsr_pipeline.timeline import Colour, Timeline
+
+RATE = Fraction(25)
+
+
+def encode(path: Path, frames: list[Pixels]) -> float:
+    """Write a clip; returns the seconds."""
+    started = time.perf_counter()
+    height, width = frames[0].shape[:2]
+    colour = Colour(matrix="bt709", range="tv")
+    with VideoWriter(path, width=width, height=height, time_base=1 / RATE, frame_rate=RATE, colour=colour) as writer:
+        for pts, pixels in enumerate(frames):
+            writer.write(pts, pixels, duration=1)
+    return time.perf_counter() - started
+
+
+def decode(path: Path) -> float:
+    """Read a clip; returns the seconds."""
+    started = time.perf_counter()
+    with VideoReader(path) as reader:
+        for _ in reader:
+            pass
+    return time.perf_counter() - started
+
+
+def chain(source: Path, output: Path, model: str) -> float:
+    """Run `vsr run`; returns the seconds."""
+    command = [sys.executable, "-m", "vsr_pipeline", "run", str(source), "--output", str(output), "--model", model]
+    started = time.perf_counter()
+    subprocess.run([*command, "--fresh", "--overwrite", "--refine-threshold", "255"], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="160x90")
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--model", default="auto")
+    options = parser.parse_args()
+    width, height = map(int, options.size.split("x"))
+    frames = moving_picture(width, height, options.frames)
+    short = frames[: options.frames // 3]
+    upscaler = build_upscaler(UpscaleConfig(model=options.model, refine_threshold=255)).upscaler
+    (segment,) = upscaler.plan(Timeline.constant_rate(len(frames), RATE))
+
+    def alone() -> tuple[float, list[Pixels]]:
+        started = time.perf_counter()
+        outputs = list(upscaler.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None))
+        return time.perf_counter() - started, outputs
+
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        long_clip, short_clip, output = (Path(folder) / name for name in ("long.mp4", "short.mp4", "out.mp4"))
+        encode(long_clip, frames)
+        encode(short_clip, short)
+        for _ in range(options.repeats):
+            model_seconds, outputs = alone()
+            parts = {"model": model_seconds}
+            if options.model == BICUBIC:
+                parts |= {"decoder": decode(long_clip), "encoder": encode(output, outputs)}
+            whole, start = chain(long_clip, output, options.model), chain(short_clip, output, options.model)
+            parts["chain"] = (whole - start) * len(frames) / (len(frames) - len(short))
+            for name, value in parts.items():
+                seconds.setdefault(name, []).append(value)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, value in medians.items():
+        print(f"{name:<8} {options.frames / value:8.2f} fps")
+    slowest = max((name for name in medians if name != "chain"), key=medians.__getitem__)
+    print(f"chain / {slowest} = {medians[slowest] / medians['chain']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

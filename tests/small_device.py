@@ -1,0 +1,83 @@
+"""A device with little memory, played by the CPU: it counts what PyTorch holds, and runs out of it at a limit."""
+
+import weakref
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vsr_pipeline.timeline import Timeline
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made inside of it and are alive, as a device's allocator does.
+
+    What libraries under PyTorch hold for a moment is not seen. Beyond `limit`, memory has run out.
+    """
+
+    def __init__(self, limit=None):
+        super().__init__()
+        self.now = self.peak = 0
+        self._limit = limit
+        self._alive = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        outputs = func(*args, **(kwargs or {}))
+        inputs = {storage._cdata for storage in _storages((args, kwargs))}
+        for storage in _storages(outputs):
+            if storage._cdata not in inputs:  # a view is nothing new
+                self._hold(storage)
+        return outputs
+
+    def _hold(self, storage):
+        address, count = storage._cdata, storage.nbytes()
+        if address in self._alive:
+            return
+        self._alive.add(address)
+        self.now += count
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._release, address, count)
+        if self._limit is not None and self.now > self._limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def _release(self, address, count):
+        self._alive.remove(address)
+        self.now -= count
+
+
+def _storages(values):
+    leaves = _pytree.tree_leaves(values)
+    return [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+class SmallDevice:
+    """An upscaler on a device with so many bytes of memory; None: enough. `peak` is the most that was held."""
+
+    def __init__(self, upscaler, limit):
+        self._upscaler = upscaler
+        self._limit = limit
+        self.peak = 0
+
+    def plan(self, timeline):
+        return self._upscaler.plan(timeline)
+
+    def cleaning_passes(self, samples):
+        return self._upscaler.cleaning_passes(samples)
+
+    def upscale(self, frames, segment, **options):
+        with LiveBytes(self._limit) as live:
+            yield from self._upscaler.upscale(frames, segment, **options)
+        self.peak = max(self.peak, live.peak)
+
+
+def segment_of(upscaler, frames):
+    """Return the first segment of a clip."""
+    return upscaler.plan(Timeline.constant_rate(len(frames), Fraction(25)))[0]
+
+
+def psnr(a, b):
+    """Return the PSNR in dB over all frames together."""
+    error = np.mean((np.stack(a).astype(float) - np.stack(b)) ** 2)
+    return 10 * np.log10(255**2 / error) if error else np.inf

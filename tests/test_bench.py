@@ -1,0 +1,76 @@
+"""`vsr bench`: what it prints is measured, and both paths compute the same."""
+
+import json
+
+import pytest
+import torch
+
+from tests.test_models import fill
+from vsr_pipeline import cli
+from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+
+
+def save(net, path):
+    torch.save(net.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save(fill(RealBasicVSRNet(8, 2, 2), 0.7), tmp_path_factory.mktemp("bench") / "tiny.pth")
+
+
+def bench(capsys, *options):
+    code = cli.run(["bench", "--size", "64x70", "--frames", "3", "--repeats", "2", "--device", "cpu", *options])
+    streams = capsys.readouterr()
+    return code, streams.out, streams.err
+
+
+def test_the_product_computes_what_the_reference_does(checkpoint, capsys):
+    code, out, _ = bench(capsys, "--checkpoint", str(checkpoint), "--precision", "fp32", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["max_difference"] < 1e-4
+    assert result["psnr_db"] > 80
+    assert result["ratio"] == pytest.approx(result["fps"] / result["reference_fps"])
+    assert result["flops_per_second"] > 0
+    assert result["peak_flops_per_second"] > 0
+    assert result["peak_memory_bytes"] > 50 * 1024**2
+    parts = ["decode", "cleaning", "flow", "backward", "forward", "upsample", "transfer", "encode"]
+    assert list(result["breakdown"]) == parts
+    assert all(milliseconds > 0 for milliseconds in result["breakdown"].values())
+
+
+def test_other_arithmetic_shows_as_another_picture(checkpoint, capsys):
+    exact = json.loads(bench(capsys, "--checkpoint", str(checkpoint), "--precision", "fp32", "--json")[1])
+    rounded = json.loads(bench(capsys, "--checkpoint", str(checkpoint), "--precision", "bf16", "--json")[1])
+    assert 40 < rounded["psnr_db"] < exact["psnr_db"]
+
+
+def test_text_for_people(tmp_path, capsys):
+    net = save(fill(BasicVSRNet(8, 1), 0.7), tmp_path / "tiny.pth")
+    code, out, err = bench(capsys, "--checkpoint", str(net), "--frames", "1")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == [
+        *("model", "clip", "product", "reference", "ratio", "accuracy", "arithmetic", "memory", "ms"),
+    ]
+    assert "cleaning" not in out
+    assert "run 2 of 2" in err
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--model", "bicubic-x4"], ["--windows", "official"], ["--size", "64"], ["--size", "0x64"]]
+)
+def test_what_cannot_be_timed(checkpoint, capsys, wrong):
+    named = [] if "--model" in wrong else ["--checkpoint", str(checkpoint)]
+    code, out, err = bench(capsys, *named, *wrong)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+def test_the_picture_moves_and_has_detail():
+    frames = moving_picture(40, 30, 3)
+    assert [frame.shape for frame in frames] == [(30, 40, 3)] * 3
+    assert (frames[0][2:, 1:] == frames[1][:-2, :-1]).all()
+    assert frames[0].std() > 20

@@ -1,0 +1,252 @@
+"""The planner of memory: near what is measured, and it chooses what fits."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.memory import make_clip, measure
+from tests.enhancing import enhance
+from tests.small_device import SmallDevice, segment_of
+from tests.test_models import fill
+from tests.test_upscale import CPU, frames_of
+from vsr_pipeline import budget, upscale
+from vsr_pipeline.budget import ClipSize, around_network_bytes, peak_bytes
+from vsr_pipeline.build import BuiltUpscaler
+from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.errors import ConfigError, ResourceError
+from vsr_pipeline.jobs.fingerprint import SourceIdentity, fingerprint_of
+from vsr_pipeline.ladder import Ladder, first_that_fits, needs_of, rungs_of
+from vsr_pipeline.media import memory
+from vsr_pipeline.models import RealBasicVSRNet, basicvsr, warp
+from vsr_pipeline.timeline import Segment, Shot
+from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
+
+GPU = torch.device("cuda", 0)
+GB = 10**9
+MANY = 1000
+DEFAULTS = UpscaleConfig()
+
+
+def needs(clip, settings=DEFAULTS, *, on_gpu=False, precision="bf16"):
+    rungs = rungs_of(settings, GPU if on_gpu else CPU, allow_cpu=False)
+    return rungs, needs_of(rungs, clip, on_gpu=on_gpu, precision=precision)
+
+
+def chosen(width, height, allowed, **where):
+    rungs, bytes_of = needs(ClipSize(width, height, MANY), **where)
+    level = first_that_fits(bytes_of, allowed)
+    return None if level is None else rungs[level].description
+
+
+def test_the_planner_knows_the_constants_of_the_code():
+    assert upscale._PIXELS_AT_ONCE == budget._PIXELS_AT_ONCE
+    assert upscale._DOWNLOADS + 1 == budget._DOWNLOADS
+    assert basicvsr._RECONSTRUCTION_ROWS + 4 == budget._RECONSTRUCTION_ROWS
+    assert basicvsr.MIN_SIZE == budget._LEAST_SIDE
+    assert warp._COPY_BYTES == budget._WARP_COPY_BYTES
+    assert upscale.SCALE**2 == budget._HR
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "width", "height", "rung"),
+    [
+        (24, 3840, 2160, "windows of 7"),
+        (8, 1920, 1080, "windows of 7"),
+        (24, 1920, 1080, "windows of 30"),
+        (8, 1280, 720, "windows of 30"),
+        (4, 640, 360, "windows of 30"),
+    ],
+)
+def test_what_fits_on_a_gpu(gigabytes, width, height, rung):
+    """Of all of its memory, a tenth is left free."""
+    assert chosen(width, height, 0.9 * gigabytes * GB, on_gpu=True) == rung
+
+
+def test_less_where_less_is_allowed():
+    allowed = [24, 12, 8, 6, 5, 4.5, 2]
+    rungs = [chosen(1920, 1080, amount * GB, on_gpu=True) for amount in allowed]
+    print(dict(zip(allowed, rungs, strict=True)))
+    assert rungs[0] == "windows of 30"
+    assert rungs[-1] is None
+    order = [rung.description for rung in rungs_of(DEFAULTS, GPU, allow_cpu=False)]
+    levels = [order.index(rung) for rung in rungs if rung is not None]
+    assert levels == sorted(levels)
+    assert len(set(levels)) >= 3
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_more_of_anything_needs_more(on_gpu, precision):
+    def peak(width=640, height=360, frames=MANY, band_rows=None, **settings):
+        return peak_bytes(
+            DEFAULTS.model_copy(update=settings),
+            ClipSize(width, height, frames),
+            on_gpu=on_gpu,
+            sample_bytes=4 if precision == "fp32" else 2,
+            band_rows=band_rows,
+        )
+
+    for values in (
+        [peak(width=width) for width in range(64, 3000, 64)] if not on_gpu else [peak(), peak(1280, 720)],
+        [peak(max_seq_len=length) for length in range(1, 60)],
+        [peak(lookahead=length) for length in range(1, 60)],
+        [peak(frames=frames) for frames in range(1, 42)],
+        [peak(4000, 4000, band_rows=rows, max_seq_len=5) for rows in (64, 128, 256, 512)],
+    ):
+        assert values == sorted(values)
+        assert values[0] < values[-1]
+    assert peak(frames=42) == peak(frames=10**6)
+    _, by_rung = needs(ClipSize(1920, 1080, MANY), on_gpu=on_gpu, precision=precision)
+    assert by_rung == sorted(by_rung, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("precision", "band_rows", "height", "windows"),
+    [("bf16", None, 64, 4), ("fp32", None, 64, 1), ("bf16", 64, 256, 1)],
+)
+def test_arithmetic_of_what_pytorch_holds(precision, band_rows, height, windows):
+    """Counted to the byte, without what libraries take under PyTorch and allocators cannot use."""
+    net = fill(RealBasicVSRNet(64, 1, 1), 0.3)
+    prepare(net, device=CPU, precision=precision, band_rows=band_rows)
+    upscaler = ExactUpscaler(net, device=CPU, windows=Windows(windows, 1, 0), refine_threshold=5.0)
+    device, frames = SmallDevice(upscaler, None), frames_of(windows + 2, height, 64)
+    segment = segment_of(upscaler, frames)
+    for _ in device.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None):
+        pass
+    settings = UpscaleConfig(max_seq_len=windows, lookahead=1)
+    clip = ClipSize(64, height, len(frames))
+    sample_bytes = 4 if precision == "fp32" else 2
+    expected = peak_bytes(settings, clip, on_gpu=False, sample_bytes=sample_bytes, band_rows=band_rows)
+    network = expected - around_network_bytes(clip)
+    print(f"held {device.peak}, expected {network}: {network / device.peak:.3f}")
+    assert 1.0 < network / device.peak < 1.4
+
+
+def test_a_whole_run_takes_about_what_was_expected(tmp_path):
+    """Peak of a process of its own, encoder and all; `benchmarks/memory.py` does this for more sizes."""
+    torch.save({"state_dict": fill(RealBasicVSRNet(64, 1, 1), 0.3).state_dict()}, tmp_path / "net.pth")
+    make_clip(tmp_path / "clip.mp4", 160, 128, 4)
+    settings = UpscaleConfig(
+        checkpoint=tmp_path / "net.pth", precision="fp32", max_seq_len=4, lookahead=1, device="cpu"
+    )
+    measured = measure(tmp_path, tmp_path / "clip.mp4", settings).main
+    expected = peak_bytes(settings, ClipSize(160, 128, 4), on_gpu=False, sample_bytes=4, band_rows=None)
+    print(f"measured {measured / 1e6:.0f} MB, expected {expected / 1e6:.0f} MB")
+    assert measured / 1.1 <= expected <= 1.6 * measured
+
+
+def test_a_run_keeps_to_its_limit_or_refuses(tmp_path):
+    torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, tmp_path / "tiny.pth")
+    make_clip(tmp_path / "clip.mp4", 64, 48, 12)
+    options = (
+        "--checkpoint",
+        str(tmp_path / "tiny.pth"),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--max-seq-len",
+        "12",
+    )
+    refused = enhance(tmp_path / "clip.mp4", tmp_path / "a.mp4", *options, "--memory-limit", "300MB")
+    assert refused.code == 5
+    assert "frames of 64x48 need about" in refused.reason
+    assert "--memory-limit allows 300 MB" in refused.reason
+    shorter = UpscaleConfig(max_seq_len=6)
+    limit = peak_bytes(shorter, ClipSize(64, 48, 12), on_gpu=False, sample_bytes=4, band_rows=None)
+    done = enhance(tmp_path / "clip.mp4", tmp_path / "a.mp4", *options, "--memory-limit", f"{limit / 1e6 + 0.1:.1f}MB")
+    assert done.code == 0, done.said
+    assert "windows of 6 instead of windows of 12: 64x48 in fp32 needs about" in done.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("800MB", 800 * 10**6), ("6 GB", 6 * GB), ("24 GiB", 24 * 2**30), ("1.5gb", 3 * GB // 2), ("512KiB", 2**19)],
+)
+def test_amounts_of_memory(text, count):
+    assert Config().override(memory_limit=text).upscale.memory_limit_bytes == count
+
+
+@pytest.mark.parametrize("text", ["6", "6G", "0GB", "-1GB", "GB", "6,5GB", "6GB!", "much", ""])
+def test_other_amounts_are_refused(text):
+    with pytest.raises(ConfigError, match=r"--memory-limit: must be a number with its unit, such as 800MB.*found"):
+        Config().override(memory_limit=text)
+
+
+def test_a_limit_is_not_part_of_the_fingerprint():
+    source = SourceIdentity(Path("a.mp4"), 1, 2, "c0ffee")
+    without, with_limit = (fingerprint_of(source, Config().override(memory_limit=m), {}) for m in (None, "6GB"))
+    assert without == with_limit
+
+
+class _Heard:
+    def __init__(self):
+        self.lines = []
+
+    def note(self, message):
+        self.lines.append(message)
+
+
+def ladder_with(memory_limit, **settings):
+    settings = UpscaleConfig(memory_limit=memory_limit, device="cpu", **settings)
+    made = []
+
+    def build(settings, band_rows=None):
+        made.append((settings.max_seq_len, band_rows))
+        return BuiltUpscaler(object(), "net", {"precision": "bf16"}, CPU)
+
+    heard = _Heard()
+    return Ladder(settings, build(settings), heard, build=build), heard.lines, made
+
+
+def test_the_ladder_begins_with_what_fits():
+    ladder, lines, made = ladder_with("6GB")
+    said = ladder.fit(ClipSize(1280, 720, MANY))
+    assert said == tuple(lines)
+    assert re.fullmatch(
+        r"windows of 7 instead of windows of 30: 1280x720 in bf16 needs about \d+\.\d GB of memory with windows of 30, "
+        r"6\.0 GB are allowed",
+        said[0],
+    )
+    assert ladder.fit(ClipSize(1280, 720, MANY)) == ()
+    ladder.run(segment_of_nothing(), lambda upscaler: upscaler)
+    assert made == [(30, None), (7, None)]
+
+
+def segment_of_nothing():
+    return Segment(0, 1, 0, 1, Shot(0, 1))
+
+
+def test_the_ladder_stays_where_everything_fits():
+    for limit in ("1000GB", None):
+        ladder, lines, made = ladder_with(limit)
+        assert ladder.fit(ClipSize(160, 90, MANY)) == ()
+        ladder.run(segment_of_nothing(), lambda upscaler: upscaler)
+        assert (lines, len(made)) == ([], 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"windows": "official"}])
+def test_a_limit_that_nothing_fits_is_an_error(settings):
+    ladder, _, _ = ladder_with("600MB", **settings)
+    with pytest.raises(ResourceError, match=r"640x360 in bf16 needs about .* --memory-limit allows 600 MB: allow more"):
+        ladder.fit(ClipSize(640, 360, MANY))
+
+
+def control_group(root, folder, **files):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (root / folder / name.replace("__", ".")).write_text(text)
+
+
+def test_memory_that_containers_leave(tmp_path):
+    membership = tmp_path / "cgroup"
+    membership.write_text("12:cpu,memory2:/x\n7:memory:/docker/a\n0::/user/b\n")
+    old = {"memory__stat": "cache 9\ntotal_inactive_file 100\n"}
+    control_group(tmp_path, "memory/docker", memory__limit_in_bytes="5000", memory__usage_in_bytes="1000", **old)
+    control_group(tmp_path, "memory", memory__limit_in_bytes=str(2**63), memory__usage_in_bytes="1000", **old)
+    control_group(tmp_path, "user", memory__max="3000", memory__current="2500", memory__stat="inactive_file 40\n")
+    control_group(tmp_path, "user/b", memory__max="max", memory__current="2500", memory__stat="inactive_file 40\n")
+    assert sorted(memory._left_in_control_groups(membership, tmp_path)) == [540, 4100, 2**63 - 900]
+    assert memory._left_in_control_groups(tmp_path / "none", tmp_path) == []

@@ -1,0 +1,297 @@
+"""`vsr bench`: how fast this machine is, next to a plain implementation and to what its convolutions can do at best.
+
+The reference path is the network as one would write it down: eager, float32, NCHW, the official order of operations,
+whole windows. Both paths run in one process, in turns, so that what else the machine does strikes both.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vsr_pipeline.build import BICUBIC, BuiltUpscaler, build_upscaler, checkpoint_of, net_for
+from vsr_pipeline.config import EncodeConfig, UpscaleConfig
+from vsr_pipeline.device import DTYPES, choose_precision
+from vsr_pipeline.errors import UsageError
+from vsr_pipeline.jobs.job import peak_memory_bytes
+from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.media.writer import VideoWriter, track_suffix
+from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.tensors import out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.timeline import Colour, Timeline
+from vsr_pipeline.upscale import ExactUpscaler
+
+_FRAME_RATE = Fraction(25)
+_PEAK_SIZE = (180, 320)
+_PEAK_CHANNELS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """What was measured; times are medians."""
+
+    ratio: float
+    """How many times faster the product is than the reference."""
+    psnr_db: float
+    """Of the product against the reference, all frames together; infinity is given as 999."""
+    fps: float
+    reference_fps: float
+    flops_per_second: float
+    """What the convolutions of the network need, by arithmetic, at the product's fps."""
+    peak_flops_per_second: float
+    """The most that a 3x3 convolution of 64 channels gave, in the product's precision."""
+    max_difference: float
+    """Largest difference from the reference, of a full scale of 1, to within 1/65535."""
+    model: str
+    size: tuple[int, int]
+    frames: int
+    repeats: int
+    peak_memory_bytes: int
+    """Of the process, with both paths."""
+    peak_gpu_memory_bytes: int
+    """Of the product."""
+    breakdown: dict[str, float] = field(default_factory=dict)
+    """Milliseconds a frame, each part measured by itself; in a run, the parts overlap."""
+
+    def __str__(self) -> str:
+        width, height = self.size
+        share = self.flops_per_second / self.peak_flops_per_second
+        lines = [
+            f"model      {self.model}",
+            f"clip       {self.frames} frames of {width}x{height}, {self.repeats} times each path, in turns",
+            f"product    {self.fps:.3f} frames per second",
+            f"reference  {self.reference_fps:.3f} frames per second",
+            f"ratio      {self.ratio:.2f}",
+            f"accuracy   {self.psnr_db:.1f} dB against the reference, largest difference {self.max_difference:.1e}",
+            f"arithmetic {self.flops_per_second / 1e9:.0f} GFLOP/s, {share:.0%} of a convolution's "
+            f"{self.peak_flops_per_second / 1e9:.0f}",
+            f"memory     {self.peak_memory_bytes / 1024**2:.0f} MiB"
+            + (f", GPU {self.peak_gpu_memory_bytes / 1024**2:.0f} MiB" if self.peak_gpu_memory_bytes else ""),
+            "ms a frame " + ", ".join(f"{name} {value:.0f}" for name, value in self.breakdown.items()),
+        ]
+        return "\n".join(lines)
+
+
+def bench(
+    settings: UpscaleConfig,
+    encode: EncodeConfig,
+    *,
+    size: tuple[int, int],
+    frames: int,
+    repeats: int,
+    reporter: Reporter,
+) -> BenchResult:
+    """Time the network that the settings name, next to the plain one with the same weights.
+
+    Args:
+        settings: the model and how the product runs it.
+        encode: what HR frames are encoded with, for the breakdown.
+        size: width and height of the LQ frames, which are synthetic: a moving picture with detail.
+        frames: length of the clip.
+        repeats: how often each path runs.
+        reporter: told which run is under way.
+
+    Raises:
+        UsageError: the model is no network of ours.
+        ModelError, ResourceError: as `build_upscaler`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # half a second, which no other command needs
+
+    built = build_upscaler(settings)
+    if not isinstance(built.upscaler, ExactUpscaler):
+        raise UsageError(
+            f"vsr bench times networks in exact windows, not {BICUBIC}, --windows official or --backend mmedit"
+        )
+    device = built.device
+    assert device is not None
+    net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
+    clip = moving_picture(*size, frames)
+    deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
+
+    def reference(pixels: Sequence[Pixels]) -> list[Pixels]:
+        return _reference(net, pixels, settings, device)
+
+    def product(pixels: Sequence[Pixels]) -> list[Pixels]:
+        return _product(built, pixels)
+
+    with out_of_memory_as_error(), FlopCounterMode(display=False) as counter:
+        expected = reference(deep)  # counted, and warmed up
+    flops = counter.get_total_flops() / frames
+    difference = np.stack(product(deep)).astype(np.float64) - np.stack(expected)
+    mean_square = float(np.mean((difference / 65535) ** 2))
+    seconds: dict[str, list[float]] = {"reference": [], "product": []}
+    for repeat in range(repeats):
+        reporter.note(f"run {repeat + 1} of {repeats}")
+        for name, path in (("reference", reference), ("product", product)):
+            seconds[name].append(_seconds(lambda path=path: path(clip), built))  # type: ignore[misc]
+    taken, reference_taken = statistics.median(seconds["product"]), statistics.median(seconds["reference"])
+    return BenchResult(
+        ratio=reference_taken / taken,
+        psnr_db=-10 * float(np.log10(mean_square)) if mean_square else 999.0,
+        fps=frames / taken,
+        reference_fps=frames / reference_taken,
+        flops_per_second=flops * frames / taken,
+        peak_flops_per_second=peak_flops_per_second(settings, device),
+        max_difference=float(np.abs(difference).max()) / 65535,
+        model=built.description,
+        size=size,
+        frames=frames,
+        repeats=repeats,
+        peak_memory_bytes=peak_memory_bytes(),
+        peak_gpu_memory_bytes=built.peak_gpu_memory_bytes(),
+        breakdown=_breakdown(built, clip, encode),
+    )
+
+
+def moving_picture(width: int, height: int, frames: int) -> list[Pixels]:
+    """Return frames (height, width, 3), uint8, of a picture with detail at all scales that moves 2 pixels a frame."""
+    generator = np.random.default_rng(0)
+    margin = 2 * frames
+    picture = np.zeros((height + margin, width + margin, 3), np.float32)
+    for octave in range(6):
+        step = 2**octave
+        rows, columns = (-(-length // step) for length in picture.shape[:2])
+        coarse = generator.standard_normal((rows, columns, 3), dtype=np.float32) * step**0.5
+        picture += coarse.repeat(step, 0).repeat(step, 1)[: picture.shape[0], : picture.shape[1]]
+    picture = np.clip(128 + picture * (40 / picture.std()), 0, 255).astype(np.uint8)
+    return [np.ascontiguousarray(picture[2 * k : 2 * k + height, k : k + width]) for k in range(frames)]
+
+
+@torch.inference_mode()
+def _reference(
+    net: BasicVSRNet | RealBasicVSRNet, clip: Sequence[Pixels], settings: UpscaleConfig, device: torch.device
+) -> list[Pixels]:
+    outputs: list[Pixels] = []
+    for start in range(0, len(clip), settings.max_seq_len):
+        window = clip[start : start + settings.max_seq_len]
+        frames_NTCHW = torch.cat([to_tensor(pixels, device) for pixels in window])[None].contiguous()
+        once = {"refine_threshold": 255.0} if isinstance(net, RealBasicVSRNet) else {}
+        upscaled = net(frames_NTCHW, **once)
+        outputs += [to_pixels(frame[None], window[0].dtype) for frame in upscaled[0]]
+    return outputs
+
+
+def _product(built: BuiltUpscaler, clip: Sequence[Pixels]) -> list[Pixels]:
+    """Upscale a clip without a cut, cleaned once, as the reference does."""
+    outputs: list[Pixels] = []
+    for segment in built.upscaler.plan(Timeline.constant_rate(len(clip), _FRAME_RATE)):
+        context = iter(clip[segment.context_start : segment.context_stop])
+        outputs += built.upscaler.upscale(context, segment, cleaning_passes=1, on_work=lambda _: None)
+    return outputs
+
+
+def _seconds(call: Callable[[], object], built: BuiltUpscaler) -> float:
+    started = time.perf_counter()
+    call()
+    _synchronize(built.device)
+    return time.perf_counter() - started
+
+
+def _synchronize(device: torch.device | None) -> None:
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def peak_flops_per_second(settings: UpscaleConfig, device: torch.device) -> float:
+    """Measure the best rate of a 3x3 convolution of 64 channels, in the precision that the settings mean."""
+    dtype = DTYPES[choose_precision(settings.precision, device)]
+    convolution = torch.nn.Conv2d(_PEAK_CHANNELS, _PEAK_CHANNELS, 3, padding=1).to(device, dtype)
+    convolution = convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = 8 if device.type == "cuda" else 1
+    x = torch.randn((batch, _PEAK_CHANNELS, *_PEAK_SIZE), device=device, dtype=dtype)
+    x = x.to(memory_format=torch.channels_last)
+    best = float("inf")
+    for _ in range(6):
+        _synchronize(device)
+        started = time.perf_counter()
+        for _ in range(4):
+            convolution(x)
+        _synchronize(device)
+        best = min(best, (time.perf_counter() - started) / 4)
+    return 2 * 9 * _PEAK_CHANNELS**2 * x.numel() / _PEAK_CHANNELS / best
+
+
+def _breakdown(built: BuiltUpscaler, clip: Sequence[Pixels], encode: EncodeConfig) -> dict[str, float]:
+    """Time every part of a run by itself, in milliseconds a frame."""
+    assert isinstance(built.upscaler, ExactUpscaler)
+    parts: dict[str, float] = {}
+    with _timed(built.upscaler.net, parts, built.device):
+        started = time.perf_counter()
+        outputs = _product(built, clip)
+        whole = time.perf_counter() - started
+    parts["transfer"] = whole - sum(parts.values())
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / f"lq{track_suffix(encode)}"
+        _timed_encode(clip, small, encode)
+        parts["encode"] = _timed_encode(outputs, Path(folder) / f"hr{track_suffix(encode)}", encode)
+        started = time.perf_counter()
+        with VideoReader(small) as reader:
+            decoded = sum(1 for _ in reader)
+        parts = {"decode": time.perf_counter() - started} | parts
+        assert decoded == len(clip)
+    return {name: 1000 * seconds / len(clip) for name, seconds in parts.items()}
+
+
+@contextmanager
+def _timed(net: BasicVSRNet | RealBasicVSRNet, parts: dict[str, float], device: torch.device | None) -> Iterator[None]:
+    """Add the seconds that each step of a network takes to `parts`, by the step's name."""
+    basicvsr = net.basicvsr if isinstance(net, RealBasicVSRNet) else net
+    steps: list[tuple[torch.nn.Module, str, str]] = [
+        (basicvsr, "compute_flow", "flow"),
+        (basicvsr, "backward_step", "backward"),
+        (basicvsr, "forward_step", "forward"),
+        (basicvsr, "reconstruct", "upsample"),
+    ]
+    if isinstance(net, RealBasicVSRNet):
+        steps.insert(0, (net, "clean", "cleaning"))
+    for owner, method, name in steps:
+        setattr(owner, method, _stopwatch(getattr(owner, method), parts, name, device))
+    try:
+        yield
+    finally:
+        for owner, method, _ in steps:
+            delattr(owner, method)
+
+
+def _stopwatch(
+    step: Callable[..., Any], parts: dict[str, float], name: str, device: torch.device | None
+) -> Callable[..., Any]:
+    parts[name] = 0.0
+
+    def timed(*arguments: Any) -> Any:  # noqa: ANN401
+        _synchronize(device)
+        started = time.perf_counter()
+        result = step(*arguments)
+        _synchronize(device)
+        parts[name] += time.perf_counter() - started
+        return result
+
+    return timed
+
+
+def _timed_encode(frames: Sequence[Pixels], path: Path, encode: EncodeConfig) -> float:
+    started = time.perf_counter()
+    height, width = frames[0].shape[:2]
+    with VideoWriter(
+        path,
+        width=width,
+        height=height,
+        time_base=1 / _FRAME_RATE,
+        frame_rate=_FRAME_RATE,
+        colour=Colour(matrix="bt709", range="tv"),
+        settings=encode,
+    ) as writer:
+        for pts, pixels in enumerate(frames):
+            writer.write(pts, pixels, duration=1)
+    return time.perf_counter() - started
