@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vsr_pipeline.models.bands import in_bands
-from vsr_pipeline.models.blocks import PixelShuffleUpsample, ResidualBlocks, conv3x3
+from vsr_pipeline.models.blocks import PixelShuffleUpsample, ResidualBlocks, conv3x3, conv_relu
 from vsr_pipeline.models.spynet import SPyNet
 from vsr_pipeline.models.warp import warp
 
@@ -134,8 +134,6 @@ class BasicVSRNet(nn.Module):
     def _details(self, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
         """Return what the network adds to the frame that is enlarged bilinearly (N, 3, 4H, 4W)."""
         x = torch.cat((backward_feature, forward_feature), dim=1)
-        x = F.leaky_relu(self.fusion(x), 0.1, inplace=True)
-        x = F.leaky_relu(self.upsample1(x), 0.1, inplace=True)
-        x = F.leaky_relu(self.upsample2(x), 0.1, inplace=True)
-        x = F.leaky_relu(self.conv_hr(x), 0.1, inplace=True)
+        x = self.upsample2(self.upsample1(conv_relu(self.fusion, x, 0.1)))
+        x = conv_relu(self.conv_hr, x, 0.1)
         return self.conv_last(x)  # type: ignore[no-any-return]

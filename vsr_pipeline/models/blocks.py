@@ -1,9 +1,43 @@
 """The convolutional parts that the networks are composed of."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vsr_pipeline.models.bands import in_bands
+
+# oneDNN's convolution with what follows it, in one pass over the memory. Not in every build of PyTorch.
+_FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+
+
+def conv_relu(conv: nn.Conv2d, x: Tensor, slope: float = 0.0) -> Tensor:
+    """Return the LeakyReLU of a convolution; a slope of 0 is ReLU."""
+    if _is_fusible(x):
+        kind, scalars = ("leaky_relu", [slope]) if slope else ("relu", [])
+        return _FUSED(*_arguments(conv, x), kind, scalars, "")  # type: ignore[no-any-return, misc]
+    y = conv(x)
+    return F.leaky_relu(y, slope, inplace=True) if slope else F.relu(y, inplace=True)
+
+
+def conv_add(conv: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
+    """Return the sum of a convolution of `x` and something else."""
+    if _is_fusible(x) and _is_fusible(other):
+        operands = (x, other, *_arguments(conv, x)[1:])
+        return _FUSED.binary(*operands, "add", 1.0, None, [], None)  # type: ignore[no-any-return, union-attr]
+    return conv(x).add_(other)  # type: ignore[no-any-return]
+
+
+def _is_fusible(x: Tensor) -> bool:
+    """Whether nothing needs the steps apart: no gradient, and a tensor on the CPU in oneDNN's own layout."""
+    if _FUSED is None or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _arguments(conv: nn.Conv2d, x: Tensor) -> tuple[Any, ...]:
+    return x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -21,7 +55,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + conv2(relu(conv1(x)))."""
-        return self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)  # type: ignore[no-any-return]
+        return conv_add(self.conv2, conv_relu(self.conv1, x), x)
 
 
 class ResidualBlocks(nn.Module):
@@ -47,7 +81,7 @@ class ResidualBlocks(nn.Module):
 
 
 class PixelShuffleUpsample(nn.Module):
-    """conv - pixel shuffle by 2; (N, in, H, W) to (N, out, 2H, 2W)."""
+    """conv - pixel shuffle by 2 - LeakyReLU(0.1); (N, in, H, W) to (N, out, 2H, 2W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -55,4 +89,4 @@ class PixelShuffleUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features of twice the height and width."""
-        return F.pixel_shuffle(self.upsample_conv(x), 2)
+        return F.pixel_shuffle(conv_relu(self.upsample_conv, x, 0.1), 2)  # in this order it is the same

@@ -5,6 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vsr_pipeline.models.bands import in_bands
+from vsr_pipeline.models.blocks import conv_relu
 from vsr_pipeline.models.warp import warp
 
 NUM_LEVELS = 6
@@ -20,8 +21,7 @@ class _ConvReLU(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return F.relu(x, inplace=True) if self.relu else x
+        return conv_relu(self.conv, x) if self.relu else self.conv(x)
 
 
 class FlowLevel(nn.Module):
