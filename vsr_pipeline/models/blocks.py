@@ -1,5 +1,6 @@
 """The convolutional parts that the networks are composed of."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ _FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 
 def conv_relu(conv: nn.Conv2d, x: Tensor, slope: float = 0.0) -> Tensor:
     """Return the LeakyReLU of a convolution; a slope of 0 is ReLU."""
-    if _is_fusible(x):
+    if _is_fusible(conv, x):
         kind, scalars = ("leaky_relu", [slope]) if slope else ("relu", [])
         return _FUSED(*_arguments(conv, x), kind, scalars, "")  # type: ignore[no-any-return, misc]
     y = conv(x)
@@ -23,17 +24,26 @@ def conv_relu(conv: nn.Conv2d, x: Tensor, slope: float = 0.0) -> Tensor:
 
 def conv_add(conv: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
     """Return the sum of a convolution of `x` and something else."""
-    if _is_fusible(x) and _is_fusible(other):
+    if _is_fusible(conv, x) and _is_fusible(conv, other):
         operands = (x, other, *_arguments(conv, x)[1:])
         return _FUSED.binary(*operands, "add", 1.0, None, [], None)  # type: ignore[no-any-return, union-attr]
     return conv(x).add_(other)  # type: ignore[no-any-return]
 
 
-def _is_fusible(x: Tensor) -> bool:
-    """Whether nothing needs the steps apart: no gradient, and a tensor on the CPU in oneDNN's own layout."""
+def _is_fusible(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether nothing needs the steps apart: no gradient, no autocast, and oneDNN's own layout and types."""
     if _FUSED is None or x.device.type != "cpu" or torch.is_grad_enabled():
         return False
+    if x.dtype != conv.weight.dtype or x.dtype not in _fused_types():
+        return False
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+@cache
+def _fused_types() -> tuple[torch.dtype, ...]:
+    """What this CPU has the instructions for."""
+    computes_in_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if computes_in_bf16 else (torch.float32,)
 
 
 def _arguments(conv: nn.Conv2d, x: Tensor) -> tuple[Any, ...]:
