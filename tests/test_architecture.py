@@ -12,21 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {
-        "stopping",
-        "config",
-        "budget",
-        "files",
-        "reporting",
-        "overlap",
-        "shots",
-        "plan",
-        "media",
-        "models",
-        "mmedit_config",
-    },
+    {"stopping", "config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
     {"device", "tensors", "metrics", "workspace", "weights", "state_dicts", "download"},
-    {"upscale", "mmedit_backend", "demo", "measure", "build", "degrade"},
+    {"upscale", "budget", "mmedit_backend", "demo", "measure", "build", "degrade"},
     {"doctor", "stages", "jobs", "ladder", "bench", "train"},
     {"api"},
     {"cli"},

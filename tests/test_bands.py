@@ -126,7 +126,7 @@ def test_warping_by_groups_of_channels_changes_nothing(monkeypatch, padding_mode
     flow = 8 * (random(2, 2, 20, 30) - 0.5)
     with LiveBytes() as at_once:
         whole = warp.warp(features, flow, padding_mode=padding_mode)
-    monkeypatch.setattr(warp, "_COPY_BYTES", 5 * 4 * 2 * 20 * 30)
+    monkeypatch.setattr(warp, "COPY_BYTES", 5 * 4 * 2 * 20 * 30)
     with LiveBytes() as by_groups:
         grouped = warp.warp(features, flow, padding_mode=padding_mode)
     assert torch.equal(whole, grouped)

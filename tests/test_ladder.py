@@ -128,7 +128,7 @@ def test_windows_shrink_until_they_fit_and_stay_short(settings):
 
 def test_bands_when_the_shortest_windows_do_not_fit(settings, monkeypatch):
     # Of a net with so few channels, the reconstruction would be all of the memory.
-    monkeypatch.setattr(basicvsr, "_RECONSTRUCTION_ROWS", 4)
+    monkeypatch.setattr(basicvsr, "RECONSTRUCTION_ROWS", 4)
     frames = frames_of(2, 160, 64)
     in_bands = peak_of(settings, frames, band_rows=128)
     assert in_bands < peak_of(settings, frames)

@@ -25,20 +25,17 @@ takes the result.
 from dataclasses import dataclass
 
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.models.basicvsr import MIN_SIZE, RECONSTRUCTION_REACH, RECONSTRUCTION_ROWS
+from vsr_pipeline.models.spynet import LEVEL_REACH
+from vsr_pipeline.models.warp import COPY_BYTES
+from vsr_pipeline.upscale import DOWNLOADS, FRAMES_AT_ONCE, PIXELS_AT_ONCE, SCALE
 
-_HR = 16
+_HR = SCALE**2
 """HR pixels for each LQ pixel."""
 _RGB = 3
 _FLOAT = 4
-_LEAST_SIDE = 64
-_RECONSTRUCTION_ROWS = 64 + 2 * 2
 _BLOCKS = 30
 """Residual blocks of the largest networks known. Memory depends on them only as they make the halo of a band."""
-_FLOW_REACH = 15
-_PIXELS_AT_ONCE = 2_000_000
-_FRAMES_AT_ONCE = 8
-_DOWNLOADS = 3
-_WARP_COPY_BYTES = 64 * 1024**2
 
 # PyTorch, ffmpeg's libraries and the weights; on a GPU, the driver's context and the convolutions' work space.
 _PROCESS_BYTES = 350 * 1024**2
@@ -114,7 +111,7 @@ class _Network:
         channels: int,
     ) -> None:
         self._is_exact = settings.windows == "exact" and settings.backend == "torch"
-        self._width, self._height = max(clip.width, _LEAST_SIDE), max(clip.height, _LEAST_SIDE)
+        self._width, self._height = max(clip.width, MIN_SIZE), max(clip.height, MIN_SIZE)
         self._pixels = self._width * self._height
         self._clip = clip
         self._on_gpu = on_gpu
@@ -131,18 +128,18 @@ class _Network:
         if not self._is_exact:
             return self._peak_of_whole_window()
         frames_and_flows = 28 * (self._held + 1) * self._pixels
-        downloads = _DOWNLOADS * _HR * _RGB * self._clip.bytes_per_value * self._pixels if self._on_gpu else 0
+        downloads = (DOWNLOADS + 1) * _HR * _RGB * self._clip.bytes_per_value * self._pixels if self._on_gpu else 0
         reading = self._feature + self._reading()
         window = (self._window + 1) * self._feature + max(self._propagation(), self._reconstruction(), self._output())
         return frames_and_flows + downloads + max(reading, window)
 
     def _reading(self) -> float:
         """Return what cleaning or flow takes, for as many frames as are read at once."""
-        count = max(1, min(_FRAMES_AT_ONCE, _PIXELS_AT_ONCE // self._pixels)) if self._on_gpu else 1
+        count = max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // self._pixels)) if self._on_gpu else 1
         count = min(count, self._clip.frame_count)
         maps, whole = self._of_band(1 + 2 * _BLOCKS)
         cleaning = (3 * maps + whole) * self._feature
-        maps, whole = self._of_band(_FLOW_REACH)
+        maps, whole = self._of_band(LEVEL_REACH)
         # For two flows: frames and pyramids (64 + 48 + 24 + 16), the input of the level (64, 32), 32 and 64 channels.
         flow = (152 + 64 + 16 * self._sample + whole * 4 * self._sample + maps * 2 * 96 * self._sample) * self._pixels
         return count * (36 * self._pixels + max(cleaning, flow))
@@ -154,11 +151,11 @@ class _Network:
         in_float = self._channels * _FLOAT * self._pixels
         if self._sample == _FLOAT:
             return max(blocks, in_float + 24 * self._pixels)
-        copies = 2 * min(in_float, max(_WARP_COPY_BYTES, _FLOAT * self._pixels))
+        copies = 2 * min(in_float, max(COPY_BYTES, _FLOAT * self._pixels))
         return max(blocks, self._feature + copies + 24 * self._pixels)
 
     def _reconstruction(self) -> float:
-        rows = min(self._height, _RECONSTRUCTION_ROWS)
+        rows = min(self._height, RECONSTRUCTION_ROWS + 2 * RECONSTRUCTION_REACH)
         band = (2 * _HR + 4) * self._channels * self._sample * rows * self._width
         details = _HR * _RGB * self._sample * self._pixels
         return details + max(band, 2 * _HR * _RGB * _FLOAT * self._pixels)

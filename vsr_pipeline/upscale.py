@@ -29,9 +29,10 @@ from vsr_pipeline.timeline import Segment, Timeline
 SCALE = 4
 
 # On a GPU: LQ pixels that are cleaned, and whose flows are computed, at once. Fewer do not fill it; more gain nothing.
-_PIXELS_AT_ONCE = 2_000_000
+PIXELS_AT_ONCE = 2_000_000
+FRAMES_AT_ONCE = 8
 # On a GPU: HR frames that are on their way from it while the next ones are computed.
-_DOWNLOADS = 2
+DOWNLOADS = 2
 _FLOW_LEVELS_IN_16_BITS = ("spynet.basic_module.4.", "spynet.basic_module.5.")
 
 T = TypeVar("T")
@@ -195,7 +196,7 @@ class ExactUpscaler:
                     )
                     did("propagate")
                     did("reconstruct")
-                    if self._copies is None or len(downloads) > _DOWNLOADS:
+                    if self._copies is None or len(downloads) > DOWNLOADS:
                         yield downloads.popleft().pixels()
             while downloads:
                 yield downloads.popleft().pixels()
@@ -231,7 +232,7 @@ class ExactUpscaler:
         """Return how many frames are cleaned, and their flows computed, in one batch."""
         if self._device.type == "cpu":
             return 1  # its cores are busy with one, and the caches hold it
-        return max(1, min(8, _PIXELS_AT_ONCE // (pixels.size // 3)))
+        return max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // (pixels.size // 3)))
 
     def _propagate_backward(
         self, held: deque[_StreamFrame], kept_frames: int, did: Callable[[str], None]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsr_pipeline.cli.options import (
-    ENCODING,
     UPSCALE,
     VIDEO_STREAM,
     Given,
@@ -114,7 +113,7 @@ def doctor(as_json: Json = False) -> int:
 
 
 @app.command(epilog="Example: vsr bench --size 160x90 --frames 8")
-@takes_settings(UPSCALE, ENCODING)
+@takes_settings(UPSCALE)
 def bench(
     given: Given,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the LQ frames.")] = "160x90",

@@ -20,9 +20,12 @@ from vsr_pipeline.models.warp import warp
 MIN_SIZE = 64
 """Smallest height and width that the propagation works on; smaller frames are padded and the output is cut."""
 
-_RECONSTRUCTION_ROWS = 64
+RECONSTRUCTION_ROWS = 64
 """Height of a band in reconstruction, in LQ rows: its features at the size of the output would be the peak of the
-memory. Four rows of each band are computed twice."""
+memory."""
+
+RECONSTRUCTION_REACH = 2
+"""Of LQ rows, its four convolutions reach 1, 1/2, 1/4 and 1/4."""
 
 
 def pad_to_minimum(frames: Tensor) -> Tensor:
@@ -126,8 +129,7 @@ class BasicVSRNet(nn.Module):
     def reconstruct(self, frame_NCHW: Tensor, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
         """Return the high-resolution frame (N, 3, 4H, 4W), float32, not clipped."""
         features = (backward_feature, forward_feature)
-        # Of LQ rows, the four convolutions reach 1, 1/2, 1/4 and 1/4.
-        details = in_bands(self._details, features, rows=_RECONSTRUCTION_ROWS, halo=2, scale=4)
+        details = in_bands(self._details, features, rows=RECONSTRUCTION_ROWS, halo=RECONSTRUCTION_REACH, scale=4)
         base = F.interpolate(frame_NCHW, scale_factor=4, mode="bilinear", align_corners=False)
         return base + details
 

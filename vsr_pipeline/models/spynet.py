@@ -10,6 +10,8 @@ from vsr_pipeline.models.warp import warp
 
 NUM_LEVELS = 6
 _MULTIPLE = 2 ** (NUM_LEVELS - 1)
+LEVEL_REACH = 15
+"""Rows up and down that a level's five convolutions of 7x7 reach together."""
 
 
 class _ConvReLU(nn.Module):
@@ -47,8 +49,7 @@ class FlowLevel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the correction of the flow, in pixels of the level."""
         dtype = next(self.parameters()).dtype
-        # Five convolutions, each of which reaches 3 rows up and down.
-        return in_bands(self.basic_module, (x.to(dtype),), rows=self.band_rows, halo=15).float()
+        return in_bands(self.basic_module, (x.to(dtype),), rows=self.band_rows, halo=LEVEL_REACH).float()
 
 
 class SPyNet(nn.Module):

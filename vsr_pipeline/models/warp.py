@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-_COPY_BYTES = 64 * 1024**2
+COPY_BYTES = 64 * 1024**2
 """Features in 16 bits are sampled in float32. Of large ones, only so many bytes are converted at a time."""
 
 
@@ -35,7 +35,7 @@ def warp(features_NCHW: Tensor, flow_N2HW: Tensor, *, padding_mode: Literal["zer
             channels_NCHW.float(), grid_NHW2, mode="bilinear", padding_mode=padding_mode, align_corners=True
         )
 
-    group = max(1, _COPY_BYTES // (4 * count * height * width))
+    group = max(1, COPY_BYTES // (4 * count * height * width))
     if features_NCHW.dtype == torch.float32 or group >= channels:
         return sample(features_NCHW).to(features_NCHW.dtype)
     warped = torch.empty_like(features_NCHW)
