@@ -270,6 +270,31 @@ def test_options_of_the_encoder_reach_it(tmp_path, codec, options):
     assert a.read_bytes() != b.read_bytes()
 
 
+_TRIAL_AFTER_OTHER_WORK = """
+import av, numpy as np
+from vsr_pipeline.config import EncodeConfig
+from vsr_pipeline.media.encoders import check_encoder
+
+generator = np.random.default_rng(3)
+for _ in range(10):
+    frames = [av.VideoFrame(64, 48, "yuv420p10le") for _ in range(300)]
+    for frame in frames:
+        for plane in frame.planes:
+            length = plane.buffer_size // 2
+            steps = generator.integers(0, 65536, length // 32 + 1).astype(np.uint16)
+            plane.update(np.resize(steps.repeat(32), length).tobytes())
+    held = frames[::2]
+    del frames, frame, plane
+    check_encoder(EncodeConfig(codec="h264"), size=(64, 48), bit_depth=10)
+"""
+
+
+def test_a_trial_does_not_depend_on_what_lay_in_memory():
+    """x264 aborts the process when samples of 10 bits are larger than 10 bits can be."""
+    result = subprocess.run([sys.executable, "-c", _TRIAL_AFTER_OTHER_WORK], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
 def test_better_quality_is_never_smaller(tmp_path):
     grain = list(np.random.default_rng(5).integers(0, 256, (3, 64, 64, 3), np.uint8))
     for codec in ("h264", "hevc", "av1", "prores"):

@@ -179,6 +179,9 @@ def _refusal(
         try:
             open_encoder(context)
             frame = av.VideoFrame(context.width, context.height, pixel_format)
+            # Else it holds what lay in memory, and x264 aborts the process on samples above what 10 bits can say.
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
             frame.pts, frame.time_base = 0, Fraction(1, 25)
             count = len(context.encode(frame)) + len(context.encode(None))
         except (av.FFmpegError, ValueError) as error:
