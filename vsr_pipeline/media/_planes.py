@@ -26,6 +26,8 @@ _CHROMA_SITES = {
 }
 # Formats with interleaved chroma, and the planar one that holds the same values.
 _PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le"}
+# Converted at a time, so that everything in between stays in the caches; even.
+_BAND_ROWS = 64
 
 
 class RgbToYuv:
@@ -62,9 +64,9 @@ class RgbToYuv:
         chroma_scale, chroma_zero = self._peak if full else 224 * step, 128 * step
         difference_blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
         difference_red = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
-        self._luma = np.append(luma * luma_scale, luma_zero)[None]
-        chroma = np.stack([difference_blue, difference_red]) * chroma_scale
-        self._chroma = np.hstack([chroma, np.full((2, 1), chroma_zero)])
+        scales = np.array([[luma_scale], [chroma_scale], [chroma_scale]])
+        zeros = np.array([[luma_zero], [chroma_zero], [chroma_zero]])
+        self._affine = np.hstack([np.stack([luma, difference_blue, difference_red]) * scales, zeros])
 
     def coded_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) in pixels of the frames for arrays of this size: whole chroma samples."""
@@ -81,25 +83,37 @@ class RgbToYuv:
             samples = samples.astype(np.uint16) * np.uint16(257)  # 255 becomes 65535
         white = np.array([np.iinfo(samples.dtype).max] * 3 + [1])
         frame = VideoFrame(coded_width, coded_height, self._planar)
-        # OpenCV rounds to nearest and saturates.
-        self._fill(frame, 0, cv2.transform(samples, self._luma / white))
-        chroma = np.rint(cv2.transform(self._filtered(samples), self._chroma / white)).clip(0, self._peak)
-        self._fill(frame, 1, chroma[:, :, 0])
-        self._fill(frame, 2, chroma[:, :, 1])
+        planes = [self._samples_of(frame, index) for index in range(3)]
+        affine = self._affine / white
+        for top in range(0, coded_height, _BAND_ROWS):
+            bottom = min(top + _BAND_ROWS, coded_height)
+            above = max(top - 1, 0)  # chroma is filtered over one row more on either side
+            # OpenCV has vector instructions for this in float32, and none for integers to one channel: 20 times slower.
+            band = samples[above : bottom + 1].astype(np.float32)
+            for index, (plane, weights) in enumerate(zip(planes, affine, strict=True)):
+                values = cv2.transform(band, weights[None])
+                if index == 0:
+                    plane[top:bottom] = self._rounded(values[top - above : bottom - above])
+                else:
+                    values = self._at_chroma_sites(values, slice(top - above, bottom - above))
+                    plane[top // self.step_y : bottom // self.step_y] = self._rounded(values)
         return frame if self._planar == self.pixel_format else frame.reformat(format=self.pixel_format)
 
-    def _filtered(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """RGB at the places of the chroma samples."""
+    def _at_chroma_sites(self, values: npt.NDArray[Any], rows: slice) -> npt.NDArray[Any]:
+        """Filter a chroma plane of full size, and return its samples in some of its rows."""
         if self.step_x == 1:
-            return samples.astype(np.float32)
+            return values[rows]
         taps_x, first_x = self._site[0]
         taps_y, first_y = self._site[1] if self.step_y == 2 else ((0.0, 1.0, 0.0), 0)
-        filtered = cv2.sepFilter2D(
-            samples, cv2.CV_32F, np.array(taps_x), np.array(taps_y), borderType=cv2.BORDER_REPLICATE
-        )
-        return np.ascontiguousarray(filtered[first_y :: self.step_y, first_x :: self.step_x], dtype=np.float32)
+        filtered = cv2.sepFilter2D(values, -1, np.array(taps_x), np.array(taps_y), borderType=cv2.BORDER_REPLICATE)
+        return filtered[rows][first_y :: self.step_y, first_x :: self.step_x]
 
-    def _fill(self, frame: VideoFrame, index: int, values: npt.NDArray[Any]) -> None:
+    def _rounded(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        rounded: npt.NDArray[Any] = np.rint(values).clip(0, self._peak)
+        return rounded
+
+    def _samples_of(self, frame: VideoFrame, index: int) -> npt.NDArray[Any]:
+        """(height, width) view of a plane, without the padding of its rows."""
         plane = frame.planes[index]
-        rows = np.frombuffer(memoryview(plane), self._sample_type).reshape(plane.height, -1)
-        rows[:, : plane.width] = values
+        rows: npt.NDArray[Any] = np.frombuffer(memoryview(plane), self._sample_type).reshape(plane.height, -1)
+        return rows[:, : plane.width]
