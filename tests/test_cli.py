@@ -148,6 +148,7 @@ def test_doctor_knows_this_machine(workspace, capsys):
     assert findings["ffmpeg"]["status"] == "ok"
     assert "libx264" in findings["ffmpeg"]["found"]
     assert {"torch", "device", "disk", "model auto"} <= findings.keys()
+    assert "SD in windows of" in findings["memory"]["found"]
 
 
 def test_json_is_the_only_thing_on_stdout(workspace, capsys):

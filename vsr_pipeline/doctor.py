@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from vsr_pipeline import weights
+from vsr_pipeline.budget import ClipSize, amount
+from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.errors import VsrError
 from vsr_pipeline.media.encoders import available_codecs
@@ -16,6 +18,8 @@ from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
 
 _NEEDED_ENCODERS = ("libx264",)
 _LOW_DISK_BYTES = 10 * 1024**3
+_COMMON_SIZES = {"SD": (720, 576), "HD": (1280, 720), "Full HD": (1920, 1080), "4K": (3840, 2160)}
+_LONG_CLIP_FRAMES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,14 @@ class Finding:
 
 
 def examine(workspace: Path) -> tuple[Finding, ...]:
-    """Look at Python, torch, its device, ffmpeg, encoders, weights, disk of `workspace`. Never raises `VsrError`."""
+    """Look at Python, torch, its device and memory, ffmpeg, encoders, weights, the disk of `workspace`.
+
+    Never raises `VsrError`.
+    """
     checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
         ("python", _python),
         ("torch", _torch),
+        ("memory", _memory),
         ("ffmpeg", _ffmpeg),
         ("codecs", _codecs),
         ("weights", _weights),
@@ -71,6 +79,30 @@ def _torch() -> list[Finding]:
         )
         findings[1] = Finding("device", "warning", findings[1].found, remedy)
     return findings
+
+
+def _memory() -> list[Finding]:
+    """What free memory is enough for: for each size of video the first rung of the ladder that fits."""
+    from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
+
+    settings = UpscaleConfig()
+    device = choose_device("auto")
+    allowed = allowed_bytes(settings, device)
+    if allowed is None:
+        return [Finding("memory", "ok", "the system does not say how much is free: see --memory-limit")]
+    rungs = rungs_of(settings, device, allow_cpu=False)
+    precision = choose_precision("auto", device)
+    fitting = {}
+    for name, (width, height) in _COMMON_SIZES.items():
+        clip = ClipSize(width, height, _LONG_CLIP_FRAMES)
+        level = first_that_fits(needs_of(rungs, clip, on_gpu=device.type != "cpu", precision=precision), allowed)
+        if level is not None:
+            fitting[name] = rungs[level].description
+    found = f"{amount(allowed)} may be taken" + (" of the GPU's" if device.type != "cpu" else "")
+    if not fitting:
+        remedy = "close other programs; videos of less than SD size may fit"
+        return [Finding("memory", "warning", f"{found}, not enough for SD", remedy)]
+    return [Finding("memory", "ok", f"{found}: " + ", ".join(f"{name} in {way}" for name, way in fitting.items()))]
 
 
 def _ffmpeg() -> list[Finding]:

@@ -13,6 +13,7 @@ from vsr_pipeline.cli.options import (
     PART,
     RATE,
     READING,
+    REPEATS,
     UPSCALE,
     AllowCpu,
     AllowUrl,
@@ -39,7 +40,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4")
-@takes_settings(UPSCALE, READING, PART, ENCODING, RATE)
+@takes_settings(UPSCALE, READING, REPEATS, PART, ENCODING, RATE)
 def run(
     input_path: Annotated[
         str, typer.Argument(metavar="INPUT", help="A video, an image, a folder of images, or shots/frame_%05d.png.")
@@ -91,7 +92,7 @@ def run(
 
 
 @app.command(epilog="Example: vsr batch /media/inbox --output /media/enhanced --until 06:00")
-@takes_settings(UPSCALE, READING, PART, ENCODING, RATE)
+@takes_settings(UPSCALE, READING, REPEATS, PART, ENCODING, RATE)
 def batch(
     output: Annotated[Path, typer.Option(help="Folder for the enhanced videos and the report.")],
     given: Given,

@@ -82,6 +82,8 @@ READING = VIDEO_STREAM | {
     "keep_rotation": Annotated[
         bool | None, typer.Option("--keep-rotation", help="Frames as coded, with the rotation tag; else upright.")
     ],
+}
+REPEATS = {
     "skip_duplicates": Annotated[
         bool | None,
         typer.Option(

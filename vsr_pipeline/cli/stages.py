@@ -9,6 +9,7 @@ from vsr_pipeline.cli.options import (
     ENCODING,
     PART,
     READING,
+    REPEATS,
     RESULTS,
     UPSCALE,
     AllowUrl,
@@ -69,7 +70,7 @@ def split(
 
 
 @app.command(epilog="Example: vsr enhance results/holiday/frames --max-seq-len 30")
-@takes_settings(UPSCALE, _BACKEND, READING, PART)
+@takes_settings(UPSCALE, _BACKEND, READING, REPEATS, PART)
 def enhance(
     given: Given,
     input_path: Annotated[
