@@ -1,11 +1,17 @@
 """Reading ahead and writing behind: order, bounds, failures, and no thread left."""
 
+import os
+import random
+import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
+from vsr_pipeline.errors import Interrupted
 from vsr_pipeline.overlap import WriteBehind, read_ahead
+from vsr_pipeline.stopping import stoppable, uninterrupted
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +91,52 @@ def test_at_most_depth_calls_wait():
         for _ in range(3):
             writes.call(gate.wait)
         assert time.monotonic() - started >= 0.25
+
+
+def test_interrupted_at_any_moment_leaves_no_thread():
+    """Also while a thread is started, or waited for: whoever cleans up afterwards must not meet it at work."""
+    closed = []
+
+    def source():
+        try:
+            while True:
+                time.sleep(0.0002)
+                yield 0
+        finally:
+            closed.append(True)
+
+    delays = random.Random(1)
+    interrupted = 0
+    for _ in range(80):
+        before = threading.active_count()
+        items = source()
+        next(items)
+        sender = threading.Timer(delays.uniform(0, 0.004), os.kill, (os.getpid(), signal.SIGINT))
+        with suppress(Interrupted), stoppable():
+            sender.start()
+            try:
+                with read_ahead(items, depth=2) as ahead, WriteBehind(threads=1, depth=1) as writes:
+                    for _ in range(4):
+                        next(ahead)
+                        writes.call(lambda: time.sleep(0.0002))
+            except Interrupted:
+                interrupted += 1
+                # The sender is not through with its own end yet.
+                sender.join()
+                items.close()
+                assert threading.active_count() == before + 1  # the one that watches for signals
+                raise
+            items.close()
+            sender.join()
+            time.sleep(0.001)
+    assert closed == [True] * 80
+    assert interrupted > 30
+
+
+def test_a_signal_waits_for_the_end_of_a_block():
+    done = []
+    with pytest.raises(Interrupted), stoppable(), uninterrupted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        done.append(True)
+    assert done

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from vsr_pipeline.stopping import uninterrupted
+
 T = TypeVar("T")
 _END = object()
 
@@ -47,18 +49,18 @@ def read_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
             yield item  # type: ignore[misc]
 
     thread = threading.Thread(target=fill, name="read-ahead", daemon=True)
-    thread.start()
     try:
+        with uninterrupted():
+            thread.start()
         yield take()
     finally:
-        stop.set()
-        try:
-            thread.join()
-        finally:
-            thread.join()  # Ctrl-C may have ended the first one, and the thread still works with `items`
-        close = getattr(items, "close", None)
-        if close:
-            close()
+        with uninterrupted():
+            stop.set()
+            if thread.ident is not None:
+                thread.join()
+            close = getattr(items, "close", None)
+            if close:
+                close()
 
 
 class _Failure:
@@ -81,7 +83,8 @@ class WriteBehind:
         """Run `function` soon; waits while `depth` calls are unfinished."""
         while len(self._pending) >= self._depth:
             self._pending.popleft().result()
-        self._pending.append(self._pool.submit(function))
+        with uninterrupted():
+            self._pending.append(self._pool.submit(function))
 
     def flush(self) -> None:
         """Wait until all calls are finished, and raise the first failure."""
@@ -96,7 +99,5 @@ class WriteBehind:
             if kind is None:
                 self.flush()
         finally:
-            try:
+            with uninterrupted():
                 self._pool.shutdown(wait=True, cancel_futures=True)
-            finally:
-                self._pool.shutdown(wait=True)  # Ctrl-C may have ended the first one, and a call is still at work

@@ -15,6 +15,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_SECONDS = 3.0
 
 
+class _Delay:
+    """How many `uninterrupted` blocks the main thread is in, and the signal that came meanwhile."""
+
+    blocks = 0
+    signal_number: int | None = None
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Inside the block, SIGINT and SIGTERM raise `Interrupted` in the main thread, which must be the caller.
@@ -42,8 +49,30 @@ def stoppable() -> Iterator[None]:
         receiver.close()
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside the block, which must be short, a signal waits: `Interrupted` is raised at its end.
+
+    For starting and ending threads: nobody would wait for one that is started while its starter is interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    _Delay.blocks += 1
+    try:
+        yield
+    finally:
+        _Delay.blocks -= 1
+        if not _Delay.blocks and _Delay.signal_number is not None:
+            number, _Delay.signal_number = _Delay.signal_number, None
+            raise Interrupted(number)
+
+
 def _interrupt(signal_number: int, _frame: object) -> None:
-    raise Interrupted(signal_number)
+    if _Delay.blocks:
+        _Delay.signal_number = signal_number
+    else:
+        raise Interrupted(signal_number)
 
 
 def _watch(receiver: socket.socket, ended: threading.Event) -> None:
