@@ -11,6 +11,7 @@ from vsr_pipeline.models.bands import in_bands
 
 # oneDNN's convolution with what follows it, in one pass over the memory. Not in every build of PyTorch.
 _FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+_FUSED_IN_PLACE = getattr(torch.ops.mkldnn, "_convolution_pointwise_", None)
 
 
 def conv_relu(conv: nn.Conv2d, x: Tensor, slope: float = 0.0) -> Tensor:
@@ -22,17 +23,16 @@ def conv_relu(conv: nn.Conv2d, x: Tensor, slope: float = 0.0) -> Tensor:
     return F.leaky_relu(y, slope, inplace=True) if slope else F.relu(y, inplace=True)
 
 
-def conv_add(conv: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
-    """Return the sum of a convolution of `x` and something else."""
-    if _is_fusible(conv, x) and _is_fusible(conv, other):
-        operands = (x, other, *_arguments(conv, x)[1:])
-        return _FUSED.binary(*operands, "add", 1.0, None, [], None)  # type: ignore[no-any-return, union-attr]
-    return conv(x).add_(other)  # type: ignore[no-any-return]
+def add_conv(conv: nn.Conv2d, x: Tensor, to: Tensor) -> Tensor:
+    """Return `to` plus a convolution of `x`, without gradients in the memory of `to`."""
+    if _is_fusible(conv, x) and _is_fusible(conv, to):
+        return _FUSED_IN_PLACE.binary(to, *_arguments(conv, x), "add", 1.0, None, [], None)  # type: ignore[no-any-return, union-attr]
+    return conv(x).add_(to)  # type: ignore[no-any-return]
 
 
 def _is_fusible(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether nothing needs the steps apart: no gradient, no autocast, and oneDNN's own layout and types."""
-    if _FUSED is None or x.device.type != "cpu" or torch.is_grad_enabled():
+    if _FUSED is None or _FUSED_IN_PLACE is None or x.device.type != "cpu" or torch.is_grad_enabled():
         return False
     if x.dtype != conv.weight.dtype or x.dtype not in _fused_types():
         return False
@@ -56,7 +56,7 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class ResidualBlock(nn.Module):
-    """conv - ReLU - conv, added to the input; (N, C, H, W) to (N, C, H, W)."""
+    """conv - ReLU - conv, added to the input: without gradients in its memory; (N, C, H, W) to (N, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + conv2(relu(conv1(x)))."""
-        return conv_add(self.conv2, conv_relu(self.conv1, x), x)
+        return add_conv(self.conv2, conv_relu(self.conv1, x), to=x)
 
 
 class ResidualBlocks(nn.Module):
