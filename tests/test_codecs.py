@@ -276,7 +276,7 @@ from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.media.encoders import check_encoder
 
 generator = np.random.default_rng(3)
-for _ in range(10):
+for _ in range(3):
     frames = [av.VideoFrame(64, 48, "yuv420p10le") for _ in range(300)]
     for frame in frames:
         for plane in frame.planes:
