@@ -17,7 +17,7 @@ import torch
 
 from vsr_pipeline import upscale
 from vsr_pipeline.bench import moving_picture
-from vsr_pipeline.build import checkpoint_of, net_for
+from vsr_pipeline.build import checkpoint_of, net_for, winograd_for
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.media.frames import Pixels
@@ -43,11 +43,13 @@ def main() -> None:
     precision = choose_precision(settings.precision, device)
     clip = moving_picture(width, height, options.frames)
 
-    def exact(precision: str, *, flow_in_16_bits: bool = True, channels_last: bool = True) -> Path:
+    def exact(
+        precision: str, *, flow_in_16_bits: bool = True, channels_last: bool = True, winograd: bool = False
+    ) -> Path:
         levels = upscale._FLOW_LEVELS_IN_16_BITS
         upscale._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
         net = net_for(checkpoint_of(settings)[1])
-        upscale.prepare(net, device=device, precision=precision)
+        upscale.prepare(net, device=device, precision=precision, winograd=winograd)
         upscale._FLOW_LEVELS_IN_16_BITS = levels
         if not channels_last:
             net.to(memory_format=torch.contiguous_format)
@@ -71,6 +73,8 @@ def main() -> None:
         "reference: eager, fp32, NCHW": reference,
         "streamed, fp32, channels last": exact("fp32"),
     }
+    if winograd_for(settings, device, "fp32"):
+        variants["  and by Winograd's method"] = exact("fp32", winograd=True)
     if precision != "fp32":
         variants |= {
             f"product: {precision}, channels last": exact(precision),

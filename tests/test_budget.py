@@ -19,6 +19,7 @@ from vsr_pipeline.jobs.fingerprint import SourceIdentity, fingerprint_of
 from vsr_pipeline.ladder import Ladder, first_that_fits, needs_of, rungs_of
 from vsr_pipeline.media import memory
 from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.timeline import Segment, Shot
 from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
@@ -91,6 +92,17 @@ def test_more_of_anything_needs_more(on_gpu, precision):
     assert by_rung == sorted(by_rung, reverse=True)
 
 
+@pytest.mark.skipif(winograd_library() is None, reason="needs ncnn")
+def test_on_a_cpu_in_fp32_the_time_of_winograd_is_given_up_before_that_of_bands():
+    rungs, by_rung = needs(ClipSize(1920, 1080, MANY), precision="fp32", settings=UpscaleConfig(precision="fp32"))
+    order = [rung.description for rung in rungs]
+    following = ["direct convolutions in windows of 7", "bands of 512 rows"]
+    assert order[order.index("windows of 7") + 1 :][:2] == following
+    assert by_rung == sorted(by_rung, reverse=True)
+    direct = UpscaleConfig(precision="fp32", convolutions="direct")
+    assert not any("direct" in rung.description for rung in needs(ClipSize(64, 64, 1), direct)[0])
+
+
 @pytest.mark.parametrize(
     ("precision", "band_rows", "height", "windows"),
     [("bf16", None, 64, 4), ("fp32", None, 64, 1), ("bf16", 64, 256, 1)],
@@ -113,15 +125,26 @@ def test_arithmetic_of_what_pytorch_holds(precision, band_rows, height, windows)
     assert 1.0 < network / device.peak < 1.4
 
 
-def test_a_whole_run_takes_about_what_was_expected(tmp_path):
+@pytest.mark.parametrize(
+    "convolutions",
+    ["direct", pytest.param("auto", marks=pytest.mark.skipif(winograd_library() is None, reason="needs ncnn"))],
+)
+def test_a_whole_run_takes_about_what_was_expected(tmp_path, convolutions):
     """Peak of a process of its own, encoder and all; `benchmarks/memory.py` does this for more sizes."""
     torch.save({"state_dict": fill(RealBasicVSRNet(64, 1, 1), 0.3).state_dict()}, tmp_path / "net.pth")
     make_clip(tmp_path / "clip.mp4", 160, 128, 4)
     settings = UpscaleConfig(
-        checkpoint=tmp_path / "net.pth", precision="fp32", max_seq_len=4, lookahead=1, device="cpu"
+        checkpoint=tmp_path / "net.pth",
+        precision="fp32",
+        convolutions=convolutions,
+        max_seq_len=4,
+        lookahead=1,
+        device="cpu",
     )
     measured = measure(tmp_path, tmp_path / "clip.mp4", settings).main
-    expected = peak_bytes(settings, ClipSize(160, 128, 4), on_gpu=False, sample_bytes=4, band_rows=None)
+    clip = ClipSize(160, 128, 4)
+    winograd = convolutions == "auto"
+    expected = peak_bytes(settings, clip, on_gpu=False, sample_bytes=4, band_rows=None, winograd=winograd)
     print(f"measured {measured / 1e6:.0f} MB, expected {expected / 1e6:.0f} MB")
     assert measured / 1.1 <= expected <= 1.6 * measured
 
@@ -136,6 +159,8 @@ def test_a_run_keeps_to_its_limit_or_refuses(tmp_path):
         "cpu",
         "--precision",
         "fp32",
+        "--convolutions",
+        "direct",
         "--max-seq-len",
         "12",
     )

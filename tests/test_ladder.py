@@ -54,7 +54,7 @@ def save(net, path):
 @pytest.fixture
 def settings(tmp_path):
     checkpoint = save(fill(BasicVSRNet(8, 1), 0.7), tmp_path / "tiny.pth")
-    return UpscaleConfig(checkpoint=checkpoint, max_seq_len=20, precision="fp32", device="cuda")
+    return UpscaleConfig(checkpoint=checkpoint, max_seq_len=20, precision="fp32", device="cuda", convolutions="direct")
 
 
 def small_gpu(limit):

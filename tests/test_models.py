@@ -38,8 +38,12 @@ def assert_close(actual, expected, what):
 @pytest.mark.parametrize("name", CASES)
 @torch.inference_mode()
 def test_reproduces_official_outputs(name):
+    assert_reproduces(name, golden_net(CASES[name]))
+
+
+def assert_reproduces(name, net):
+    """Hold the outputs of a network against those of the official one."""
     case = CASES[name]
-    net = golden_net(case)
     clip = torch.from_numpy(make_clip(case["frames"], case["height"], case["width"], case["seed"]))
     length = case["max_seq_len"] or len(clip)
     outputs, cleaned = [], []

@@ -18,6 +18,8 @@ For a moment, one of these after the other (the larger one counts):
                         the enlarged frame and their sum
     output              the HR frame in float32, clipped, and scaled
 
+Winograd's method, on a CPU in fp32, keeps a work space for propagation and reconstruction; its size was measured.
+
 In bands of rows, the maps of residual blocks and of SPyNet are those of a band, its halo included, and one more map
 takes the result.
 """
@@ -25,7 +27,12 @@ takes the result.
 from dataclasses import dataclass
 
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.models.basicvsr import MIN_SIZE, RECONSTRUCTION_REACH, RECONSTRUCTION_ROWS
+from vsr_pipeline.models.basicvsr import (
+    MIN_SIZE,
+    RECONSTRUCTION_REACH,
+    RECONSTRUCTION_ROWS,
+    WINOGRAD_RECONSTRUCTION_ROWS,
+)
 from vsr_pipeline.models.spynet import LEVEL_REACH
 from vsr_pipeline.models.warp import COPY_BYTES
 from vsr_pipeline.upscale import DOWNLOADS, FRAMES_AT_ONCE, PIXELS_AT_ONCE, SCALE
@@ -40,6 +47,9 @@ _BLOCKS = 30
 # PyTorch, ffmpeg's libraries and the weights; on a GPU, the driver's context and the convolutions' work space.
 _PROCESS_BYTES = 350 * 1024**2
 _CONTEXT_BYTES = 700 * 1024**2
+# Maps of features, and of a band at the size of the output, that ncnn takes in all: measured.
+_WINOGRAD_MAPS = 12
+_WINOGRAD_HR_MAPS = 16
 # In main memory, for what convolutions take while they compute, and what the allocator cannot use: measured.
 _SLACK_ON_CPU = 1.2
 # Main memory around the network: RGB frames between threads, and for each HR pixel what x264 takes as it looks ahead:
@@ -72,6 +82,7 @@ def peak_bytes(
     on_gpu: bool,
     sample_bytes: int,
     band_rows: int | None,
+    winograd: bool = False,
     channels: int = 64,
 ) -> int:
     """Return how much memory a run takes at most: all of the process on a CPU, else the GPU's.
@@ -82,9 +93,18 @@ def peak_bytes(
         on_gpu: where the network computes.
         sample_bytes: of a feature: 4 in fp32, else 2.
         band_rows: as for `vsr_pipeline.upscale.prepare`.
+        winograd: likewise.
         channels: of the network's features.
     """
-    network = _Network(settings, clip, on_gpu=on_gpu, sample=sample_bytes, band_rows=band_rows, channels=channels)
+    network = _Network(
+        settings,
+        clip,
+        on_gpu=on_gpu,
+        sample=sample_bytes,
+        band_rows=band_rows,
+        winograd=winograd,
+        channels=channels,
+    )
     if on_gpu:
         return round(network.peak()) + _CONTEXT_BYTES
     return round(_SLACK_ON_CPU * network.peak()) + around_network_bytes(clip)
@@ -108,6 +128,7 @@ class _Network:
         on_gpu: bool,
         sample: int,
         band_rows: int | None,
+        winograd: bool,
         channels: int,
     ) -> None:
         self._is_exact = settings.windows == "exact" and settings.backend == "torch"
@@ -117,6 +138,7 @@ class _Network:
         self._on_gpu = on_gpu
         self._sample = sample
         self._band_rows = band_rows
+        self._winograd = winograd
         self._feature = channels * sample * self._pixels
         self._channels = channels
         self._window = min(settings.max_seq_len, clip.frame_count)
@@ -126,12 +148,12 @@ class _Network:
     def peak(self) -> float:
         """Return the most that is held at a time."""
         if not self._is_exact:
-            return self._peak_of_whole_window()
+            return self._work_space() + self._peak_of_whole_window()
         frames_and_flows = 28 * (self._held + 1) * self._pixels
         downloads = (DOWNLOADS + 1) * _HR * _RGB * self._clip.bytes_per_value * self._pixels if self._on_gpu else 0
         reading = self._feature + self._reading()
         window = (self._window + 1) * self._feature + max(self._propagation(), self._reconstruction(), self._output())
-        return frames_and_flows + downloads + max(reading, window)
+        return self._work_space() + frames_and_flows + downloads + max(reading, window)
 
     def _reading(self) -> float:
         """Return what cleaning or flow takes, for as many frames as are read at once."""
@@ -159,6 +181,15 @@ class _Network:
         band = (2 * _HR + 4) * self._channels * self._sample * rows * self._width
         details = _HR * _RGB * self._sample * self._pixels
         return details + max(band, 2 * _HR * _RGB * _FLOAT * self._pixels)
+
+    def _work_space(self) -> float:
+        """Return what ncnn keeps of the largest of its steps."""
+        if not self._winograd:
+            return 0.0
+        maps, _ = self._of_band(1 + 2 * _BLOCKS)
+        rows = min(self._height, WINOGRAD_RECONSTRUCTION_ROWS + 2 * RECONSTRUCTION_REACH)
+        hr_band = _HR * self._channels * self._sample * rows * self._width
+        return _WINOGRAD_MAPS * maps * self._feature + _WINOGRAD_HR_MAPS * hr_band
 
     def _output(self) -> float:
         return 3 * _HR * _RGB * _FLOAT * self._pixels

@@ -11,6 +11,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.tensors import out_of_memory_as_error
 from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Upscaler, Windows, prepare
 
@@ -58,10 +59,11 @@ def build_upscaler(settings: UpscaleConfig, band_rows: int | None = None) -> Bui
     if settings.backend == "mmedit":
         return _official_backend(settings, name, checkpoint, device)
     precision = choose_precision(settings.precision, device)
+    winograd = winograd_for(settings, device, precision)
     net = net_for(checkpoint)
     upscaler: Upscaler
     with out_of_memory_as_error():
-        prepare(net, device=device, precision=precision, band_rows=band_rows)
+        prepare(net, device=device, precision=precision, band_rows=band_rows, winograd=winograd is not None)
     if settings.windows == "official":
         upscaler = OfficialUpscaler(
             _with_threshold(net, settings.refine_threshold),
@@ -81,8 +83,17 @@ def build_upscaler(settings: UpscaleConfig, band_rows: int | None = None) -> Bui
             ),
             refine_threshold=settings.refine_threshold,
         )
-    description = f"{name} in {precision} on {describe(device)}, {settings.windows} windows of {settings.max_seq_len}"
-    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, precision, device), device)
+    by = f" by {winograd}" if winograd else ""
+    windows = f"{settings.windows} windows of {settings.max_seq_len}"
+    description = f"{name} in {precision}{by} on {describe(device)}, {windows}"
+    identity = _identity(settings, checkpoint, precision, device, winograd or "direct")
+    return BuiltUpscaler(upscaler, description, identity, device)
+
+
+def winograd_for(settings: UpscaleConfig, device: torch.device, precision: str) -> str | None:
+    """Return what computes convolutions by Winograd's method with these settings; None: they are direct ones."""
+    suits = device.type == "cpu" and precision == "fp32" and settings.backend == "torch"
+    return winograd_library() if suits and settings.convolutions == "auto" else None
 
 
 def net_for(checkpoint: weights.Checkpoint) -> BasicVSRNet | RealBasicVSRNet:
@@ -140,17 +151,18 @@ def _official_backend(
         net, device=device, max_seq_len=settings.max_seq_len, segment_frames=settings.segment_frames
     )
     description = f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}"
-    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, "fp32", device), device)
+    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, "fp32", device, "direct"), device)
 
 
 def _identity(
-    settings: UpscaleConfig, checkpoint: weights.Checkpoint, precision: str, device: torch.device
+    settings: UpscaleConfig, checkpoint: weights.Checkpoint, precision: str, device: torch.device, convolutions: str
 ) -> dict[str, str | int | float]:
     names = ("backend", "windows", "max_seq_len", "lookahead", "warm_up", "segment_frames", "refine_threshold")
     values = settings.model_dump(mode="json")
     return {
         "weights_sha256": checkpoint.sha256,
         "precision": precision,
+        "convolutions": convolutions,
         "device": device.type,
         **{name: values[name] for name in names},
     }

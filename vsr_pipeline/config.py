@@ -79,6 +79,9 @@ class UpscaleConfig(_Section):
     segment_frames: int = Field(300, ge=1, description="longest part that is computed, and recorded, as one")
     refine_threshold: float = Field(5.0, ge=0, description="clean again while the mean residue (of 255) reaches this")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    convolutions: Literal["auto", "direct"] = Field(
+        "auto", description="auto: by Winograd's method where that is faster: fp32 on a CPU with ncnn installed"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
 

@@ -64,6 +64,8 @@ def _python() -> list[Finding]:
 def _torch() -> list[Finding]:
     import torch
 
+    from vsr_pipeline.build import winograd_for
+
     device = choose_device("auto")
     precision = choose_precision("auto", device)
     findings = [
@@ -77,6 +79,8 @@ def _torch() -> list[Finding]:
             if cuda
             else "a GPU is many times faster; if there is one, install the CUDA build of torch"
         )
+        if precision == "fp32" and winograd_for(UpscaleConfig(), device, precision) is None:
+            remedy = f"pip install 'vsr-pipeline[ncnn]' for faster convolutions in fp32; {remedy}"
         findings[1] = Finding("device", "warning", findings[1].found, remedy)
     return findings
 

@@ -1,8 +1,9 @@
 """What happens when a segment does not fit into memory, or comes out as NaN: it is made again with less, or in fp32.
 
 The rungs, each of which needs less memory than the one before: windows as configured, half as long, half of that...
-down to a few frames; then frames in bands, high to low ones; then, where that is allowed, the CPU. What is left of a
-failed attempt is dropped before the next one. A rung that worked stays for the segments after it.
+down to a few frames; then direct convolutions, where Winograd's were in use; then frames in bands, high to low ones;
+then, where that is allowed, the CPU. What is left of a failed attempt is dropped before the next one. A rung that
+worked stays for the segments after it.
 
 `Ladder.fit` begins on the first rung that is expected to fit, so that nothing has to fail first.
 """
@@ -15,8 +16,9 @@ from typing import TypeVar
 import torch
 
 from vsr_pipeline.budget import ClipSize, amount, peak_bytes
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.build import BuiltUpscaler, build_upscaler, winograd_for
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.device import choose_precision
 from vsr_pipeline.errors import ModelError, NotFiniteError, OutOfMemoryError, ResourceError
 from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_bytes
 from vsr_pipeline.reporting import Reporter
@@ -59,10 +61,15 @@ def rungs_of(settings: UpscaleConfig, device: torch.device | None, *, allow_cpu:
     if device is None:
         return tuple(rungs)
     band_rows = None
-    if settings.windows == "exact" and settings.backend == "torch":
+    is_exact = settings.windows == "exact" and settings.backend == "torch"
+    if is_exact:
         while settings.max_seq_len // 2 >= _SHORTEST_WINDOW:
             settings = settings.model_copy(update={"max_seq_len": settings.max_seq_len // 2})
             rungs.append(Rung(settings, None, f"windows of {settings.max_seq_len}"))
+    if device.type == "cpu" and winograd_for(settings, device, choose_precision(settings.precision, device)):
+        settings = settings.model_copy(update={"convolutions": "direct"})
+        rungs.append(Rung(settings, None, f"direct convolutions in windows of {settings.max_seq_len}"))
+    if is_exact:
         rungs += [Rung(settings, rows, f"bands of {rows} rows") for rows in _BANDS]
         band_rows = _BANDS[0]  # how much memory a CPU has is not known, and running out of it ends the process
     if allow_cpu and device.type != "cpu":
@@ -75,9 +82,15 @@ def rungs_of(settings: UpscaleConfig, device: torch.device | None, *, allow_cpu:
 
 def needs_of(rungs: Sequence[Rung], clip: ClipSize, *, on_gpu: bool, precision: str) -> list[int]:
     """Return how many bytes each rung is expected to take on its device."""
-    sample_bytes = 4 if precision == "fp32" else 2
     return [
-        peak_bytes(rung.settings, clip, on_gpu=on_gpu, sample_bytes=sample_bytes, band_rows=rung.band_rows)
+        peak_bytes(
+            rung.settings,
+            clip,
+            on_gpu=on_gpu,
+            sample_bytes=4 if precision == "fp32" else 2,
+            band_rows=rung.band_rows,
+            winograd=not on_gpu and winograd_for(rung.settings, torch.device("cpu"), precision) is not None,
+        )
         for rung in rungs
     ]
 

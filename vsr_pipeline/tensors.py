@@ -95,11 +95,13 @@ def _pinned_copy(tensor: Tensor, stream: torch.cuda.Stream) -> Tensor:
 
 @contextmanager
 def out_of_memory_as_error() -> Iterator[None]:
-    """Turn PyTorch's ways to say that memory is used up into an `OutOfMemoryError`."""
+    """Turn the ways to say that memory is used up into an `OutOfMemoryError`."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(f"the GPU has too little memory; {_REMEDY}") from error
+    except MemoryError as error:
+        raise OutOfMemoryError(f"there is too little memory; {_REMEDY}") from error
     except RuntimeError as error:
         # The CPU's allocator, MPS, and the libraries under CUDA have no exception of their own.
         if not any(sign in str(error) for sign in _SIGNS):

@@ -22,6 +22,7 @@ from vsr_pipeline.models import MAX_CLEANING_PASSES, BasicVSRNet, RealBasicVSRNe
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 from vsr_pipeline.models.blocks import ResidualBlocks
 from vsr_pipeline.models.spynet import FlowLevel
+from vsr_pipeline.models.winograd import use_winograd
 from vsr_pipeline.plan import plan_segments, plan_windows
 from vsr_pipeline.tensors import Download, check_finite, out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.timeline import Segment, Timeline
@@ -315,7 +316,12 @@ class OfficialUpscaler:
 
 
 def prepare(
-    net: BasicVSRNet | RealBasicVSRNet, *, device: torch.device, precision: Precision, band_rows: int | None = None
+    net: BasicVSRNet | RealBasicVSRNet,
+    *,
+    device: torch.device,
+    precision: Precision,
+    band_rows: int | None = None,
+    winograd: bool = False,
 ) -> None:
     """Put a network on its device for inference, in the layout that convolutions are fastest in.
 
@@ -325,6 +331,7 @@ def prepare(
         precision: of features. Flow is a sum of corrections over a pyramid and stays in float32, and so does what
             computes those of the small levels; the two large levels add at most a few pixels.
         band_rows: features are computed in bands of at most so many rows: less memory, the same result.
+        winograd: for float32 on a CPU: see `vsr_pipeline.models.winograd`, whose library must be there.
     """
     net.eval().requires_grad_(False).to(device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -334,6 +341,8 @@ def prepare(
     for module in net.modules():
         if isinstance(module, ResidualBlocks | FlowLevel):
             module.band_rows = band_rows
+    if winograd:
+        use_winograd(net)
 
 
 def _take(items: Iterator[T], count: int) -> Iterator[T]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
+from vsr_pipeline.files import refusals_as_errors
 
 if TYPE_CHECKING:
     from vsr_pipeline.config import Config
@@ -65,6 +66,9 @@ UPSCALE = {
         float | None, typer.Option(help="Clean again while the mean residue reaches this; 255: once. [default: 5]")
     ],
     "precision": Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")],
+    "convolutions": Annotated[
+        str | None, typer.Option(help="auto, or direct: no Winograd, whose numbers differ slightly. [default: auto]")
+    ],
     "device": Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")],
     "memory_limit": Annotated[
         str | None, typer.Option(metavar="SIZE", help="Most memory to take, such as 6GB. [default: what is free]")
@@ -184,7 +188,8 @@ def each(items: Iterable[Item], action: Callable[[Item], object], as_json: bool)
     codes = []
     for item in items:
         try:
-            results.append(action(item))
+            with refusals_as_errors():
+                results.append(action(item))
         except Interrupted:
             raise
         except VsrError as error:
@@ -197,6 +202,13 @@ def each(items: Iterable[Item], action: Callable[[Item], object], as_json: bool)
     if not codes:
         return 0
     return codes[0] if len(codes) == 1 and not results else 7
+
+
+def help_without_command(context: typer.Context) -> None:
+    """Show the help of a group of commands where none of them is named; exit code 2."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(UsageError.exit_code)
 
 
 def frame_rate_from(text: str) -> Fraction:

@@ -139,7 +139,7 @@ def refuse_other_pixels(identity: Identity, expected: Identity, node: str) -> No
 
 def without_device(identity: Identity) -> Identity:
     """Return what must be the same on a machine without the workers' kind of device."""
-    return {key: value for key, value in identity.items() if key not in ("device", "precision")}
+    return {key: value for key, value in identity.items() if key not in ("device", "precision", "convolutions")}
 
 
 def with_absolute_paths(task: SegmentTask) -> SegmentTask:

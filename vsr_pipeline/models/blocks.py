@@ -79,7 +79,7 @@ class ResidualBlocks(nn.Module):
         super().__init__()
         self.band_rows: int | None = None
         self._reach = 1 + 2 * num_blocks
-        self.main = nn.Sequential(
+        self.main: nn.Module = nn.Sequential(
             conv3x3(in_channels, out_channels),
             nn.LeakyReLU(0.1, inplace=True),
             nn.Sequential(*(ResidualBlock(out_channels) for _ in range(num_blocks))),
