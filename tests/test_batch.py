@@ -1,10 +1,12 @@
 """`vsr batch`: night after night, only what there is to do; one bad clip stops no other."""
 
+import contextlib
 import datetime
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from filelock import FileLock
 from tests.clips import make_video, same_pictures, times
 from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config
-from vsr_pipeline.errors import Interrupted
+from vsr_pipeline.errors import InputError, Interrupted
 from vsr_pipeline.jobs import job
 from vsr_pipeline.jobs.night import next_occurrence
 from vsr_pipeline.jobs.sources import check_template, find_videos
@@ -295,6 +297,16 @@ def test_folders_and_globs(inbox, video):
     assert found(include=("*.mp4", "*.mkv"), exclude=("*/y/*",)) == ["a.mp4", "x/c.mkv"]
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user may read every folder")
+def test_a_folder_that_cannot_be_read_is_said_or_excluded(inbox, video):
+    add(video, inbox / "a.mp4")
+    (inbox / "lost+found").mkdir(mode=0)
+    with pytest.raises(InputError, match=r"--exclude 'lost\+found/\*'"):
+        find_videos(inbox, output=inbox / "out", recursive=True)
+    found = find_videos(inbox, output=inbox / "out", recursive=True, exclude=("lost+found/*",))
+    assert [path.name for path in found] == ["a.mp4"]
+
+
 def test_recursive_keeps_folders_and_an_output_folder_inside_is_no_input(workspace, inbox, video, capsys):
     add(video, inbox / "a.mp4", inbox / "x" / "a.mp4")
     run = ["batch", "in", "--output", "in/enhanced", "--recursive", *SETTINGS]
@@ -435,6 +447,36 @@ def test_a_name_that_is_no_unicode_is_a_failure_of_its_own(workspace, inbox, vid
     add(video, inbox / "a.mp4", inbox / os.fsdecode(b"caf\xe9.mp4"))
     outcome = batch(code=7)
     assert become(outcome) == {"a.mp4": "done", "caf?.mp4": "failed"}
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are always Unicode here")
+def test_folders_whose_names_are_no_unicode(workspace, inbox, video, capfd):
+    add(video, inbox / "a.mp4")
+    here = workspace / os.fsdecode(b"caf\xe9")
+    inbox.rename(here)
+    command = ["batch", str(here), "--output", str(here / "out"), *SETTINGS]
+    assert cli.run([*command, "--json"]) == 0
+    assert cli.run([*command, "--json"]) == 0
+    assert "1 unchanged" in capfd.readouterr().err
+    assert "caf\\udce9/out/a_x4.mp4: 12 frames" in (here / "out" / ".vsr" / "batch.log").read_text()
+    assert cli.run(["batch", "--status", "--output", str(here / "out"), "--json"]) == 0
+
+
+def test_a_name_that_is_too_long_for_an_output_stops_no_other_clip(workspace, inbox, video, batch):
+    long = "x" * 250 + ".mp4"
+    add(video, inbox / "a.mp4", inbox / long)
+    outcome = batch(code=7)
+    assert become(outcome) == {"a.mp4": "done", long: "failed"}
+    assert outcome["clips"][1]["exit_code"] == 6
+
+
+def test_a_row_that_is_not_ours_is_one_line(workspace, inbox, video, batch, capsys):
+    add(video, inbox / "a.mp4")
+    batch()
+    with contextlib.closing(sqlite3.connect(workspace / "out" / ".vsr" / "batch.sqlite")) as queue, queue:
+        queue.execute("UPDATE clips SET row = '{}'")
+    assert cli.run(["batch", "--status", "--output", "out"]) == 6
+    assert "delete it" in capsys.readouterr().err
 
 
 def test_a_job_begun_by_somebody_else_is_not_started_over(workspace, inbox, video, batch):

@@ -35,6 +35,13 @@ def test_help_shows_an_example(capsys, command):
     assert f"Example: vsr {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("group", ["", "models"])
+def test_no_command_shows_the_help(capsys, group):
+    assert cli.run(group.split()) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("  list  " if group else "  batch  ") for line in lines)
+
+
 def test_version(capsys):
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("vsr 0.")
@@ -157,6 +164,54 @@ def test_json_is_the_only_thing_on_stdout(workspace, capsys):
     (result,) = json.loads(capsys.readouterr().out)
     assert result["frame_count"] == 3
     assert result["output"] == "clip/enhanced"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="descriptors are closed and reserved as POSIX has it")
+def test_work_goes_on_when_nobody_listens(workspace):
+    """stdin and stdout are closed, and whoever read stderr is gone: the work is done all the same."""
+    images(workspace / "clip" / "frames", 3)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "vsr_pipeline", "enhance", "clip/frames", "--model", "bicubic-x4", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, env=environment, stderr=writer, preexec_fn=lambda: os.closerange(0, 2), check=False)
+    os.close(writer)
+    assert done.returncode == 0
+    assert len(list((workspace / "clip" / "enhanced").glob("*.png"))) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_result_that_cannot_be_written_is_a_failure(workspace):
+    command = [sys.executable, "-m", "vsr_pipeline", "models", "list", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.startswith("vsr: no space left while writing the result")
+    assert len(done.stderr.splitlines()) == 1
+
+
+TOO_LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (f"run {TOO_LONG}.mp4 --output x.mp4", 3),
+        (f"run clip --output {TOO_LONG}.mp4", 6),
+        (f"enhance {TOO_LONG} --output e", 3),
+        (f"merge {TOO_LONG} --fps 5", 3),
+        (f"demo clip clip --output {TOO_LONG}.mp4", 6),
+        (f"metrics clip clip --no-vmaf --csv {TOO_LONG}.csv", 6),
+        (f"batch . --output {TOO_LONG}", 6),
+        (f"batch --status --output {TOO_LONG}", 6),
+    ],
+)
+def test_a_name_that_the_file_system_refuses_is_one_line(workspace, capsys, arguments, code):
+    images(workspace / "clip")
+    assert cli.run(arguments.split()) == code
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vsr: ")]
+    assert "name too long" in line
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

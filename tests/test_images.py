@@ -98,6 +98,25 @@ def test_images_through_the_stages(workspace):
     assert cli.run(["split", "shots"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("shots", "shots"), ("shots/frame_%05d.png", "shots/frame_%05d.png"), ("shots/frame_00000.png",) * 2],
+)
+def test_images_are_never_made_in_the_place_of_their_own(workspace, source, output, capsys):
+    first = shots(workspace / "shots") / "frame_00000.png"
+    run(source, "--output", output, "--overwrite", code=6)
+    assert "would replace its own source" in capsys.readouterr().err
+    assert read_image(first).shape == (12, 16, 3)
+    assert len(list(first.parent.iterdir())) == 4
+
+
+def test_the_first_image_counts_in_a_part_without_it(workspace, capsys):
+    folder = shots(workspace / "shots")
+    write_image(folder / "frame_00000.png", picture(height=20))
+    run("shots", "--output", "out.mp4", "--start", "0.04", code=3)
+    assert "all frames of a clip have one size" in capsys.readouterr().err
+
+
 def test_changed_images_are_noticed(workspace, capsys):
     shots(workspace / "shots")
     run("shots/frame_%05d.png", "--output", "out.mp4")

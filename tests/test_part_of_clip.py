@@ -75,6 +75,12 @@ def test_a_part_that_is_not_there(workspace, clip, capsys):
     assert not (workspace / "part.mp4").exists()
 
 
+def test_a_part_that_was_mistyped_can_be_corrected(workspace, clip):
+    command = ["run", str(clip), "--output", "out.mp4", "--model", "bicubic-x4"]
+    assert cli.run([*command, "--start", "5"]) == 2
+    assert cli.run([*command, "--start", "0.4"]) == 0
+
+
 def test_what_follows_a_part_is_not_decoded(workspace, capsys):
     clip = make_video(workspace / "long.mp4", frames=200)
     run(clip, "--output", "part.mp4", "--start", "0.4", "--max-frames", "3", "--json")

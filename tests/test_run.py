@@ -14,10 +14,12 @@ from filelock import FileLock
 
 from tests.clips import audio_packets, make_video, same_pictures, times
 from tests.test_models import fill
-from vsr_pipeline import cli
+from vsr_pipeline import api, cli
 from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import Config
+from vsr_pipeline.errors import InputError
 from vsr_pipeline.files import make_folder
+from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.segments import SegmentTask, SerialExecutor
 from vsr_pipeline.jobs.store import Ledger
 from vsr_pipeline.ladder import Ladder
@@ -218,6 +220,35 @@ def test_a_name_that_is_not_unicode(workspace, clip):
     clip.rename(workspace / name)
     run(Path(name), Path(os.fsdecode(b"caf\xe9_x4.mp4")))
     assert len(times(workspace / os.fsdecode(b"caf\xe9_x4.mp4"))) == 20
+    log = workspace / ".vsr" / os.fsdecode(b"caf\xe9_x4.mp4") / "run.log"
+    assert "caf\\udce9_x4.mp4/report.html" in log.read_text()
+
+
+def test_a_link_that_leads_to_itself_is_replaced(workspace, clip):
+    (workspace / "out.mp4").symlink_to("out.mp4")
+    run(clip)
+    assert len(times(workspace / "out.mp4")) == 20
+
+
+class Meddler(SilentReporter):
+    """Puts another video of the same times in the place of one that is worked on."""
+
+    def __init__(self, clip, other):
+        self._clip, self._other = clip, other
+
+    def milestone(self):
+        self._clip.write_bytes(self._other.read_bytes())
+
+
+def test_a_film_that_is_replaced_meanwhile_is_not_half_of_the_output(workspace, clip):
+    other = make_video(workspace / "other.mp4", width=80)
+    config = Config().override(model="bicubic-x4", segment_frames=4)
+    with pytest.raises(InputError, match="changed while it was enhanced"):
+        api.run(clip, Path("out.mp4"), config, options=RunOptions(), reporter=Meddler(clip, other))
+    assert not (workspace / "out.mp4").exists()
+    run(clip, code=2)
+    run(clip, "out.mp4", "--fresh")
+    assert len(times(workspace / "out.mp4")) == 20
 
 
 @pytest.mark.parametrize("command", ["run missing.mp4 --output out.mp4", "run text.mp4 --output out.mp4"])

@@ -1,6 +1,7 @@
 """split, enhance and merge on real files: nothing lost, and done work is not done again."""
 
 import json
+import os
 from fractions import Fraction
 
 import av
@@ -127,6 +128,32 @@ def test_an_output_that_exists_is_kept(workspace, clip):
     assert (workspace / "mine.mp4").read_text() == "precious"
     vsr("merge", "results/walk/enhanced", "--output", "mine.mp4", "--overwrite")
     assert len(times(workspace / "mine.mp4")) == 20
+
+
+def test_the_source_is_never_replaced(workspace, clip, capsys):
+    vsr("split")
+    before = clip.read_bytes()
+    assert cli.run(["merge", "results/walk/frames", "--output", str(clip), "--overwrite"]) == 6
+    assert "would replace its own source" in capsys.readouterr().err
+    assert clip.read_bytes() == before
+
+
+def test_a_shorter_part_leaves_no_frames_of_a_longer_one(workspace, clip):
+    vsr("split")
+    vsr("enhance", "--model", "bicubic-x4")
+    vsr("split", clip, "--max-frames", "7")
+    vsr("enhance", "--model", "bicubic-x4")
+    vsr("merge")
+    assert len(times(workspace / "results" / "walk" / "walk_x4.mp4")) == 7
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are always Unicode here")
+def test_a_name_that_is_no_unicode(workspace, clip):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    clip.rename(clip.parent / name)
+    vsr("split")
+    vsr("merge", "results/" + os.fsdecode(b"caf\xe9/frames"), "--output", "out.mp4")
+    assert times(workspace / "out.mp4") == times(clip.parent / name)
 
 
 def test_frames_of_another_video_are_kept(workspace, clip):

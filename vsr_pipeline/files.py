@@ -21,6 +21,27 @@ def write_failure(path: Path, error: OSError) -> VsrError:
     return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place or make it writable")
 
 
+@contextmanager
+def refusals_as_errors() -> Iterator[None]:
+    """Turn what the file system refuses about a name inside the block into an error that a user can act on.
+
+    A name may be too long, a folder closed to this user, a link lead to itself, a disk not answer: wherever a file is
+    looked at.
+
+    Raises:
+        OutputError: in the place of an `OSError` that says which file it is about.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        name = os.fsdecode(error.filename)
+        raise OutputError(
+            f"cannot use {name}: {error.strerror or error}; name another, or make it accessible"
+        ) from error
+
+
 def make_folder(folder: Path) -> Path:
     """Create `folder` and its parents where they are missing.
 

@@ -1,5 +1,6 @@
 """Where the stages find and leave things when no path is given, and `clip.json`, which goes with a clip's frames."""
 
+import json
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -81,7 +82,8 @@ class Clip:
         """
         from pydantic import TypeAdapter
 
-        write_text(folder / CLIP_FILE, TypeAdapter(Clip).dump_json(self, indent=1).decode() + "\n")
+        # Through `json`, because file names need not be Unicode, and pydantic's own writer takes nothing else.
+        write_text(folder / CLIP_FILE, json.dumps(TypeAdapter(Clip).dump_python(self, mode="json"), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Clip | None":
@@ -90,14 +92,14 @@ class Clip:
         Raises:
             InputError: it is there and is damaged or of another version.
         """
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import TypeAdapter
 
         path = folder / CLIP_FILE
         try:
-            clip: Clip = TypeAdapter(Clip).validate_json(path.read_bytes())
+            clip: Clip = TypeAdapter(Clip).validate_python(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be used ({str(error).splitlines()[0]}): run `vsr split` again") from error
         if clip.version != _CLIP_VERSION:
             raise InputError(

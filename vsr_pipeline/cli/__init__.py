@@ -3,7 +3,6 @@
 Everything heavy is imported inside the commands, so that `vsr --help` answers at once.
 """
 
-import os
 import sys
 from typing import Annotated
 
@@ -11,8 +10,10 @@ import typer
 
 from vsr_pipeline import __version__
 from vsr_pipeline.cli import degrade, jobs, machine, models, stages, train
-from vsr_pipeline.cli.options import fail
+from vsr_pipeline.cli.options import fail, help_without_command
+from vsr_pipeline.cli.streams import guard_standard_streams
 from vsr_pipeline.errors import ResourceError, UsageError, VsrError
+from vsr_pipeline.files import refusals_as_errors
 from vsr_pipeline.stopping import stoppable
 
 __all__ = ["app", "main", "run"]
@@ -21,7 +22,6 @@ app = typer.Typer(
     name="vsr",
     help="Video super-resolution: the same frames, the same sound, four times larger, cleaned and sharp.",
     epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -36,29 +36,30 @@ app.add_typer(machine.app)
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    guard_standard_streams()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line in this process; returns the exit code. A bug raises its exception."""
     try:
-        with stoppable():
+        with stoppable(), refusals_as_errors():
             code = app(arguments, prog_name="vsr", standalone_mode=False)
+            sys.stdout.flush()
     except VsrError as error:
         return fail(str(error), error.exit_code)
     except MemoryError as error:
         return fail(f"memory ran out ({error or 'nothing is left'}): do less at once", ResourceError.exit_code)
     except typer.TyperException as error:
         return fail(f"{error.format_message()} See vsr --help.", UsageError.exit_code)
-    except BrokenPipeError:
-        # The reader of our output is gone (`vsr probe x | head -1`). Keep Python from flushing into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code if isinstance(code, int) else 0
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     if version:
         print(f"vsr {__version__}")
         raise typer.Exit
+    help_without_command(context)

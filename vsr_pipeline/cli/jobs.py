@@ -145,7 +145,7 @@ def batch(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         name_template=name,
-        until=_time_from(until) if until else None,
+        until=_time_from(until) if until is not None else None,
         retries=retries,
         retry_failed=retry_failed,
         redo_outdated=redo_outdated,

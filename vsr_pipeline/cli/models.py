@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from vsr_pipeline.cli.options import Json, LogFormat, each, print_json
+from vsr_pipeline.cli.options import Json, LogFormat, each, help_without_command, print_json
 
-app = typer.Typer(help="List, get and check model weights.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, get and check model weights.", rich_markup_mode=None)
+app.callback(invoke_without_command=True)(help_without_command)
 
 
 @app.command("list", epilog="Example: vsr models list")

@@ -178,7 +178,7 @@ def demo(
         repeats=repeats,
         slide_step=slide_step,
         line_width=line_width,
-        frame_rate=frame_rate_from(fps) if fps else None,
+        frame_rate=frame_rate_from(fps) if fps is not None else None,
         label_before=label_before,
         label_after=label_after,
     )

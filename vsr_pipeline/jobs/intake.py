@@ -1,5 +1,6 @@
 """A clip before any work on it: what it is, what it will become, and whether that can be meant."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def take_in(source: Path, output: Path, config: Config) -> Intake:
     if output.is_dir():
         name = f"{source.stem}_x{SCALE}{default_suffix(header, config)}"
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
-    if output.resolve() == source.resolve():
+    if os.path.realpath(output) == os.path.realpath(source):  # `Path.resolve` fails where a link leads to itself
         raise OutputError(f"the output would replace its own source {source}: choose another --output")
     width, height = header.info.display_size
     check_encoder(config.encode, size=(SCALE * width, SCALE * height), bit_depth=header.info.bit_depth)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from vsr_pipeline.errors import StoppedForNow
+from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.files import file_sha256, make_folder, published
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
@@ -150,6 +150,9 @@ class Job:
         self._warnings: list[str] = []
         self._notes: list[str] = []
         self._passes = dict(ledger.cleaning_passes())
+        begun = ledger.fingerprint()
+        assert begun is not None
+        self._identity = SourceIdentity.recorded(intake.source, begun)
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
@@ -206,10 +209,7 @@ class Job:
         if left < work.frame_count:
             self._reporter.note(f"{self._name}: {work.frame_count - left} frames are there already")
         if todo:
-            begun = self._ledger.fingerprint()
-            assert begun is not None
-            source = SourceIdentity.recorded(self._intake.source, begun)
-            executor = self._workers.executor(self._config.upscale, source, self._reporter)
+            executor = self._workers.executor(self._config.upscale, self._identity, self._reporter)
             with reported(self._reporter, f"enhance {self._name}", left):
                 for result in executor.run(self._tasks(work, todo)):
                     self._record(result)
@@ -221,6 +221,7 @@ class Job:
         for segment in todo:
             if self._options.should_stop is not None and self._options.should_stop():
                 raise StoppedForNow(f"{self._name} is not finished; the next run goes on")
+            self._refuse_changed_source()
             self._ledger.count_attempt(segment.start, segment.stop)
             yield SegmentTask(
                 footage=work.footage,
@@ -292,11 +293,29 @@ class Job:
                 rotation=None if header.info.upright else turned,
             )
             check_frames(temporary, work.schedule.times, decode=False)
+            self._refuse_changed_source()
             status = temporary.stat()
             outcome = self._outcome(work, computed, clock, status.st_size)
             row = FinishedRow(output.name, status.st_size, status.st_mtime_ns, now(), outcome_to_json(outcome))
             self._ledger.save_finished(row)
         return outcome
+
+    def _refuse_changed_source(self) -> None:
+        """Refuse to make an output of two videos.
+
+        Raises:
+            InputError: the source is no longer what the job was begun with.
+        """
+        source = self._intake.source
+        try:
+            if self._identity.is_untouched(source):
+                return
+        except InputError:
+            return  # it is gone: who reads it next will say so, and what was read before is right
+        identity = SourceIdentity.of(source)
+        if identity.sha256 != self._identity.sha256:
+            raise InputError(f"{source} was changed while it was enhanced: run again when it is complete")
+        self._identity = identity
 
     def _warn(self, message: str) -> None:
         self._warnings.append(message)

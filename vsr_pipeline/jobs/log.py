@@ -100,7 +100,10 @@ def log_file(path: Path, log_format: Literal["text", "json"]) -> Iterator[LineRe
     """
     make_folder(path.parent)
     try:
-        handler = _RotatingFile(path, maxBytes=_BYTES_PER_FILE, backupCount=_FILES, encoding="utf-8")
+        # File names need not be Unicode: what is not becomes an escape, or the line would be lost.
+        handler = _RotatingFile(
+            path, maxBytes=_BYTES_PER_FILE, backupCount=_FILES, encoding="utf-8", errors="backslashreplace"
+        )
     except OSError as error:
         raise write_failure(path, error) from error
     if log_format == "text":

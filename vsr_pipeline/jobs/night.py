@@ -24,6 +24,7 @@ from vsr_pipeline.errors import (
     StoppedForNow,
     VsrError,
 )
+from vsr_pipeline.files import refusals_as_errors
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, changed_settings, plan_batch, settings_of
 from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions
@@ -256,7 +257,7 @@ class Night:
         return outcome
 
     def _take_in(self, turn: Turn) -> None:
-        with memory_as_error(turn.clip.source):
+        with memory_as_error(turn.clip.source), refusals_as_errors():
             turn.intake = take_in(turn.clip.source, turn.clip.output, self._config)
 
     def _enhance(self, turn: Turn, reporter: Reporter) -> ClipOutcome:
@@ -280,7 +281,7 @@ class Night:
             retries=self._options.retries,
             should_stop=should_stop,
         )
-        with memory_as_error(clip.source):
+        with memory_as_error(clip.source), refusals_as_errors():
             run = partial(run_clip, turn.intake, self._workers, reporter=reporter)
             try:
                 return run(options=options)

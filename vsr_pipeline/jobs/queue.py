@@ -1,5 +1,6 @@
 """The queue of a batch: one SQLite file per output folder that says what became of each clip."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from vsr_pipeline.errors import OutputError
 from vsr_pipeline.files import write_text
 from vsr_pipeline.jobs.database import Database
 from vsr_pipeline.jobs.outcome import ClipOutcome, WorkerOutcome
 
 SCHEMA_VERSION = 1
+_START_OVER = "delete it, and what is finished is recognised by the jobs' own ledgers"
 
 State = Literal["working", "stopped", "done", "failed", "given up"]
 """working: begun, and the run has not come to its end, or was killed; the others are as `ClipOutcome.status`."""
@@ -81,12 +84,13 @@ class Queue:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._database = Database(
             path,
             _SCHEMA,
             version=SCHEMA_VERSION,
             what="queue of a batch",
-            start_over="delete it, and what is finished is recognised by the jobs' own ledgers",
+            start_over=_START_OVER,
         )
 
     def __enter__(self) -> Self:
@@ -100,11 +104,16 @@ class Queue:
     def rows(self) -> dict[str, QueueRow]:
         """Return what is known of every clip that was ever begun, by its path, in order."""
         rows = self._database.rows("SELECT clip, row FROM clips ORDER BY clip")
-        return {clip: _ROW.validate_json(row) for clip, row in rows}
+        try:
+            return {clip: _ROW.validate_python(json.loads(row)) for clip, row in rows}
+        except ValueError as error:
+            raise OutputError(f"{self._path} has a row that is not ours: {_START_OVER}") from error
 
     def save(self, row: QueueRow) -> None:
         """Record what is known of a clip, in the place of what was."""
-        self._database.write("INSERT OR REPLACE INTO clips VALUES (?, ?)", row.clip, _ROW.dump_json(row).decode())
+        # Through `json`, because the folders' names need not be Unicode, and pydantic's own writer takes nothing else.
+        text = json.dumps(_ROW.dump_python(row, mode="json"))
+        self._database.write("INSERT OR REPLACE INTO clips VALUES (?, ?)", row.clip, text)
 
 
 def save_workers(path: Path, workers: tuple[WorkerOutcome, ...]) -> None:

@@ -76,12 +76,12 @@ class Records:
 def frames_done(output: Path) -> int:
     """Frames that the job of an output has finished and recorded."""
     path = job_folder(output) / LEDGER
-    if not path.exists():
-        return 0
     try:
+        if not path.exists():
+            return 0
         with Ledger(path) as ledger:
             return sum(stop - start for start, stop in ledger.segments())
-    except VsrError:
+    except (VsrError, OSError):
         return 0  # `run_clip` will say what is wrong with it
 
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError
-from vsr_pipeline.files import make_folder
+from vsr_pipeline.files import make_folder, write_failure
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, refuse_damage
 from vsr_pipeline.jobs.job import (
@@ -109,12 +109,15 @@ def locked(path: Path, message: str) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it.
+        OutputError, DiskFullError: it cannot be written.
     """
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
-    except Timeout as error:
+    except Timeout as error:  # which is an OSError, too
         raise LockedError(message) from error
+    except OSError as error:
+        raise write_failure(path, error) from error
     try:
         yield
     finally:
@@ -134,10 +137,12 @@ def _check_fingerprint(ledger: Ledger, intake: Intake, built: BuiltUpscaler) -> 
     if begun is None or (begun != current and not differences(begun, current)):
         ledger.start(current)  # a source that was only touched need not be hashed the next time
     elif changed := differences(begun, current):
-        raise ChangedError(
-            f"the job for {intake.output} was begun with something else ({'; '.join(changed)}): "
-            "run as before to continue it, or give --fresh to start over"
-        )
+        if ledger.attempts():
+            raise ChangedError(
+                f"the job for {intake.output} was begun with something else ({'; '.join(changed)}): "
+                "run as before to continue it, or give --fresh to start over"
+            )
+        ledger.start(current, anew=True)  # no segment was begun: there is nothing to lose
 
 
 def _clear(folder: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import string
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def find_videos(
     """Return the videos of a folder, by their suffix, in the order of their names; no file is opened.
 
     Hidden files and folders are left out, and so is everything in `output`. Links to files are followed, links to
-    folders are not.
+    folders are not. A folder that cannot be read is no error where all that is in it is excluded.
 
     Args:
         folder: where to look.
@@ -55,16 +55,20 @@ def find_videos(
             fnmatchcase(name, glob) for glob in exclude
         )
 
+    def refuse(error: OSError) -> None:
+        inside = f"{Path(error.filename).relative_to(folder).as_posix()}/"
+        if not any(fnmatchcase(inside, glob) for glob in exclude):
+            raise InputError(
+                f"cannot read the folder {error.filename}: {error.strerror}; make it readable, or --exclude '{inside}*'"
+            ) from error
+
     suffixes = VIDEO_SUFFIXES.split()
-    files = (path for path in _files_in(folder, output.resolve(), recursive) if path.suffix.lower() in suffixes)
+    files = (path for path in _files_in(folder, output.resolve(), recursive, refuse) if path.suffix.lower() in suffixes)
     return tuple(sorted(path for path in files if is_wanted(path) and path.is_file()))
 
 
-def _files_in(folder: Path, output: Path, recursive: bool) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"cannot read the folder {error.filename}: {error.strerror}; make it readable") from error
-
-    for root, folders, names in os.walk(folder, onerror=refuse):
+def _files_in(folder: Path, output: Path, recursive: bool, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder, onerror=on_error):
         here = Path(root)
         yield from (here / name for name in names if not name.startswith("."))
         folders[:] = (

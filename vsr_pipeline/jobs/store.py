@@ -128,10 +128,12 @@ class Ledger:
         """Return what the job was begun with, in its order; None before `start`."""
         return dict(self._database.rows("SELECT field, value FROM fingerprint ORDER BY position")) or None
 
-    def start(self, fingerprint: Mapping[str, str]) -> None:
-        """Record what the job is made from, in the place of what was recorded."""
+    def start(self, fingerprint: Mapping[str, str], *, anew: bool = False) -> None:
+        """Record what the job is made from, in the place of what was recorded; `anew` forgets the analysis, too."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM fingerprint")
+            if anew:
+                connection.execute("DELETE FROM analysis")
             rows = ((field, storable(value)) for field, value in fingerprint.items())
             connection.executemany("INSERT INTO fingerprint (field, value) VALUES (?, ?)", rows)
 

@@ -85,8 +85,15 @@ def images_of(path: Path) -> dict[int, Path] | None:
     images of a folder are numbered from 0, those of a pattern have the numbers in their names.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it cannot be looked at.
     """
+    try:
+        return _images_of(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _images_of(path: Path) -> dict[int, Path] | None:
     if path.is_dir():
         return dict(enumerate(list_frames(path)))
     if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -110,6 +117,13 @@ def _numbered(pattern: Path) -> dict[int, Path]:
     name = re.compile(f"{re.escape(before)}({digits}){re.escape(after)}", re.ASCII)
     named = ((name.fullmatch(file.name), file) for file in pattern.parent.iterdir())
     return dict(sorted((int(match[1]), file) for match, file in named if match))
+
+
+def remove_frames_from(folder: Path, count: int) -> None:
+    """Delete the frames of a frames folder that an earlier, longer version of the clip left."""
+    for number, path in _numbered(folder / "%08d.png").items():
+        if number >= count:
+            path.unlink()
 
 
 def list_frames(folder: Path) -> tuple[Path, ...]:

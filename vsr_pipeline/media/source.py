@@ -221,12 +221,13 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
         return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
     whole = Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
     part = part_of(whole, header.settings, start_seconds=Fraction(0))
-    files = [path for _, path in header.images[part.first : part.stop]]
+    # The first image stands before the part, because the header has its size and depth.
+    files = [header.images[0][1], *(path for _, path in header.images[part.first : part.stop])]
     repeats: list[int] = []
 
     def counted() -> Iterator[Pixels]:
         previous: Pixels | None = None
-        for index, pixels in enumerate(FolderSource(files).read(0, len(files)), start=part.first):
+        for index, pixels in enumerate(FolderSource(files).read(1, len(files)), start=part.first):
             if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
                 repeats.append(index)
             previous = pixels

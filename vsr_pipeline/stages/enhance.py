@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.preflight import clip_size, refuse_too_large
 from vsr_pipeline.jobs.runner import WORK_FOLDER
 from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, read_image, write_image
+from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, read_image, remove_frames_from, write_image
 from vsr_pipeline.media.source import Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind, read_ahead
 from vsr_pipeline.plan import (
@@ -82,7 +83,7 @@ def enhance(
     Raises:
         InputError: the input is missing or cannot be read.
         ModelError, UsageError: as `build_upscaler`; or the clip has more frames than the target holds.
-        OutputError: images of something else are in the target's place, or it cannot be written.
+        OutputError: images of something else, or its own source, are in the target's place, or it cannot be written.
         ResourceError: disk or memory do not suffice.
     """
     record_file = record_file_of(target)
@@ -93,6 +94,7 @@ def enhance(
     footage, analysis = _open(input_path, config, reporter, strict=options.strict)
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
+    _refuse_own_source(target, footage)
     refuse_too_large(footage.header, config, len(footage.timeline.distinct))
     built = build_upscaler(config.upscale)
     reporter.note(f"model: {built.description}")
@@ -110,6 +112,8 @@ def enhance(
     ladder = Ladder(config.upscale, built, reporter, allow_cpu=options.allow_cpu)
     fitted = ladder.fit(clip_size(footage)) if todo else ()
     passes = job.make(todo, ladder) if todo else {}
+    if target.is_frames_folder:
+        remove_frames_from(target.folder, count)
     if target.is_frames_folder and not footage.header.images:
         Clip.of(SourceFile.of(input_path), footage, analysis).save(target.folder)
     return EnhanceResult(
@@ -251,6 +255,15 @@ def _refuse_one_image_of_many(target: ImageTarget, footage: Footage) -> None:
             f"{target} is one image, {footage.header.path} has {count} frames: name a folder, or {pattern}, or give "
             "--max-frames 1"
         )
+
+
+def _refuse_own_source(target: ImageTarget, footage: Footage) -> None:
+    images = footage.header.images
+    if not images or os.path.realpath(images[0][1].parent) != os.path.realpath(target.folder):
+        return
+    names = {path.name for _, path in images}
+    if target.is_frames_folder or any(target.file(number).name in names for number, _ in images):
+        raise OutputError(f"{target} would replace its own source: choose another --output")
 
 
 def record_file_of(target: ImageTarget) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,8 @@ def merge(
     check_encoder(config.encode, size=(width, height), bit_depth=plan.pixels.bit_depth)
     folder = _folder_of(frames, results)
     target = output or folder / f"{folder.name}_x4{_default_suffix(plan, config)}"
+    if plan.source is not None and os.path.realpath(target) == os.path.realpath(plan.source):
+        raise OutputError(f"the output would replace its own source {plan.source}: choose another --output")
     result = MergeResult(frames, target, len(plan.images), width, height, written=True)
     fingerprint = _fingerprint(plan, config, target)
     record = folder / RECORD_FILE

@@ -10,7 +10,7 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import make_folder
 from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
-from vsr_pipeline.media.frames import Pixels, frame_name, png_size, read_image, write_png
+from vsr_pipeline.media.frames import Pixels, frame_name, png_size, read_image, remove_frames_from, write_png
 from vsr_pipeline.media.source import Footage, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind
 from vsr_pipeline.reporting import Reporter, reported
@@ -70,7 +70,7 @@ def split(video: Path, results: Path, config: Config, *, strict: bool = False, r
     make_folder(frames)
     (folder / CLIP_FILE).unlink(missing_ok=True)
     written = _write(footage, frames, reporter)
-    _remove_frames_from(frames, footage.timeline.frame_count)
+    remove_frames_from(frames, footage.timeline.frame_count)
     Clip.of(source, footage, analysis).save(folder)
     return SplitResult(video, frames, footage.timeline.frame_count, written)
 
@@ -114,10 +114,3 @@ def _is_complete(clip: Clip, frames: Path) -> bool:
 def _holds(path: Path, pixels: Pixels) -> bool:
     """Whether an image is there and is exactly this frame. Reading is cheaper than compressing."""
     return png_size(path) == (pixels.shape[1], pixels.shape[0]) and np.array_equal(read_image(path), pixels)
-
-
-def _remove_frames_from(frames: Path, count: int) -> None:
-    """Delete frames that an earlier, longer version of the clip left."""
-    while (path := frames / frame_name(count)).exists():
-        path.unlink()
-        count += 1
