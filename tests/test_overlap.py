@@ -133,6 +133,16 @@ def test_interrupted_at_any_moment_leaves_no_thread():
     assert interrupted > 30
 
 
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_signal_waits_for_the_end_of_a_block():
     done = []
     with pytest.raises(Interrupted), stoppable(), uninterrupted():

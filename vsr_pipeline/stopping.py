@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: stop soon, leave nothing half done, whatever the main thread is busy with."""
+"""Ctrl-C, SIGTERM, a closed terminal: stop soon, leave nothing half done, whatever the main thread is busy with."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from vsr_pipeline.errors import Interrupted
 from vsr_pipeline.files import delete_scratch
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _PATIENCE_SECONDS = 3.0
 
 
@@ -24,7 +24,9 @@ class _Delay:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside the block, SIGINT and SIGTERM raise `Interrupted` in the main thread, which must be the caller.
+    """Inside the block, SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the main thread, which must be the caller.
+
+    What the caller was told to ignore stays ignored (`nohup`), except SIGINT, which shells ignore in the background.
 
     Python runs its handlers between two of its own instructions, and one convolution of a large frame may take a
     minute. So a thread watches, too: when the block has not ended 3 seconds after a signal, it deletes temporaries,
@@ -34,7 +36,8 @@ def stoppable() -> Iterator[None]:
     sender.setblocking(False)
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(receiver, ended), name="stop-watch", daemon=True)
-    handlers = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    wanted = [number for number in _SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _interrupt) for number in wanted}
     wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     watcher.start()
     try:
