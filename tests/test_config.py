@@ -26,6 +26,11 @@ def test_resolved_settings_read_back_as_they_were(tmp_path):
     assert load_config(tmp_path / "resolved.toml") == config
 
 
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path):
+    (tmp_path / "notepad.toml").write_bytes(b"\xef\xbb\xbf[upscale]\nmax_seq_len = 3\n")
+    assert load_config(tmp_path / "notepad.toml").upscale.max_seq_len == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -70,6 +70,8 @@ def test_what_enhance_makes_of_a_video_can_be_merged(workspace, clip, monkeypatc
 def test_a_part_that_is_not_there(workspace, clip, capsys):
     run(clip, "--output", "part.mp4", "--start", "1:00", code=2)
     assert "the picture ends at 0.8" in capsys.readouterr().err
+    run(clip, "--output", "part.mp4", "--start", "0.201", "--end", "0.202", code=2)
+    assert "the next frame is shown at 0.2" in capsys.readouterr().err
     run(clip, "--output", "part.mp4", "--start", "3", "--end", "2", code=2)
     run(clip, "--output", "part.mp4", "--start", "soon", code=2)
     assert not (workspace / "part.mp4").exists()

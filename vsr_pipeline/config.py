@@ -219,7 +219,7 @@ def load_config(path: Path) -> Config:
         threshold = read_mmedit_config(path).refine_threshold
         return Config().override(refine_threshold=threshold)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

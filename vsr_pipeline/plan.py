@@ -116,10 +116,12 @@ def part_of(timeline: Timeline, settings: InputConfig, *, start_seconds: Fractio
     if settings.max_frames is not None:
         stop = min(stop, first + settings.max_frames)
     if first >= stop:
-        length = float((timeline.pts[-1] + timeline.last_duration) * timeline.time_base - start_seconds)
+        is_behind = first >= timeline.frame_count
+        tick = timeline.pts[-1] + timeline.last_duration if is_behind else timeline.pts[first]
+        known = "the picture ends" if is_behind else "the next frame is shown"
         raise UsageError(
             f"no frame is shown from --start {settings.start or 0} to --end {settings.end or 'the end'}: "
-            f"the picture ends at {length:.3f} s"
+            f"{known} at {float(tick * timeline.time_base - start_seconds):.3f} s"
         )
     is_end = stop == timeline.frame_count
     part = Timeline(
