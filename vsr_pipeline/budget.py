@@ -18,7 +18,7 @@ For a moment, one of these after the other (the larger one counts):
                         the enlarged frame and their sum
     output              the HR frame in float32, clipped, and scaled
 
-Winograd's method, on a CPU in fp32, keeps a work space for propagation and reconstruction; its size was measured.
+Winograd's method, on a CPU in fp32, keeps a work space for residual blocks; its size was measured.
 
 In bands of rows, the maps of residual blocks and of SPyNet are those of a band, its halo included, and one more map
 takes the result.
@@ -27,12 +27,7 @@ takes the result.
 from dataclasses import dataclass
 
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.models.basicvsr import (
-    MIN_SIZE,
-    RECONSTRUCTION_REACH,
-    RECONSTRUCTION_ROWS,
-    WINOGRAD_RECONSTRUCTION_ROWS,
-)
+from vsr_pipeline.models.basicvsr import MIN_SIZE, RECONSTRUCTION_REACH, RECONSTRUCTION_ROWS
 from vsr_pipeline.models.spynet import LEVEL_REACH
 from vsr_pipeline.models.warp import COPY_BYTES
 from vsr_pipeline.upscale import DOWNLOADS, FRAMES_AT_ONCE, PIXELS_AT_ONCE, SCALE
@@ -47,9 +42,8 @@ _BLOCKS = 30
 # PyTorch, ffmpeg's libraries and the weights; on a GPU, the driver's context and the convolutions' work space.
 _PROCESS_BYTES = 350 * 1024**2
 _CONTEXT_BYTES = 700 * 1024**2
-# Maps of features, and of a band at the size of the output, that ncnn takes in all: measured.
-_WINOGRAD_MAPS = 12
-_WINOGRAD_HR_MAPS = 16
+# Maps of features that ncnn keeps as work space: measured.
+_WINOGRAD_MAPS = 22
 # In main memory, for what convolutions take while they compute, and what the allocator cannot use: measured.
 _SLACK_ON_CPU = 1.2
 # Main memory around the network: RGB frames between threads, and for each HR pixel what x264 takes as it looks ahead:
@@ -183,13 +177,10 @@ class _Network:
         return details + max(band, 2 * _HR * _RGB * _FLOAT * self._pixels)
 
     def _work_space(self) -> float:
-        """Return what ncnn keeps of the largest of its steps."""
+        """Return what ncnn keeps."""
         if not self._winograd:
             return 0.0
-        maps, _ = self._of_band(1 + 2 * _BLOCKS)
-        rows = min(self._height, WINOGRAD_RECONSTRUCTION_ROWS + 2 * RECONSTRUCTION_REACH)
-        hr_band = _HR * self._channels * self._sample * rows * self._width
-        return _WINOGRAD_MAPS * maps * self._feature + _WINOGRAD_HR_MAPS * hr_band
+        return _WINOGRAD_MAPS * self._of_band(1 + 2 * _BLOCKS)[0] * self._feature
 
     def _output(self) -> float:
         return 3 * _HR * _RGB * _FLOAT * self._pixels

@@ -24,9 +24,6 @@ RECONSTRUCTION_ROWS = 64
 """Height of a band in reconstruction, in LQ rows: its features at the size of the output would be the peak of the
 memory."""
 
-WINOGRAD_RECONSTRUCTION_ROWS = 16
-"""Likewise, where Winograd's method takes several times the memory."""
-
 RECONSTRUCTION_REACH = 2
 """Of LQ rows, its four convolutions reach 1, 1/2, 1/4 and 1/4."""
 
@@ -49,9 +46,6 @@ class BasicVSRNet(nn.Module):
         num_blocks: residual blocks in each of the two propagation branches.
 
     The features may be in 16 bits; frames, flows and the final sum stay in float32.
-
-    Attributes:
-        winograd_details: computes the details in reconstruction in another way; see `vsr_pipeline.models.winograd`.
     """
 
     def __init__(self, mid_channels: int = 64, num_blocks: int = 30) -> None:
@@ -66,7 +60,6 @@ class BasicVSRNet(nn.Module):
         self.upsample2 = PixelShuffleUpsample(mid_channels, 64)
         self.conv_hr = conv3x3(64, 64)
         self.conv_last = conv3x3(64, 3)
-        self.winograd_details: nn.Module | None = None
 
     def forward(self, frames_NTCHW: Tensor) -> Tensor:
         """Upscale whole sequences.
@@ -136,10 +129,7 @@ class BasicVSRNet(nn.Module):
     def reconstruct(self, frame_NCHW: Tensor, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
         """Return the high-resolution frame (N, 3, 4H, 4W), float32, not clipped."""
         features = (backward_feature, forward_feature)
-        compute, rows = self._details, RECONSTRUCTION_ROWS
-        if self.winograd_details is not None:
-            compute, rows = self.winograd_details, WINOGRAD_RECONSTRUCTION_ROWS
-        details = in_bands(compute, features, rows=rows, halo=RECONSTRUCTION_REACH, scale=4)
+        details = in_bands(self._details, features, rows=RECONSTRUCTION_ROWS, halo=RECONSTRUCTION_REACH, scale=4)
         base = F.interpolate(frame_NCHW, scale_factor=4, mode="bilinear", align_corners=False)
         return base + details
 

@@ -4,7 +4,6 @@ In float32 that needs less than half of the multiplications of direct convolutio
 method is from Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
 """
 
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vsr_pipeline.models.basicvsr import BasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlock, ResidualBlocks
 
+_INPUT = "features"
 _LEAKY_RELU = "9=2 -23310=1,0.1"
 _RELU = "9=1"
 
@@ -31,7 +30,9 @@ def winograd_library() -> str | None:
 
 
 def use_winograd(net: nn.Module) -> None:
-    """Let a network compute its residual blocks, and what enlarges their features, by Winograd's method.
+    """Let a network compute its residual blocks, which are four fifths of it, by Winograd's method.
+
+    What enlarges their features would gain nothing: in bands as low as its memory asks for, borders cost what it saves.
 
     Args:
         net: in float32 on the CPU, for inference; it is changed, and has as many threads as PyTorch has now.
@@ -40,8 +41,6 @@ def use_winograd(net: nn.Module) -> None:
     for module in list(net.modules()):
         if isinstance(module, ResidualBlocks):
             module.main = _residual_blocks(module, pools)
-        elif isinstance(module, BasicVSRNet):
-            module.winograd_details = _details(module, pools)
 
 
 class _Pools:
@@ -54,41 +53,37 @@ class _Pools:
 
 
 class WinogradStack(nn.Module):
-    """A part of a network that ncnn computes; (N, C, H, W) for each of its inputs to (N, C', H', W'), float32."""
+    """A part of a network that ncnn computes; (N, C, H, W) to (N, C', H, W), float32."""
 
     def __init__(self, graph: "_Graph", output: str, pools: _Pools) -> None:
         super().__init__()
         self._net = graph.load(pools)
         self._pools = pools  # after the network that uses them: they must outlive it
-        self._inputs = graph.inputs
         self._output = output
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Compute one picture of the batch after the other.
 
         Raises:
             MemoryError: there is not enough for it.
         """
-        batches = [x.contiguous().numpy() for x in inputs]
         whole: Tensor | None = None
-        for index, pictures in enumerate(zip(*batches, strict=True)):
-            output_CHW = self._of_one(pictures)
+        for index, picture_CHW in enumerate(x.contiguous().numpy()):
+            output_CHW = self._of_one(picture_CHW)
             if whole is None:
-                shape = (len(batches[0]), *output_CHW.shape)
-                whole = torch.empty(shape).to(memory_format=torch.channels_last)
+                whole = torch.empty((len(x), *output_CHW.shape)).to(memory_format=torch.channels_last)
             whole[index] = output_CHW
         assert whole is not None
         return whole
 
-    def _of_one(self, pictures: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+    def _of_one(self, picture_CHW: npt.NDArray[np.float32]) -> Tensor:
         import ncnn
 
         extractor = self._net.create_extractor()
-        for name, picture_CHW in zip(self._inputs, pictures, strict=True):
-            extractor.input(name, ncnn.Mat(picture_CHW))
+        extractor.input(_INPUT, ncnn.Mat(picture_CHW))
         code, result = extractor.extract(self._output)
         if code != 0:
-            raise MemoryError(f"ncnn gave {code} for a picture of {pictures[0].shape}")
+            raise MemoryError(f"ncnn gave {code} for a picture of {picture_CHW.shape}")
         return torch.from_numpy(np.asarray(result))
 
 
@@ -97,8 +92,8 @@ def _residual_blocks(blocks: ResidualBlocks, pools: _Pools) -> WinogradStack:
     first, _, residual = blocks.main
     assert isinstance(first, nn.Conv2d)
     assert isinstance(residual, nn.Sequential)
-    graph = _Graph("features")
-    x = graph.convolution(first, "features", _LEAKY_RELU)
+    graph = _Graph()
+    x = graph.convolution(first, _INPUT, _LEAKY_RELU)
     for block in residual:
         assert isinstance(block, ResidualBlock)
         kept, into = graph.add("Split", x, outputs=2)
@@ -107,25 +102,13 @@ def _residual_blocks(blocks: ResidualBlocks, pools: _Pools) -> WinogradStack:
     return WinogradStack(graph, x, pools)
 
 
-def _details(net: BasicVSRNet, pools: _Pools) -> WinogradStack:
-    graph = _Graph("backward", "forward")
-    (x,) = graph.add("Concat", *graph.inputs, parameters="0=0")
-    x = graph.convolution(net.fusion, x, _LEAKY_RELU)
-    for upsample in (net.upsample1, net.upsample2):
-        x = graph.convolution(upsample.upsample_conv, x, _LEAKY_RELU)
-        (x,) = graph.add("PixelShuffle", x, parameters="0=2")
-    x = graph.convolution(net.conv_hr, x, _LEAKY_RELU)
-    return WinogradStack(graph, graph.convolution(net.conv_last, x), pools)
-
-
 class _Graph:
     """A network in ncnn's format: a line of text for each layer, and the weights behind one another."""
 
-    def __init__(self, *inputs: str) -> None:
-        self.inputs = inputs
-        self._layers = [f"Input {name} 0 1 {name}" for name in inputs]
+    def __init__(self) -> None:
+        self._layers = [f"Input input 0 1 {_INPUT}"]
         self._weights = bytearray()
-        self._blobs = len(inputs)
+        self._blobs = 1
 
     def add(self, kind: str, *inputs: str, outputs: int = 1, parameters: str = "") -> list[str]:
         """Append a layer; returns the names of its outputs."""
