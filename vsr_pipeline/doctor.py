@@ -10,9 +10,11 @@ from typing import Literal
 
 from vsr_pipeline import weights
 from vsr_pipeline.budget import ClipSize, amount
+from vsr_pipeline.build import winograd_for
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.errors import VsrError
+from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
 from vsr_pipeline.media.encoders import available_codecs
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
 
@@ -64,8 +66,6 @@ def _python() -> list[Finding]:
 def _torch() -> list[Finding]:
     import torch
 
-    from vsr_pipeline.build import winograd_for
-
     device = choose_device("auto")
     precision = choose_precision("auto", device)
     findings = [
@@ -87,8 +87,6 @@ def _torch() -> list[Finding]:
 
 def _memory() -> list[Finding]:
     """What free memory is enough for: for each size of video the first rung of the ladder that fits."""
-    from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
-
     settings = UpscaleConfig()
     device = choose_device("auto")
     allowed = allowed_bytes(settings, device)

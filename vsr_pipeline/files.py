@@ -42,6 +42,16 @@ def refusals_as_errors() -> Iterator[None]:
         ) from error
 
 
+def refuse_to_replace(source: Path, output: Path) -> None:
+    """Refuse an output in the place of what it is made from.
+
+    Raises:
+        OutputError: they are one file, whatever links lead to it.
+    """
+    if os.path.realpath(output) == os.path.realpath(source):  # `Path.resolve` fails where a link leads to itself
+        raise OutputError(f"the output would replace its own source {source}: choose another --output")
+
+
 def make_folder(folder: Path) -> Path:
     """Create `folder` and its parents where they are missing.
 

@@ -1,6 +1,5 @@
 """A clip before any work on it: what it is, what it will become, and whether that can be meant."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
+from vsr_pipeline.files import refuse_to_replace
 from vsr_pipeline.media._streams import StreamPlan, plan_streams
 from vsr_pipeline.media.source import USUAL_FRAME_RATE, Header, analyse_clip, look_at
 from vsr_pipeline.media.writer import check_encoder, codec_for
@@ -48,8 +48,7 @@ def take_in(source: Path, output: Path, config: Config) -> Intake:
     if output.is_dir():
         name = f"{source.stem}_x{SCALE}{default_suffix(header, config)}"
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
-    if os.path.realpath(output) == os.path.realpath(source):  # `Path.resolve` fails where a link leads to itself
-        raise OutputError(f"the output would replace its own source {source}: choose another --output")
+    refuse_to_replace(source, output)
     width, height = header.info.display_size
     check_encoder(config.encode, size=(SCALE * width, SCALE * height), bit_depth=header.info.bit_depth)
     streams = plan_streams(None if header.images else source, output.suffix, config.encode, config.output)

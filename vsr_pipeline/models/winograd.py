@@ -4,6 +4,7 @@ In float32 that needs less than half of the multiplications of direct convolutio
 method is from Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
 """
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ _LEAKY_RELU = "9=2 -23310=1,0.1"
 _RELU = "9=1"
 
 
+@cache
 def winograd_library() -> str | None:
     """Return what would compute Winograd's method here, such as `ncnn 1.0`; None where it is not installed."""
     try:

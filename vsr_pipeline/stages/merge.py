@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from vsr_pipeline import __version__
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.files import published, scratch, write_text
+from vsr_pipeline.files import published, refuse_to_replace, scratch, write_text
 from vsr_pipeline.jobs.intake import analysed, default_suffix
 from vsr_pipeline.media._streams import plan_streams
 from vsr_pipeline.media.frames import images_of
@@ -94,8 +93,8 @@ def merge(
     check_encoder(config.encode, size=(width, height), bit_depth=plan.pixels.bit_depth)
     folder = _folder_of(frames, results)
     target = output or folder / f"{folder.name}_x4{_default_suffix(plan, config)}"
-    if plan.source is not None and os.path.realpath(target) == os.path.realpath(plan.source):
-        raise OutputError(f"the output would replace its own source {plan.source}: choose another --output")
+    if plan.source is not None:
+        refuse_to_replace(plan.source, target)
     result = MergeResult(frames, target, len(plan.images), width, height, written=True)
     fingerprint = _fingerprint(plan, config, target)
     record = folder / RECORD_FILE
