@@ -20,6 +20,7 @@ from vsr_pipeline.bench import moving_picture
 from vsr_pipeline.build import checkpoint_of, net_for, winograd_for
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
+from vsr_pipeline.graphs import cuda_recorder
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.tensors import to_pixels, to_tensor
@@ -44,7 +45,12 @@ def main() -> None:
     clip = moving_picture(width, height, options.frames)
 
     def exact(
-        precision: str, *, flow_in_16_bits: bool = True, channels_last: bool = True, winograd: bool = False
+        precision: str,
+        *,
+        flow_in_16_bits: bool = True,
+        channels_last: bool = True,
+        winograd: bool = False,
+        graphs: bool = device.type == "cuda",
     ) -> Path:
         levels = upscale._FLOW_LEVELS_IN_16_BITS
         upscale._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
@@ -53,7 +59,13 @@ def main() -> None:
         upscale._FLOW_LEVELS_IN_16_BITS = levels
         if not channels_last:
             net.to(memory_format=torch.contiguous_format)
-        upscaler = upscale.ExactUpscaler(net, device=device, windows=upscale.Windows(), refine_threshold=255)
+        upscaler = upscale.ExactUpscaler(
+            net,
+            device=device,
+            windows=upscale.Windows(),
+            refine_threshold=255,
+            record=cuda_recorder(device) if graphs else None,
+        )
 
         def run(frames: list[Pixels]) -> list[Pixels]:
             (segment,) = upscaler.plan(Timeline.constant_rate(len(frames), Fraction(25)))
@@ -81,6 +93,8 @@ def main() -> None:
             "  without: flow's large levels in 16 bits": exact(precision, flow_in_16_bits=False),
             "  without: channels last": exact(precision, channels_last=False),
         }
+    if device.type == "cuda":
+        variants["  without: CUDA graphs"] = exact(precision, graphs=False)
     print(f"{describe(device)}, torch {torch.__version__}, {options.size}, {options.frames} frames", flush=True)
     deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
     expected = np.stack(reference(deep)).astype(np.float64)

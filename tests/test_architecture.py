@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 LAYERS = [
     {"errors", "timeline", ""},
     {"stopping", "config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
-    {"device", "tensors", "metrics", "workspace", "weights", "state_dicts", "download"},
+    {"device", "tensors", "graphs", "metrics", "workspace", "weights", "state_dicts", "download"},
     {"upscale", "budget", "mmedit_backend", "demo", "measure", "build", "degrade"},
     {"doctor", "stages", "jobs", "ladder", "bench", "train"},
     {"api"},

@@ -55,6 +55,14 @@ def test_what_fits_on_a_gpu(gigabytes, width, height, rung):
     assert chosen(width, height, 0.9 * gigabytes * GB, on_gpu=True) == rung
 
 
+def test_graphs_keep_memory_where_they_are_recorded():
+    without = UpscaleConfig(cuda_graphs=False)
+    small, large = ClipSize(960, 540, MANY), ClipSize(1280, 720, MANY)
+    assert needs(small, on_gpu=True)[1][0] > needs(small, without, on_gpu=True)[1][0] + GB
+    assert needs(large, on_gpu=True)[1] == needs(large, without, on_gpu=True)[1]
+    assert needs(small)[1] == needs(small, without)[1]
+
+
 def test_less_where_less_is_allowed():
     allowed = [24, 12, 8, 6, 5, 4.5, 2]
     rungs = [chosen(1920, 1080, amount * GB, on_gpu=True) for amount in allowed]

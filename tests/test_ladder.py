@@ -3,7 +3,6 @@
 No GPU is needed: `SmallDevice` makes real networks run out of memory as a small one would.
 """
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -230,32 +229,3 @@ def test_bicubic_passes_through():
     given, notes = Ladder(settings, built, Notes(), allow_cpu=True).run(segment(), lambda upscaler: upscaler)
     assert given is built.upscaler
     assert notes == ()
-
-
-@pytest.fixture
-def gpu():
-    if torch.cuda.is_available():
-        return GPU
-    if os.environ.get("VSR_REQUIRE_GPU") == "1":
-        pytest.fail("VSR_REQUIRE_GPU=1, and PyTorch sees no CUDA GPU")
-    pytest.skip("no CUDA GPU")
-
-
-def test_a_gpu_whose_memory_really_runs_out(gpu, tmp_path):
-    """Half of what the first attempt takes is not enough for it; all that is asked for is that less is tried."""
-    torch.manual_seed(0)
-    checkpoint = save(fill(BasicVSRNet(64, 2), 0.3), tmp_path / "wide.pth")
-    settings = UpscaleConfig(checkpoint=checkpoint, max_seq_len=20, precision="fp32", device="cuda")
-    frames = frames_of(22, 384, 512)
-    torch.cuda.reset_peak_memory_stats(gpu)
-    whole = Attempts(frames)(build_upscaler(settings).upscaler)
-    taken, total = torch.cuda.max_memory_allocated(gpu), torch.cuda.get_device_properties(gpu).total_memory
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(0.5 * taken / total, gpu)
-    try:
-        ladder = Ladder(settings, build_upscaler(settings), Notes())
-        outputs, notes = ladder.run(segment(), Attempts(frames))
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, gpu)
-    assert notes
-    assert psnr(outputs, whole) > 40

@@ -18,7 +18,8 @@ For a moment, one of these after the other (the larger one counts):
                         the enlarged frame and their sum
     output              the HR frame in float32, clipped, and scaled
 
-Winograd's method, on a CPU in fp32, keeps a work space for residual blocks; its size was measured.
+Winograd's method, on a CPU in fp32, keeps a work space for residual blocks; its size was measured. CUDA graphs keep
+what the two branches of propagation and reconstruction take for a moment, and their inputs and outputs.
 
 In bands of rows, the maps of residual blocks and of SPyNet are those of a band, its halo included, and one more map
 takes the result.
@@ -27,6 +28,7 @@ takes the result.
 from dataclasses import dataclass
 
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.graphs import GRAPH_PIXELS
 from vsr_pipeline.models.basicvsr import MIN_SIZE, RECONSTRUCTION_REACH, RECONSTRUCTION_ROWS
 from vsr_pipeline.models.spynet import LEVEL_REACH
 from vsr_pipeline.models.warp import COPY_BYTES
@@ -133,6 +135,7 @@ class _Network:
         self._sample = sample
         self._band_rows = band_rows
         self._winograd = winograd
+        self._graphs = settings.cuda_graphs and on_gpu and band_rows is None and self._pixels <= GRAPH_PIXELS
         self._feature = channels * sample * self._pixels
         self._channels = channels
         self._window = min(settings.max_seq_len, clip.frame_count)
@@ -177,10 +180,14 @@ class _Network:
         return details + max(band, 2 * _HR * _RGB * _FLOAT * self._pixels)
 
     def _work_space(self) -> float:
-        """Return what ncnn keeps."""
-        if not self._winograd:
-            return 0.0
-        return _WINOGRAD_MAPS * self._of_band(1 + 2 * _BLOCKS)[0] * self._feature
+        """Return what ncnn keeps, or CUDA graphs do."""
+        if self._winograd:
+            return _WINOGRAD_MAPS * self._of_band(1 + 2 * _BLOCKS)[0] * self._feature
+        if self._graphs and self._is_exact:
+            branch = self._propagation() + 2 * self._feature + 20 * self._pixels
+            hr = _HR * _RGB * _FLOAT * self._pixels
+            return 2 * branch + self._reconstruction() + 2 * self._feature + 12 * self._pixels + hr
+        return 0.0
 
     def _output(self) -> float:
         return 3 * _HR * _RGB * _FLOAT * self._pixels

@@ -10,6 +10,7 @@ from vsr_pipeline import weights
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision, describe
 from vsr_pipeline.errors import ModelError, UsageError
+from vsr_pipeline.graphs import cuda_recorder
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.tensors import out_of_memory_as_error
@@ -82,6 +83,7 @@ def build_upscaler(settings: UpscaleConfig, band_rows: int | None = None) -> Bui
                 segment_frames=settings.segment_frames,
             ),
             refine_threshold=settings.refine_threshold,
+            record=cuda_recorder(device) if records_graphs(settings, device, band_rows) else None,
         )
     by = f" by {winograd}" if winograd else ""
     windows = f"{settings.windows} windows of {settings.max_seq_len}"
@@ -94,6 +96,11 @@ def winograd_for(settings: UpscaleConfig, device: torch.device, precision: str) 
     """Return what computes convolutions by Winograd's method with these settings; None: they are direct ones."""
     suits = device.type == "cpu" and precision == "fp32" and settings.backend == "torch"
     return winograd_library() if suits and settings.convolutions == "auto" else None
+
+
+def records_graphs(settings: UpscaleConfig, device: torch.device, band_rows: int | None) -> bool:
+    """Whether steps are replayed as CUDA graphs. Not in bands, which are there to save memory."""
+    return device.type == "cuda" and settings.cuda_graphs and band_rows is None
 
 
 def net_for(checkpoint: weights.Checkpoint) -> BasicVSRNet | RealBasicVSRNet:

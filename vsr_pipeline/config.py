@@ -82,6 +82,7 @@ class UpscaleConfig(_Section):
     convolutions: Literal["auto", "direct"] = Field(
         "auto", description="auto: by Winograd's method where that is faster: fp32 on a CPU with ncnn installed"
     )
+    cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vsr_pipeline.device import DTYPES, Precision
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.graphs import GraphedStep, Record, Step
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.models import MAX_CLEANING_PASSES, BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
@@ -120,6 +121,18 @@ class _StreamFrame:
     flow_to_next: Tensor | None = None
 
 
+@dataclass(slots=True)
+class Steps:
+    """The steps of a network, as `ExactUpscaler` calls them; see `BasicVSRNet` for what they take and give."""
+
+    clean: Step | None
+    """None: the network has no cleaning module."""
+    compute_flow: Step
+    backward: Step
+    forward: Step
+    reconstruct: Step
+
+
 class ExactUpscaler:
     """BasicVSR or RealBasicVSR over a stream, as if the whole shot were one window.
 
@@ -127,6 +140,17 @@ class ExactUpscaler:
     it starts `lookahead` frames after the window. Frames are cleaned and flows are computed once, when a frame is read,
     and kept while a window needs them, so memory is bounded by `max_seq_len + lookahead` frames. On a GPU, frames are
     read several at a time, and the next one is computed while the last ones are still on their way from it.
+
+    Args:
+        net: prepared; see `prepare`.
+        device: where it is.
+        windows: how clips are cut.
+        refine_threshold: of dynamic refinement.
+        record: what records propagation and reconstruction, which are computed frame by frame, as graphs; None: they
+            are not recorded. Reading needs none on a GPU: it computes several frames at once.
+
+    Attributes:
+        steps: what it calls, for measurements to wrap.
     """
 
     def __init__(
@@ -136,10 +160,21 @@ class ExactUpscaler:
         device: torch.device,
         windows: Windows,
         refine_threshold: float,
+        record: Record | None = None,
     ) -> None:
-        self.net = net
         self._cleaner = net if isinstance(net, RealBasicVSRNet) else None
         self._net = net.basicvsr if isinstance(net, RealBasicVSRNet) else net
+
+        def by_frame(step: Step) -> Step:
+            return GraphedStep(step, record) if record else step
+
+        self.steps = Steps(
+            clean=self._cleaner.clean if self._cleaner else None,
+            compute_flow=self._net.compute_flow,
+            backward=by_frame(self._net.backward_step),
+            forward=by_frame(self._net.forward_step),
+            reconstruct=by_frame(self._net.reconstruct),
+        )
         self._device = device
         self._windows = windows
         self._refine_threshold = refine_threshold
@@ -175,7 +210,7 @@ class ExactUpscaler:
             stream = self._read(chain([first], frames), cleaning_passes, did)
             state = None
             for frame in _take(stream, segment.warm_up):
-                state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
+                state = self.steps.forward(frame.lq, state, frame.flow_to_previous)
                 did("propagate")
             held: deque[_StreamFrame] = deque()
             downloads: deque[Download] = deque()
@@ -184,11 +219,11 @@ class ExactUpscaler:
                 backward_features = self._propagate_backward(held, window.stop - window.start, did)
                 while backward_features:
                     frame = held.popleft()
-                    state = self._net.forward_step(frame.lq, state, frame.flow_to_previous)
+                    state = self.steps.forward(frame.lq, state, frame.flow_to_previous)
                     # Not kept in a variable: it would stay on the device while the frame is written.
                     downloads.append(
                         Download(
-                            self._net.reconstruct(frame.lq, backward_features.pop(), state)[
+                            self.steps.reconstruct(frame.lq, backward_features.pop(), state)[
                                 ..., : SCALE * height, : SCALE * width
                             ],
                             first.dtype,
@@ -211,15 +246,15 @@ class ExactUpscaler:
             count = self._frames_at_once(pixels[0]) - 1
             pixels += islice(frames, count)
             lq_NCHW = torch.cat([pad_to_minimum(to_tensor(p, self._device)) for p in pixels])
-            if self._cleaner is not None:
-                lq_NCHW = self._cleaner.clean(lq_NCHW, cleaning_passes)
+            if self.steps.clean is not None:
+                lq_NCHW = self.steps.clean(lq_NCHW, cleaning_passes)
             # Beside features in this layout; else the two together would be copied for every convolution.
             lq_NCHW = lq_NCHW.contiguous(memory_format=torch.channels_last)
             read = [_StreamFrame(lq) for lq in torch.split(lq_NCHW, 1)]
             known = previous + read
             if len(known) > 1:
                 earlier, later = (torch.cat([frame.lq for frame in part]) for part in (known[:-1], known[1:]))
-                both_ways = self._net.compute_flow(torch.cat((earlier, later)), torch.cat((later, earlier)))
+                both_ways = self.steps.compute_flow(torch.cat((earlier, later)), torch.cat((later, earlier)))
                 flows = torch.split(both_ways, 1)
                 for k, (before, after) in enumerate(pairwise(known)):
                     before.flow_to_next = flows[k]
@@ -242,7 +277,7 @@ class ExactUpscaler:
         features: list[Tensor] = []
         feature = None
         for position in reversed(range(len(held))):
-            feature = self._net.backward_step(held[position].lq, feature, held[position].flow_to_next)
+            feature = self.steps.backward(held[position].lq, feature, held[position].flow_to_next)
             did("propagate")
             if position < kept_frames:
                 features.append(feature)
@@ -334,6 +369,9 @@ def prepare(
         winograd: for float32 on a CPU: see `vsr_pipeline.models.winograd`, whose library must be there.
     """
     net.eval().requires_grad_(False).to(device)
+    if device.type == "cuda":
+        # By default PyTorch rounds the factors of float32 convolutions to 10 bits there.
+        torch.backends.cudnn.allow_tf32 = False
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in net.named_parameters():
         if "spynet." not in name or any(level in name for level in _FLOW_LEVELS_IN_16_BITS):

@@ -69,6 +69,13 @@ UPSCALE = {
     "convolutions": Annotated[
         str | None, typer.Option(help="auto, or direct: no Winograd, whose numbers differ slightly. [default: auto]")
     ],
+    "cuda_graphs": Annotated[
+        bool | None,
+        typer.Option(
+            "--cuda-graphs/--no-cuda-graphs",
+            help="On a GPU, launch the steps for small frames as CUDA graphs. [default: they are]",
+        ),
+    ],
     "device": Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")],
     "memory_limit": Annotated[
         str | None, typer.Option(metavar="SIZE", help="Most memory to take, such as 6GB. [default: what is free]")

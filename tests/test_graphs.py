@@ -1,0 +1,107 @@
+"""Steps that are recorded once per size of frames and replayed.
+
+Without a GPU, `in_place` stands for a CUDA graph: each replay reads the same memory, and overwrites what the last gave.
+"""
+
+import warnings
+
+import pytest
+import torch
+
+from tests.test_models import fill
+from tests.test_upscale import CPU, frames_of, run, worst
+from vsr_pipeline import graphs
+from vsr_pipeline.build import records_graphs
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.errors import OutOfMemoryError
+from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
+
+WINDOWS = Windows(max_seq_len=2, lookahead=1, warm_up=1, segment_frames=4)
+
+
+class InPlace:
+    """Records as a CUDA graph is recorded, on any device."""
+
+    def __init__(self):
+        self.recorded = self.replayed = 0
+
+    def __call__(self, function):
+        output = function()
+        self.recorded += 1
+
+        def replay():
+            output.copy_(function())
+            self.replayed += 1
+
+        return output, replay
+
+
+@pytest.fixture(scope="module")
+def net():
+    tiny = fill(RealBasicVSRNet(8, 1, 1), 0.7)
+    prepare(tiny, device=CPU, precision="fp32")
+    return tiny
+
+
+def upscaler(net, record=None):
+    return ExactUpscaler(net, device=CPU, windows=WINDOWS, refine_threshold=5.0, record=record)
+
+
+def test_clips_of_changing_sizes_come_out_the_same(net):
+    plain, graphed = upscaler(net), upscaler(net, record=InPlace())
+    for height, width in ((64, 64), (70, 96), (64, 64)):
+        frames = frames_of(6, height, width)
+        assert worst(run(plain, frames)[0], run(graphed, frames)[0]) == 0
+
+
+def test_steps_are_recorded_once_for_a_size(net):
+    record = InPlace()
+    graphed = upscaler(net, record=record)
+    run(graphed, frames_of(6))
+    assert record.recorded == 3  # backward, forward, reconstruction
+    assert record.replayed > 10
+    run(graphed, frames_of(5, seed=1))
+    assert record.recorded == 3
+    run(graphed, frames_of(3, 70, 96))
+    assert record.recorded == 6
+
+
+def test_large_frames_are_not_recorded(net, monkeypatch):
+    monkeypatch.setattr(graphs, "GRAPH_PIXELS", 64 * 64)
+    record = InPlace()
+    assert len(run(upscaler(net, record=record), frames_of(3, 64, 70))[0]) == 3
+    assert record.recorded == 0
+
+
+def test_where_nothing_can_be_recorded_it_is_said_once_and_computed(net):
+    def refuse(function):
+        function()
+        raise RuntimeError("operation not permitted when stream is capturing\nCompile with TORCH_USE_CUDA_DSA")
+
+    frames = frames_of(3)
+    graphed = upscaler(net, record=refuse)
+    with pytest.warns(UserWarning, match=r"CUDA graphs cannot be recorded here.*is capturing$") as said:
+        outputs, _ = run(graphed, frames)
+    assert len(said) == 3  # by each step
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again, _ = run(graphed, frames)
+    expected, _ = run(upscaler(net), frames)
+    assert worst(outputs, expected) == worst(again, expected) == 0
+
+
+def test_memory_that_runs_out_while_recording_is_no_reason_to_go_on(net):
+    def run_out(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemoryError):
+        run(upscaler(net, record=run_out), frames_of(3))
+
+
+def test_graphs_are_for_gpus_where_they_are_wanted_and_memory_is_not_scarce():
+    gpu = torch.device("cuda", 0)
+    assert records_graphs(UpscaleConfig(), gpu, None)
+    assert not records_graphs(UpscaleConfig(), CPU, None)
+    assert not records_graphs(UpscaleConfig(), gpu, 512)
+    assert not records_graphs(UpscaleConfig(cuda_graphs=False), gpu, None)
