@@ -132,6 +132,34 @@ def test_bad_input_is_one_line_and_the_documented_code(bad_inputs, capsys, monke
     assert made == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "clip.mp4", "--output", ""], "the argument after --output is empty"),
+        (["run", "clip.mp4", "--output="], "--output= has no value"),
+        (["batch", ""], "the argument after batch is empty"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_not_the_current_folder(capsys, arguments, message):
+    assert cli.run(arguments) == 2
+    assert capsys.readouterr().err == f"vsr: {message}\n"
+
+
+def test_ctrl_c_while_the_program_is_still_being_loaded():
+    program = """
+import sys
+class Interrupting:
+    def find_spec(name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting)
+from vsr_pipeline.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_unwritable_results(bad_inputs, capsys):
     (bad_inputs / "results").mkdir(mode=0o500)

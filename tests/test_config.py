@@ -39,6 +39,7 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path):
         ("[upscale]\nmax_seq_len = 0", "max_seq_len.*greater than or equal to 1"),
         ("[input]\ninterlaced = 'quick'", "interlaced.*'bwdif'"),
         ("max_seq_len = 3", "unknown key"),
+        ("[encode]\nquality = true", "quality: must not be true or false"),
         ("not toml", "is not TOML"),
     ],
 )

@@ -1,5 +1,17 @@
-"""`python -m vsr_pipeline` is `vsr`."""
+"""Where the command `vsr`, which is `python -m vsr_pipeline`, begins."""
 
-from vsr_pipeline.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line and leave with its exit code, also when Ctrl-C comes before it can be waited for."""
+    try:
+        from vsr_pipeline.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

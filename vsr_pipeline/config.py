@@ -65,6 +65,14 @@ def memory_bytes_from(text: str) -> int:
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_switch(cls, value: object, field: ValidationInfo) -> object:
+        # Else `true` would count as the number 1.
+        if isinstance(value, bool) and cls.model_fields[field.field_name or ""].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
+
 
 class UpscaleConfig(_Section):
     """What makes LQ frames into HR frames."""

@@ -3,7 +3,9 @@
 Everything heavy is imported inside the commands, so that `vsr --help` answers at once.
 """
 
+import re
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -34,6 +36,9 @@ app.add_typer(models.app, name="models", epilog="Example: vsr models pull realba
 app.add_typer(machine.app)
 
 
+_NO_VALUE = re.compile("--[a-z-]+=")
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
     guard_standard_streams()
@@ -44,6 +49,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line in this process; returns the exit code. A bug raises its exception."""
     try:
         with stoppable(), refusals_as_errors():
+            _refuse_empty(arguments)
             code = app(arguments, prog_name="vsr", standalone_mode=False)
             sys.stdout.flush()
     except VsrError as error:
@@ -53,6 +59,13 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return fail(f"{error.format_message()} See vsr --help.", UsageError.exit_code)
     return code if isinstance(code, int) else 0
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse what would be taken for the current folder: an empty path is a variable that a script did not set."""
+    for before, argument in pairwise(["vsr", *arguments]):
+        if argument == "" or _NO_VALUE.fullmatch(argument):
+            raise UsageError(f"the argument after {before} is empty" if argument == "" else f"{argument} has no value")
 
 
 @app.callback(invoke_without_command=True)
