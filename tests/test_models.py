@@ -9,6 +9,7 @@ import torch
 
 from tests.golden.make_reference import fill_parameters, make_clip
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.blocks import pixel_shuffle_channels_last
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {case["name"]: case for case in json.loads((GOLDEN / "cases.json").read_text())}
@@ -89,3 +90,10 @@ def test_refinement_stops_at_the_threshold_and_after_three_passes():
     cleaned, passes = net.clean_until(clip, 0.0)
     assert passes == 3
     torch.testing.assert_close(cleaned[0], net.clean(clip[0], 3), rtol=0, atol=1e-6)
+
+
+def test_pixel_shuffle_for_gpus_is_pytorchs_in_the_layout_of_its_input():
+    x = torch.rand(2, 12, 5, 7, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    shuffled = pixel_shuffle_channels_last(x)
+    assert torch.equal(shuffled, torch.nn.functional.pixel_shuffle(x, 2))
+    assert shuffled.is_contiguous(memory_format=torch.channels_last)

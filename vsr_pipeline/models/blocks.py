@@ -90,6 +90,24 @@ class ResidualBlocks(nn.Module):
         return in_bands(self.main, (x,), rows=self.band_rows, halo=self._reach)
 
 
+def pixel_shuffle(x: Tensor) -> Tensor:
+    """Return (N, C, 2H, 2W) of (N, 4C, H, W), in the layout of `x`.
+
+    On a GPU PyTorch's own gives the other layout, and the next convolution would copy it back: features of the output's
+    size.
+    """
+    if x.device.type == "cpu" or x.is_contiguous():
+        return F.pixel_shuffle(x, 2)
+    return pixel_shuffle_channels_last(x)
+
+
+def pixel_shuffle_channels_last(x: Tensor) -> Tensor:
+    """Do the same for channels-last features, by one copy."""
+    count, channels, height, width = x.shape
+    parts = x.permute(0, 2, 3, 1).view(count, height, width, channels // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+    return parts.reshape(count, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
+
+
 class PixelShuffleUpsample(nn.Module):
     """conv - pixel shuffle by 2 - LeakyReLU(0.1); (N, in, H, W) to (N, out, 2H, 2W)."""
 
@@ -99,4 +117,4 @@ class PixelShuffleUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features of twice the height and width."""
-        return F.pixel_shuffle(conv_relu(self.upsample_conv, x, 0.1), 2)  # in this order it is the same
+        return pixel_shuffle(conv_relu(self.upsample_conv, x, 0.1))  # in this order it is the same

@@ -78,8 +78,9 @@ class SPyNet(nn.Module):
         flow = self._pyramid_flow(
             _resize(reference_NCHW, padded_height, padded_width), _resize(support_NCHW, padded_height, padded_width)
         )
-        flow = _resize(flow, height, width)
-        return flow * flow.new_tensor([width / padded_width, height / padded_height]).view(1, 2, 1, 1)
+        x, y = torch.split(_resize(flow, height, width), 1, dim=1)
+        # Two factors and no tensor of them: to copy that to a GPU, everything before it would be waited for.
+        return torch.cat((x * (width / padded_width), y * (height / padded_height)), dim=1)
 
     def _pyramid_flow(self, reference: Tensor, support: Tensor) -> Tensor:
         references = self._pyramid(reference)
