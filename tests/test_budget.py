@@ -15,6 +15,7 @@ from vsr_pipeline.budget import ClipSize, around_network_bytes, peak_bytes
 from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.errors import ConfigError, ResourceError
+from vsr_pipeline.jobs.agenda import settings_of
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, fingerprint_of
 from vsr_pipeline.ladder import Ladder, first_that_fits, needs_of, rungs_of
 from vsr_pipeline.media import memory
@@ -197,10 +198,12 @@ def test_other_amounts_are_refused(text):
         Config().override(memory_limit=text)
 
 
-def test_a_limit_is_not_part_of_the_fingerprint():
+@pytest.mark.parametrize("means", [{"memory_limit": "6GB"}, {"cuda_graphs": False}])
+def test_jobs_and_batches_go_on_with_other_means(means):
     source = SourceIdentity(Path("a.mp4"), 1, 2, "c0ffee")
-    without, with_limit = (fingerprint_of(source, Config().override(memory_limit=m), {}) for m in (None, "6GB"))
-    assert without == with_limit
+    before, after = Config(), Config().override(**means)
+    assert fingerprint_of(source, before, {}) == fingerprint_of(source, after, {})
+    assert settings_of(before, "{stem}") == settings_of(after, "{stem}")
 
 
 class _Heard:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from vsr_pipeline import __version__
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import MEANS, Config
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
 
@@ -141,8 +141,7 @@ def test_a_source_that_cannot_be_read_is_an_input_error(clip, tmp_path):
 def test_every_setting_is_in_the_fingerprint(clip):
     names = fingerprint_of(SourceIdentity.of(clip), Config(), WEIGHTS)
     for section, values in Config().model_dump().items():
-        # Of memory, no more is asked for than that it suffices.
-        assert {f"{section}.{name}" for name in values} - {"upscale.memory_limit"} <= set(names)
+        assert {f"{section}.{name}" for name in values} - MEANS <= set(names)
     assert all(isinstance(value, str) for value in names.values())
     assert {"source.sha256", "source.size_bytes", "source.modified_ns", "program.version", "weights.sha256"} < set(
         names

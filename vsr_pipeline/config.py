@@ -62,6 +62,10 @@ def memory_bytes_from(text: str) -> int:
     return count
 
 
+MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs"})
+"""Settings, by their dotted names, that say how frames are made and change none of them."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

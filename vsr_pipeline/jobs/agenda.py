@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vsr_pipeline.build import BICUBIC
-from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.config import MEANS, Config, UpscaleConfig
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.files import file_sha256
 from vsr_pipeline.jobs.queue import FileIdentity, QueueRow
@@ -123,8 +123,8 @@ def settings_of(config: Config, name_template: str) -> dict[str, str]:
     fields = {NAME: name_template, "weights": _weights(config.upscale)}
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": str(value) for name, value in values.items()}
-    for decided_by_weights in ("upscale.model", "upscale.checkpoint", "upscale.device"):
-        del fields[decided_by_weights]
+    for of_no_effect in ("upscale.model", "upscale.checkpoint", "upscale.device", *MEANS):  # the weights are named
+        del fields[of_no_effect]
     return fields
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from vsr_pipeline import __version__
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import MEANS, Config
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.files import file_sha256
 from vsr_pipeline.media.frames import images_of
@@ -22,10 +22,6 @@ _DECIDED_BY = {
     "upscale.model": "weights.sha256",
     "upscale.checkpoint": "weights.sha256",
 }
-
-
-# How much memory may be taken changes how frames are made, as running out of it does, and not what is asked for.
-_UNDECIDED = ("upscale.memory_limit",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str
 
     Args:
         source: the clip.
-        config: the resolved settings; every field but the memory's limit is taken, under its dotted name.
+        config: the resolved settings; every field but `MEANS` is taken, under its dotted name.
         upscaler: `BuiltUpscaler.identity`. What it says about a setting is what was chosen for `auto`, and takes the
             place of what the user wrote; of a device it is the type, so that another GPU of the kind may continue.
     """
@@ -101,7 +97,7 @@ def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": value for name, value in values.items()}
     fields |= {f"upscale.{name}": value for name, value in chosen.items()}
-    return {name: "none" if value is None else str(value) for name, value in fields.items() if name not in _UNDECIDED}
+    return {name: "none" if value is None else str(value) for name, value in fields.items() if name not in MEANS}
 
 
 def differences(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
