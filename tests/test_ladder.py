@@ -13,6 +13,7 @@ from tests.test_models import fill
 from tests.test_upscale import frames_of, worst
 from vsr_pipeline.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.device import choose_precision
 from vsr_pipeline.errors import InputError, ModelError, ResourceError
 from vsr_pipeline.ladder import Ladder, rungs_of
 from vsr_pipeline.models import BasicVSRNet, basicvsr
@@ -167,6 +168,13 @@ def test_a_decision_that_does_not_fit_steps_down_too(settings):
 
     passes, notes = ladder.run(segment(), decide)
     assert (passes, len(notes), len(given)) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((6, 1), "fp32"), ((7, 5), "fp16"), ((8, 0), "bf16")])
+def test_auto_is_what_a_gpu_is_made_for(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose_precision("auto", GPU) == precision
+    assert choose_precision("fp32", GPU) == "fp32"
 
 
 def test_nan_in_half_precision_is_made_again_in_fp32():
