@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -248,7 +249,9 @@ def test_stopping_leaves_nothing_half_done(workspace, number, code):
     images(workspace / "clip" / "frames", 200, 320, 240)
     command = [sys.executable, "-m", "vsr_pipeline", "enhance", "clip/frames", "--model", "bicubic-x4"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    # Under `nohup`, of the tests, the program would ignore SIGHUP, as it should.
+    heeding = partial(signal.signal, number, signal.SIG_DFL)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     enhanced = workspace / "clip" / "enhanced"
     deadline = time.monotonic() + 60
     while len(list(enhanced.glob("0*.png"))) < 5 and time.monotonic() < deadline:
