@@ -1,8 +1,8 @@
 """CUDA graphs: a step of the network is recorded once for each size of frames, and from then on replayed as a whole.
 
 A step of propagation is some 200 kernels. A fast GPU is through with those of a small frame sooner than Python can
-launch them one by one, and waits; a graph is one launch. Recording computes the step twice, so a clip of another size
-costs milliseconds, and nothing is compiled.
+launch them one by one, and waits; a graph is one launch. Recording computes the step twice, once for each size of
+frames, and nothing is compiled.
 """
 
 import warnings
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 GRAPH_PIXELS = 600_000
-"""LQ pixels up to which steps are recorded. The kernels of larger frames outlast their launches on any GPU, and a
-graph keeps the memory of its step for itself."""
+"""LQ pixels up to which steps are recorded. By arithmetic, the kernels of larger frames outlast their launches on any
+GPU of today; and a graph keeps the memory of its step for itself."""
 
 Step = Callable[..., Tensor]
 Replay = Callable[[], None]
