@@ -27,8 +27,9 @@ demo: $(INSTALLED)
 	@$(VSR) metrics data/original/demo.mp4 data/demo.mp4 results/demo/demo_x4.mp4
 	@echo "Watch results/demo/demo_wipe.mp4; the result is results/demo/demo_x4.mp4"
 
+# Two at a time: half of a test's time is waiting and starting programs. OpenMP's threads must not spin meanwhile.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check
