@@ -17,7 +17,7 @@ from vsr_pipeline.degrade.resize import antialiased_bicubic, resize
 from vsr_pipeline.degrade.walk import walk
 from vsr_pipeline.errors import ConfigError, InputError
 
-MIXTURE = ("clean", "light", "video", "published")
+MIXTURE = ("clean", "light", "video", "worn", "published")
 
 
 def picture(height=128, width=128, seed=0):
@@ -338,9 +338,9 @@ def test_the_measure_of_shifts():
     np.testing.assert_allclose(shift(moved[..., 1], quarter[..., 1]), [0.25, 0], atol=0.04)
 
 
-@pytest.mark.parametrize("preset", ["mild", "medium", "heavy", "published", "video"])
+@pytest.mark.parametrize("preset", ["mild", "medium", "heavy", "published", "video", "worn"])
 def test_the_spoiled_picture_stays_in_place_and_keeps_its_colour(preset):
-    degradation = only("video") if preset == "video" else Degradation(DegradationConfig(preset=preset))
+    degradation = only(preset) if preset in MIXTURE else Degradation(DegradationConfig(preset=preset))
     shifts, casts = [], []
     for seed in range(8):
         still = np.repeat(picture(192, 192, seed)[None], 3, axis=0)
@@ -360,6 +360,17 @@ def test_strengths_are_ordered():
         for p in ("heavy", "medium", "mild")
     ]
     assert values == sorted(values)
+
+
+def test_worn_is_from_medium_to_worse_than_heavy():
+    frames = clip()
+    quarter = bicubic_quarter(frames)
+    medium, heavy = (
+        psnr(Degradation(DegradationConfig(preset=p)).degrade(frames, (32, 32), np.random.default_rng(0)), quarter)
+        for p in ("medium", "heavy")
+    )
+    worn = [psnr(only("worn").degrade(frames, (32, 32), np.random.default_rng(seed)), quarter) for seed in range(12)]
+    assert min(worn) < heavy < max(worn) < medium
 
 
 def test_the_weights_say_how_often_a_chain_is_drawn():
@@ -404,7 +415,7 @@ def test_toml_is_read(tmp_path):
     path = tmp_path / "d.toml"
     path.write_text('[degradation]\npreset = "mixture"\nweights = { clean = 0.5, published = 0 }\n')
     weights = {chain.name: chain.weight for chain in load_degradation(path).resolved_chains}
-    assert weights == {"clean": 0.5, "light": 0.15, "video": 0.55, "published": 0}
+    assert weights == {"clean": 0.5, "light": 0.15, "video": 0.35, "worn": 0.2, "published": 0}
     path.write_text(
         "[[degradation.chains]]\n"
         'name = "vhs"\n'
@@ -424,9 +435,9 @@ def test_toml_is_read(tmp_path):
         ("", "has no section"),
         ("[degradation]\npreset = ", "is not TOML"),
         ('[degradation]\npreset = "cruel"', "preset"),
-        ("[degradation]\nweights = { vhs = 1 }", "the chains are clean, light, video, published"),
+        ("[degradation]\nweights = { vhs = 1 }", "the chains are clean, light, video, worn, published"),
         ("[degradation]\nweights = { clean = -1 }", "weights.clean"),
-        ("[degradation]\nweights = { clean = 0, light = 0, video = 0, published = 0 }", "above 0"),
+        ("[degradation]\nweights = { clean = 0, light = 0, video = 0, worn = 0, published = 0 }", "above 0"),
         ('[degradation]\nchains = [{ name = "a", steps = [{ kind = "jpeg" }] }]', "last resize"),
         ('[degradation]\nchains = [{ name = "a", steps = [{ kind = "fog" }] }]', "fog"),
     ],

@@ -38,8 +38,9 @@ from vsr_pipeline.train.loop import train
 from vsr_pipeline.train.losses import distance
 from vsr_pipeline.train.network import TrainingNet, build_network
 from vsr_pipeline.train.perceptual import PerceptualLoss
-from vsr_pipeline.train.sources import Motion, find_sources, pan_still, read_span
-from vsr_pipeline.train.trainer import learning_rate
+from vsr_pipeline.train.processes import Processes
+from vsr_pipeline.train.sources import Motion, crop_span, draw_motion, find_sources, pan_still, read_span
+from vsr_pipeline.train.trainer import Trainer, learning_rate
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("train_*.toml"))
 
@@ -126,9 +127,10 @@ def test_every_training_config_loads(path):
         ("train", "iteration", 5, "unknown key 'train.iteration': did you mean 'iterations'?"),
         ("data", "truth_size", 66, r"data.truth_size: .*multiple of 4.*found 66"),
         ("data", "still_shrink", [0.5, 1], "enlarged truth is not sharp"),
+        ("data", "spoiled_frames", 30, "needs mirror = false"),
         ("losses", "perceptual", 1, "needs perceptual_weights"),
         ("losses", "output", 0, "needs a loss on HR frames"),
-        ("train", "precision", "fp16", "train.precision: .*'fp32' or 'bf16'"),
+        ("train", "precision", "fp16", "train.precision: .*'auto', 'fp32' or 'bf16'"),
     ],
 )
 def test_a_wrong_config_says_what_is_wrong(tmp_path, section, key, value, message):
@@ -185,6 +187,29 @@ def test_a_still_moves_as_it_is_told():
         assert np.abs(after[:, :-5].astype(int) - before[:, 5:]).max() <= 3
 
 
+def test_a_camera_moves_slowly_more_often_than_fast():
+    motions = [draw_motion(np.random.default_rng(seed)) for seed in range(400)]
+    speeds = np.array([np.hypot(*motion.velocity) for motion in motions])
+    assert np.mean(speeds == 0) == pytest.approx(1 / 8, abs=0.04)
+    assert np.median(speeds[speeds > 0]) == pytest.approx(2, abs=0.5)
+    assert 7 < speeds.max() <= 8
+
+
+def test_of_several_places_the_one_with_most_detail_is_cut():
+    """Nothing is to be seen but in the right third."""
+    still = np.full((96, 300, 3), 128, np.uint8)
+    still[:, 200:] = np.random.default_rng(0).integers(0, 256, (96, 100, 3))
+
+    def shows_it(cut):
+        return cut[0].std() > 0
+
+    for candidates, least, most in ((1, 0, 14), (8, 18, 20)):
+        rngs = [np.random.default_rng(seed) for seed in range(20)]
+        rest = Motion((0, 0), (0, 0), 0, 0, 0)
+        assert least <= sum(shows_it(pan_still(still, 2, 64, 1.0, rest, rng, candidates)) for rng in rngs) <= most
+        assert least <= sum(shows_it(crop_span(still[None], 64, 1.0, rng, candidates)) for rng in rngs) <= most
+
+
 def test_a_span_of_a_video_ends_at_a_cut(material):
     assert len(read_span(material / "clip.mp4", 0.0, 20)) == 12
     assert len(read_span(material / "clip.mp4", 0.55, 4)) == 4
@@ -213,6 +238,26 @@ def test_a_sample_depends_on_its_number_alone(material):
     assert not torch.equal(there[0]["lq"], there[1]["lq"])
     prepared = list(batches(second, [2, 3], batch=2, workers=1))
     assert torch.equal(prepared[0]["lq"], torch.stack((there[2]["lq"], there[3]["lq"])))
+
+
+def test_a_part_is_seen_of_what_was_spoiled_as_one_video(material):
+    sources = find_sources((material,), 64, pytest.fail)
+    wholes, parts = (
+        Sequences(sources, settings(material, data=data, degradation={"preset": "heavy"}), seed=0, with_truth=True)
+        for data in ({"frames": 8}, {"frames": 3, "spoiled_frames": 8})
+    )
+    firsts = set()
+    for k in range(12):
+        whole, part = wholes[k], parts[k]
+        assert part["lq"].shape[0] == 3
+        places = [n for n in range(6) if torch.equal(part["lq"], whole["lq"][n : n + 3])]
+        assert places
+        if len(places) == 1:  # else nothing moves
+            (first,) = places
+            firsts.add(first)
+            for name in ("truth", "clean"):
+                assert torch.equal(part[name], whole[name][first : first + 3])
+    assert len(firsts) > 3
 
 
 def test_mirrored_sequences_are_not_mirrored_in_what_spoils_them(material):
@@ -295,6 +340,16 @@ def test_a_short_run_lowers_the_loss_and_its_model_is_usable(material, tmp_path)
     changed = config.model_copy(update={"losses": config.losses.model_copy(update={"cleaning": 2.0})})
     with pytest.raises(ChangedError, match=r"begun with other values of losses\.cleaning:"):
         train(changed, run, reporter=Listener())
+
+
+@pytest.mark.parametrize(("instructions", "dtype"), [(set(), torch.float32), ({"avx512_bf16"}, torch.bfloat16)])
+def test_auto_is_what_the_processor_has_instructions_for(material, monkeypatch, instructions, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(instructions, True))
+    seen = []
+    trainer = Trainer(settings(material, train={"precision": "auto"}), Processes("cpu"))
+    trainer.net.basicvsr.conv_last.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    trainer.enhance(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))
+    assert set(seen) == {dtype}
 
 
 def test_a_network_overfits_one_clip(tmp_path):

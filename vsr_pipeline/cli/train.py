@@ -10,7 +10,7 @@ from vsr_pipeline.cli.options import Json, LogFormat, each
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(epilog="Example: vsr train configs/train_open_x4.toml --output runs/open")
+@app.command(epilog="Example: vsr train configs/train_open_x4_finetune.toml --output runs/mine")
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings of the run: TOML, see docs/training.md.")],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and curves.")],

@@ -42,7 +42,8 @@ def preset_chains(preset: Preset) -> tuple[Chain, ...]:
         return (
             Chain(name="clean", weight=0.1, steps=(Resize(filters={"antialiased": 1}),)),
             _light(weight=0.15),
-            _video(weight=0.55),
+            _video(weight=0.35),
+            _worn(weight=0.2),
             published(weight=0.2, speed="veryfast"),
         )
     if preset == "published":
@@ -124,6 +125,20 @@ def _video(weight: float) -> Chain:
             Noise(sigma=varying(0, 20, 0.1), poisson=0.1, poisson_scale=varying(0.2, 2, 0.005), grey=0.15),
             Jpeg(probability=0.1, quality=varying(40, 95, 3)),
             VideoCompression(encoders={"h264": 0.84, "hevc": 0.08, "mpeg4": 0.08}, crf=varying(18, 36)),
+        ),
+    )
+
+
+def _worn(weight: float) -> Chain:
+    """A video that is bad in every way at once, which `_video` seldom is: from `medium` to worse than `heavy`."""
+    return Chain(
+        name="worn",
+        weight=weight,
+        steps=(
+            Blur(sigma=varying(0.6, 2, 0.02), sizes=(15, 15)),
+            Resize(filters={"antialiased": 1}),
+            Noise(sigma=varying(6, 20, 0.1)),
+            VideoCompression(crf=varying(26, 36)),
         ),
     )
 

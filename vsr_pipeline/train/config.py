@@ -22,12 +22,27 @@ class DataConfig(_Section):
     folders: tuple[Path, ...] = Field(min_length=1, description="videos and images, also in folders under these")
     truth_size: int = Field(256, ge=64, multiple_of=4, description="width and height of the truth; LQ is a quarter")
     frames: int = Field(15, ge=1, description="frames that are loaded for a sequence")
+    spoiled_frames: int = Field(0, ge=0, description="spoiled as one video, of which `frames` are seen; 0: no more")
     mirror: bool = Field(True, description="append the frames in reverse: twice as long for the same loading")
     flips: bool = Field(True, description="flip and transpose at random")
     still_shrink: tuple[float, float] = Field((1.5, 4.0), description="pixels of an image for one of the truth")
     video_shrink: tuple[float, float] = Field((1.0, 2.0), description="pixels of a video for one of the truth")
     video_share: float = Field(0.3, ge=0, le=1, description="sequences from videos, where there are images, too")
+    candidates: int = Field(1, ge=1, description="places drawn for a sequence; that with most detail is cut")
     cache_gib: float = Field(2.0, gt=0, description="memory of each worker for decoded pictures")
+
+    @property
+    def read_frames(self) -> int:
+        """How many consecutive frames a sequence needs."""
+        return max(self.frames, self.spoiled_frames)
+
+    @model_validator(mode="after")
+    def _one_way_to_lengthen(self) -> Self:
+        if self.mirror and self.spoiled_frames:
+            raise ValueError("a mirrored sequence is spoiled whole: spoiled_frames needs mirror = false")
+        if 0 < self.spoiled_frames < self.frames:
+            raise ValueError(f"spoiled_frames {self.spoiled_frames} are fewer than frames {self.frames}")
+        return self
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -90,7 +105,9 @@ class TrainConfig(_Section):
     warm_up: int = Field(0, ge=0, description="first iterations, over which the learning rate rises from 0")
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the moving average of the weights")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="auto: bf16 where the device has instructions for it; emulated, it is slow"
+    )
     device: str = "auto"
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1, description="CPU threads of the network")

@@ -64,7 +64,7 @@ class Sequences(Dataset[Sample]):
         """Make sample `k`.
 
         Raises:
-            InputError: twenty files in a row could not be read.
+            InputError: twenty files in a row could not be read, or are too short.
         """
         rng = np.random.default_rng((self._seed, k))
         truth = self._augmented(self._clip(k, rng), rng)
@@ -74,40 +74,55 @@ class Sequences(Dataset[Sample]):
         frames = sharp.astype(np.float32) / 255
         quarter = self._data.truth_size // 4
         lq = self._degradation.degrade(frames, (quarter, quarter), rng)
-        sample = {"lq": _tensor(np.round(lq * 255).astype(np.uint8)), "clean": _tensor(bicubic_quarter(frames))}
+        seen = self._seen(len(frames), rng)
+        sample = {
+            "lq": _tensor(np.round(lq[seen] * 255).astype(np.uint8)),
+            "clean": _tensor(bicubic_quarter(frames[seen])),
+        }
         if self._with_truth:
-            sample["truth"] = _tensor(truth)
+            sample["truth"] = _tensor(truth[seen])
             if self._sharpen:
-                sample["sharp"] = _tensor(sharp)
+                sample["sharp"] = _tensor(sharp[seen])
         return sample
 
+    def _seen(self, length: int, rng: np.random.Generator) -> slice:
+        """Return which frames of a sequence that was spoiled whole the network sees."""
+        if not self._data.spoiled_frames:
+            return slice(0, length)
+        first = int(rng.integers(length - self._data.frames + 1))
+        return slice(first, first + self._data.frames)
+
     def _clip(self, k: int, rng: np.random.Generator) -> Frames:
-        """Return the truth (frames, size, size, 3) of sample k, from the first drawn source that gives enough."""
+        """Return the truth (T, size, size, 3) of sample k, from the first drawn source that gives enough."""
         for _ in range(_ATTEMPTS):
             from_video = not self._stills or (bool(self._videos) and rng.random() < self._data.video_share)
             try:
                 clip = self._from_video(k, rng) if from_video else self._from_still(rng)
             except InputError:
                 continue  # it was fit when the run began
-            if len(clip) == self._data.frames:
+            if len(clip) == self._data.read_frames:
                 return clip
-        raise InputError(f"{_ATTEMPTS} training files in a row could not be read: are they still there?")
+        raise InputError(
+            f"{_ATTEMPTS} training files in a row could not be read or have fewer than {self._data.read_frames} frames "
+            "without a cut: lower data.frames or data.spoiled_frames, or add longer videos or images"
+        )
 
     def _from_still(self, rng: np.random.Generator) -> Frames:
         source = self._stills[rng.integers(len(self._stills))]
         still = self._cache.get((source.path, 0.0), lambda: read_still(source.path))
         size, (low, high) = self._data.truth_size, self._data.still_shrink
         shrink = _draw_shrink(rng, low, high, min(still.shape[:2]) / size)
-        return pan_still(still, self._data.frames, size, shrink, draw_motion(rng), rng)
+        return pan_still(still, self._data.read_frames, size, shrink, draw_motion(rng), rng, self._data.candidates)
 
     def _from_video(self, k: int, rng: np.random.Generator) -> Frames:
         pool = np.random.default_rng((self._seed, k // _POOL_AGE, int(rng.integers(_POOL_SPANS))))
         source = self._videos[pool.integers(len(self._videos))]
-        start = pool.random() * max(0.0, source.duration_seconds - self._data.frames / 24)
-        span = self._cache.get((source.path, start), lambda: read_span(source.path, start, self._data.frames))
+        count = self._data.read_frames
+        start = pool.random() * max(0.0, source.duration_seconds - count / 24)
+        span = self._cache.get((source.path, start), lambda: read_span(source.path, start, count))
         size, (low, high) = self._data.truth_size, self._data.video_shrink
         shrink = _draw_shrink(rng, low, high, min(span.shape[1:3]) / size)
-        return crop_span(span, size, shrink, rng)
+        return crop_span(span, size, shrink, rng, self._data.candidates)
 
     def _augmented(self, clip: Frames, rng: np.random.Generator) -> Frames:
         if not self._data.flips:

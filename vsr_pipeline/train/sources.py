@@ -138,21 +138,33 @@ def read_span(path: Path, start_seconds: float, count: int) -> Frames:
 
 
 def draw_motion(rng: np.random.Generator) -> Motion:
-    """Draw how the camera moves: at rest in one of eight sequences, else up to 8 pixels of the truth a frame."""
+    """Draw how the camera moves: at rest in one of eight sequences, else up to 8 pixels of the truth a frame.
+
+    It does so slowly more often than fast, as in most footage.
+    """
     if rng.random() < 0.125:
         return Motion((0, 0), (0, 0), 0, 0, 0)
-    direction, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0, 8)
+    direction, speed = rng.uniform(0, 2 * np.pi), 8 * rng.random() ** 2
+    change = speed * rng.uniform(-0.04, 0.04, 2)
     turns, zooms = rng.random() < 0.5, rng.random() < 0.5
     return Motion(
         velocity=(speed * np.cos(direction), speed * np.sin(direction)),
-        acceleration=(rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3)),
+        acceleration=(float(change[0]), float(change[1])),
         angle=rng.uniform(-0.15, 0.15) if turns else 0.0,
         turn=rng.uniform(-0.007, 0.007) if turns else 0.0,
         zoom=rng.uniform(-0.01, 0.01) if zooms else 0.0,
     )
 
 
-def pan_still(still: Frames, count: int, size: int, shrink: float, motion: Motion, rng: np.random.Generator) -> Frames:
+def pan_still(
+    still: Frames,
+    count: int,
+    size: int,
+    shrink: float,
+    motion: Motion,
+    rng: np.random.Generator,
+    candidates: int = 1,
+) -> Frames:
     """Cut `count` frames (size x size) of a moving camera out of a still (H, W, 3).
 
     Args:
@@ -162,6 +174,7 @@ def pan_still(still: Frames, count: int, size: int, shrink: float, motion: Motio
         shrink: pixels of the still for one of the first frame, 1 or more.
         motion: of the camera.
         rng: draws where it begins.
+        candidates: so many beginnings are drawn; the one with most detail is taken.
 
     What shrinks is sampled densely and averaged over the area of a pixel, so that nothing aliases. Where the path does
     not fit into the picture, this is continued by its mirror image.
@@ -173,7 +186,11 @@ def pan_still(still: Frames, count: int, size: int, shrink: float, motion: Motio
     centres *= shrink
     height, width = still.shape[:2]
     reach = size / 2 * scales.max() * (abs(np.cos(angles)) + abs(np.sin(angles))).max()
-    centres += [_start(rng, length, centres[:, axis], reach) for axis, length in enumerate((width, height))]
+    paths = [
+        centres + [_start(rng, length, centres[:, axis], reach) for axis, length in enumerate((width, height))]
+        for _ in range(candidates)
+    ]
+    centres = max(paths, key=lambda path: _detail(_around(still, path[count // 2], size * shrink), size))
     dense = int(np.ceil(scales.max() - 1e-6))
     frames = np.empty((count, size, size, 3), np.uint8)
     for n, (centre, angle, scale) in enumerate(zip(centres, angles, scales, strict=True)):
@@ -203,12 +220,28 @@ def _start(rng: np.random.Generator, length: int, path: npt.NDArray[np.float64],
     return float(rng.uniform(low, high)) if low < high else (low + high) / 2
 
 
-def crop_span(span: Frames, size: int, shrink: float, rng: np.random.Generator) -> Frames:
-    """Cut (T, size, size, 3) out of the frames of a video, shrunk by a factor of 1 or more."""
+def _around(still: Frames, centre: npt.NDArray[np.float64], wide: float) -> Frames:
+    """What of a picture is less than half of `wide` from a point (x, y)."""
+    left, top = np.maximum(np.rint(centre - wide / 2), 0).astype(int)
+    return still[top : top + round(wide), left : left + round(wide)]
+
+
+def _detail(picture: Frames, size: int) -> float:
+    """Mean difference between neighbours in a picture, shrunk to `size` pixels."""
+    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return float(np.abs(np.diff(small, axis=0)).mean() + np.abs(np.diff(small, axis=1)).mean())
+
+
+def crop_span(span: Frames, size: int, shrink: float, rng: np.random.Generator, candidates: int = 1) -> Frames:
+    """Cut (T, size, size, 3) out of the frames of a video, shrunk by a factor of 1 or more.
+
+    Of so many `candidates`, which are drawn, it is the one with most detail.
+    """
     height, width = span.shape[1:3]
     wide = min(round(size * shrink), height, width)
-    top, left = int(rng.integers(height - wide + 1)), int(rng.integers(width - wide + 1))
-    cut = span[:, top : top + wide, left : left + wide]
+    corners = [(int(rng.integers(height - wide + 1)), int(rng.integers(width - wide + 1))) for _ in range(candidates)]
+    cuts = [span[:, top : top + wide, left : left + wide] for top, left in corners]
+    cut = max(cuts, key=lambda frames: _detail(frames[len(span) // 2], size))
     if wide == size:
         return cut.copy()
     return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in cut])

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vsr_pipeline.device import choose_precision
 from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.train.config import RunConfig, TrainConfig
 from vsr_pipeline.train.data import Sample
@@ -151,7 +152,8 @@ class Trainer:
         return moved["lq"], moved["clean"], truth, moved.get("sharp", truth)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16")
+        in_bf16 = choose_precision(self.config.train.precision, self.device) == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=in_bf16)
 
     @torch.no_grad()
     def _update_average(self, iteration: int) -> None:
