@@ -399,6 +399,16 @@ def test_stopping_and_resuming_gives_the_same_bits(material, tmp_path):
         assert all(torch.equal(value, other[part][name]) for name, value in one[part].items())
 
 
+def test_the_curve_of_a_resumed_run_is_a_mean_over_what_it_did(material, tmp_path):
+    for iterations in (1, 4):
+        config = settings(material, train={"iterations": iterations, "log_every": 4})
+        train(config, tmp_path / "run", reporter=Listener())
+    names, *rows = (line.split(",") for line in (tmp_path / "run" / "curves.csv").read_text().splitlines())
+    (row,) = (dict(zip(names, row, strict=True)) for row in rows)
+    assert row["iteration"] == "4"
+    assert float(row["rate"]) == pytest.approx(1e-3)
+
+
 def test_perceptual_loss_compares_features(tmp_path):
     path = tmp_path / "vgg19.pth"
     torch.manual_seed(0)

@@ -150,6 +150,7 @@ class _Run:
         """Iterate until all is done, the time is up or a stop is asked for."""
         settings = self.config.train
         sums: dict[str, float] = {}
+        since_log = 0  # where a run is resumed, fewer than log_every
         # How many steps a time limit leaves is not known.
         total = 0 if settings.max_minutes else settings.iterations - self.iteration
         with reported(self.reporter, f"train {self.output.name}", total, "steps"):
@@ -163,8 +164,11 @@ class _Run:
                 for name, value in (losses | {"step": now - before, "wait": wait}).items():
                     sums[name] = sums.get(name, 0.0) + value
                 self.reporter.worked(1)
+                since_log += 1
                 if self.iteration % settings.log_every == 0:
-                    self._log(sums)
+                    self._log({name: value / since_log for name, value in sums.items()})
+                    sums.clear()
+                    since_log = 0
                 # One process out of time or told to stop would leave the others waiting for its gradients.
                 if self.processes.any(stop.signal_number is not None or self.progress >= 1):
                     break
@@ -217,9 +221,7 @@ class _Run:
         self.reporter.note(f"iteration {self.iteration}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
         return scores
 
-    def _log(self, sums: dict[str, float]) -> None:
-        means = {name: value / self.config.train.log_every for name, value in sums.items()}
-        sums.clear()
+    def _log(self, means: dict[str, float]) -> None:
         if self.curves is not None:
             self.curves.add({"iteration": self.iteration, "seconds": self.seconds, **means})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
