@@ -373,6 +373,17 @@ def test_worn_is_from_medium_to_worse_than_heavy():
     assert min(worn) < heavy < max(worn) < medium
 
 
+def test_light_is_from_untouched_to_a_little_worse_than_mild():
+    frames = clip()
+    quarter = bicubic_quarter(frames)
+    mild = psnr(
+        Degradation(DegradationConfig(preset="mild")).degrade(frames, (32, 32), np.random.default_rng(0)), quarter
+    )
+    light = [psnr(only("light").degrade(frames, (32, 32), np.random.default_rng(seed)), quarter) for seed in range(24)]
+    assert mild - 3 < min(light) < mild
+    assert max(light) > 45
+
+
 def test_the_weights_say_how_often_a_chain_is_drawn():
     """Chains that can be told apart by what they give, without any noise."""
     chains = tuple(
