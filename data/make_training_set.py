@@ -5,7 +5,9 @@
 Photographs come from Debian packages (`apt-get download`; licences in each package's `copyright`: CC-BY, CC-BY-SA, CC0,
 GPL) and from the wheels of scikit-image and scikit-learn (public domain, CC0, CC-BY). They are shrunk until they are
 sharp. Print and architecture, which photographs of nature lack, are drawn: pages of text, and facades of windows and
-lines in perspective. The videos are parts of Big Buck Bunny (CC-BY 3.0, Blender Foundation).
+lines in perspective. More of both, and of fine detail, is in the textures and views of SuperTuxKart (likewise from
+Debian; CC-BY, CC-BY-SA, CC0, GPL, public domain): walls, roofs, bark, signs. The videos are parts of Big Buck Bunny
+(CC-BY 3.0, Blender Foundation).
 """
 
 import argparse
@@ -19,6 +21,7 @@ import cv2
 import numpy as np
 
 PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds", "plasma-workspace-wallpapers")
+PACKAGE_OF_TEXTURES = "supertuxkart-data"
 PHOTOGRAPHS = (
     "Bridge_by_Sander_Klootwijk.jpg", "Dragonfly_by_Bolly.jpg", "Kleiber_by_Lukas_Baubkus.jpg",
     "Picture_0B_by_freespace.jpg", "Picture_1A_by_freespace.jpg", "Wine_by_Jakkub_Mede.jpg",
@@ -30,6 +33,30 @@ PHOTOGRAPHS = (
     "ColorfulCups/contents/images/2560x1600.jpg", "EveningGlow/contents/images/2560x1600.jpg",
     "FallenLeaf/contents/images/2560x1600.jpg", "Grey/contents/images/2560x1600.jpg",
     "OneStandsOut/contents/images/2560x1600.jpg", "Path/contents/images/2560x1600.jpg",
+)  # fmt: skip
+TEXTURES = (
+    "textures/bow_tile.jpg", "textures/HortonRockWall.jpg", "textures/HortonRockWall2.jpg",
+    "tracks/volcano_island/wall0.jpg", "textures/stktex_itemBannedAirport_a.png", "textures/stk_solarPanel_a.png",
+    "textures/stk_antennaSign_a.png", "tracks/endcutscene/carpet.jpg", "textures/rockwaterfall.jpg",
+    "tracks/black_forest/stk_generic_stkBook_a.jpg", "textures/stktex_jetBlast_a.png", "tracks/hacienda/wall.jpg",
+    "tracks/fortmagma/Painting2.png", "textures/stklib_entranceGuardianMale_a.png",
+    "textures/stkflag_beachBarMenuLogo_a.png", "tracks/overworld/hut_roof.jpg", "tracks/overworld/wall.png",
+    "tracks/volcano_island/hut1.jpg", "tracks/ancient_colosseum_labyrinth/3td_BrickOldRound_01.jpg",
+    "tracks/black_forest/half-timbered_house.jpg", "tracks/hacienda/crate_msg.png",
+    "textures/stkflag_valverdePresident_a.png", "tracks/fortmagma/painting1.png",
+    "tracks/stadium/racetrack_screenshot.png", "textures/stk_generic_oldbricks_a.png",
+    "tracks/zengarden/rockMountainWater.jpg", "tracks/volcano_island/wood.jpg",
+    "tracks/ancient_colosseum_labyrinth/wall.png", "tracks/introcutscene/shintoB.jpg",
+    "tracks/black_forest/forest_trees.jpg", "library/stklib_old_house_a/stktex_generic_WoodA.png",
+    "textures/stktex_blimp_a.png", "tracks/lighthouse/Woodpile.png", "tracks/minigolf/minigolf.jpg",
+    "tracks/black_forest/grass_forestFloor_big.jpg", "tracks/overworld/sign_sea.jpg",
+    "textures/stk_generic_rock_a.png", "tracks/overworld/sign_tropical.jpg", "tracks/zengarden/screenshot.jpg",
+    "textures/stktex_generic_aztekWall_a.png", "textures/rockTograss.jpg", "tracks/black_forest/brick_wall_06.jpg",
+    "tracks/sandtrack/sshot-sandtrack.jpg", "textures/Paving_stones_2.jpg",
+    "textures/stk_generic_hexaBasaltRoad_a.png", "tracks/soccer_field/soccer_field_screenshot.png",
+    "tracks/mines/sshot-mines.jpg", "tracks/lasdunasarena/screenshot.jpg", "tracks/snowmountain/sshot-mountain.jpg",
+    "textures/stk_karstRock_a.png", "tracks/overworld/metaldoor.jpg", "textures/stk_generic_brickA.png",
+    "textures/plants.jpg", "textures/stk_generic_wickerA.png",
 )  # fmt: skip
 WHEELS = {
     "scikit-image": ("astronaut", "brick", "chelsea", "coffee", "coins", "grass", "gravel", "page", "rocket", "text"),
@@ -53,6 +80,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for path in (*photographs(Path(scratch)), *pictures_of_wheels(Path(scratch))):
             save(options.folder, name_of(path), shrunk(cv2.imread(str(path))))
+        for path in textures(Path(scratch)):
+            save(options.folder, f"kart_{path.parent.name}_{path.stem}_{path.suffix[1:]}", cv2.imread(str(path)))
     for number in range(DRAWN):
         rng = np.random.default_rng(number)
         draw = (page, facade)[number % 2]
@@ -69,6 +98,13 @@ def photographs(scratch: Path) -> list[Path]:
     for package in scratch.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, scratch / "unpacked"], check=True)
     return [next(scratch.glob(f"unpacked/**/{name}")) for name in PHOTOGRAPHS]
+
+
+def textures(scratch: Path) -> list[Path]:
+    """Download and unpack the game's data; return the chosen pictures, as large as they are."""
+    subprocess.run(["apt-get", "download", "-qq", PACKAGE_OF_TEXTURES], cwd=scratch, check=True)
+    subprocess.run(["dpkg", "-x", next(scratch.glob(f"{PACKAGE_OF_TEXTURES}*.deb")), scratch / "kart"], check=True)
+    return [scratch / "kart" / "usr/share/games/supertuxkart/data" / name for name in TEXTURES]
 
 
 def pictures_of_wheels(scratch: Path) -> list[Path]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.clips import make_video
 from vsr_pipeline import cli, weights
@@ -33,7 +34,7 @@ from vsr_pipeline.models.vgg import VGG19Features
 from vsr_pipeline.reporting import SilentReporter
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, load_run_config
-from vsr_pipeline.train.data import Sequences, batches, sharpened
+from vsr_pipeline.train.data import Sequences, batches, crisper, sharpened
 from vsr_pipeline.train.loop import train
 from vsr_pipeline.train.losses import distance
 from vsr_pipeline.train.network import TrainingNet, build_network
@@ -222,6 +223,41 @@ def test_sharpening_leaves_flat_areas_and_raises_edges():
     sharp = sharpened(frames)[0, 32, :, 0].astype(int)
     assert sharp[31] < 90
     assert sharp[32] > 190
+
+
+def test_what_is_made_crisper_stays_in_range_and_has_its_limit():
+    frames = np.full((1, 64, 64, 3), 100, np.uint8)
+    frames[:, :, 32:] = 180
+    crisp = crisper(frames, 0.2)[0, 32, :, 0].astype(int)
+    assert crisp[[0, 63]].tolist() == [100, 180]
+    assert 90 < crisp[31] < 95
+    assert 185 < crisp[32] < 190
+    assert np.array_equal(crisper(frames, 0.4), crisper(frames, 100))
+    frames[:, :, 32:] = 255
+    assert crisper(frames, 0.4).max() == 255
+
+
+def test_only_what_is_spoiled_is_to_become_sharper_and_lq_frames_stay_as_they_are(material):
+    sources = find_sources((material,), 64, pytest.fail)
+
+    def sample(sharpen_spoiled, **degradation):
+        losses = {"sharpen": False, "sharpen_spoiled": sharpen_spoiled}
+        config = settings(material, degradation=degradation, losses=losses)
+        return Sequences(sources, config, seed=3, with_truth=True)[0]
+
+    untouched = {"preset": "mixture", "weights": dict.fromkeys(("light", "video", "worn", "published"), 0)}
+    clean = sample(0.1, **untouched)
+    assert torch.equal(clean["sharp"], clean["truth"])
+    plain, mild, heavy = sample(0, preset="heavy"), sample(0.01, preset="mild"), sample(0.01, preset="heavy")
+    assert "sharp" not in plain
+    assert all(torch.equal(plain[name], heavy[name]) for name in plain)
+    change = [(s["sharp"].float() - s["truth"].float()).abs().mean() for s in (mild, heavy)]
+    assert 0 < change[0] < change[1]
+
+
+def test_two_ways_to_sharpen_exclude_each_other(material):
+    with pytest.raises(ValidationError, match="give one of them"):
+        settings(material, losses={"sharpen": True, "sharpen_spoiled": 0.1})
 
 
 def test_a_sample_depends_on_its_number_alone(material):

@@ -73,6 +73,11 @@ class LossConfig(_Section):
     output: float = Field(1.0, ge=0, description="HR frames against the truth")
     cleaning: float = Field(1.0, ge=0, description="cleaned frames against the truth at a quarter of its size")
     sharpen: bool = Field(True, description="sharpen the truth of the output loss and what the LQ frames are made of")
+    sharpen_spoiled: float = Field(
+        0.0,
+        ge=0,
+        description="sharpen the truth of the output loss alone, by this for each 100 of the LQ frames' error",
+    )
     perceptual: float = Field(0.0, ge=0, description="VGG19 features of HR frames against those of the truth")
     perceptual_weights: Path | None = Field(None, description="VGG19's state dict, in torchvision's names")
     gan: float = Field(0.0, ge=0, description="the discriminator's opinion of HR frames")
@@ -83,6 +88,8 @@ class LossConfig(_Section):
             raise ValueError("perceptual > 0 needs perceptual_weights, a file of VGG19's weights")
         if self.output + self.cleaning <= 0:
             raise ValueError("one of output and cleaning must be above 0")
+        if self.sharpen and self.sharpen_spoiled > 0:
+            raise ValueError("sharpen is for all sequences, sharpen_spoiled for spoiled ones: give one of them")
         return self
 
     @property
