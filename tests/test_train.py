@@ -33,7 +33,7 @@ from vsr_pipeline.models import BasicVSRNet
 from vsr_pipeline.models.vgg import VGG19Features
 from vsr_pipeline.reporting import SilentReporter
 from vsr_pipeline.train import checkpoint
-from vsr_pipeline.train.config import RunConfig, load_run_config
+from vsr_pipeline.train.config import RunConfig, differences, load_run_config
 from vsr_pipeline.train.data import Sequences, batches, crisper, sharpened
 from vsr_pipeline.train.loop import train
 from vsr_pipeline.train.losses import distance
@@ -376,6 +376,13 @@ def test_a_short_run_lowers_the_loss_and_its_model_is_usable(material, tmp_path)
     changed = config.model_copy(update={"losses": config.losses.model_copy(update={"cleaning": 2.0})})
     with pytest.raises(ChangedError, match=r"begun with other values of losses\.cleaning:"):
         train(changed, run, reporter=Listener())
+
+
+def test_a_run_of_before_a_setting_existed_goes_on_with_its_default(material):
+    config = settings(material, losses={"sharpen": False, "cleaning": 2.0})
+    before = json.loads(config.to_json())
+    del before["losses"]["sharpen_spoiled"], before["losses"]["cleaning"]
+    assert differences(json.dumps(before), config) == ["losses.cleaning"]
 
 
 @pytest.mark.parametrize(("instructions", "dtype"), [(set(), torch.float32), ({"avx512_bf16"}, torch.bfloat16)])

@@ -150,7 +150,7 @@ class RunConfig(_Section):
         return self
 
     def to_json(self) -> str:
-        """Return the settings as JSON that `from_json` reads back as they are."""
+        """Return the settings as JSON that `model_validate_json` reads back as they are."""
         return self.model_dump_json(exclude_none=True)
 
     def with_minutes(self, minutes: float | None) -> "RunConfig":
@@ -201,11 +201,14 @@ def differences(before: str, now: RunConfig) -> list[str]:
         now: the settings to continue with.
     """
     old, new = json.loads(before), json.loads(now.to_json())
+    # A setting that is newer than the run had, without a name, the effect of what is now its default.
+    defaults = json.loads(RunConfig(data=DataConfig(folders=now.data.folders)).to_json())
+    old = {section: defaults[section] | old.get(section, {}) for section in defaults}
     return [
         f"{section}.{key}"
         for section in RunConfig.model_fields
-        for key in sorted(old.get(section, {}).keys() | new.get(section, {}).keys())
-        if key not in _FREE.get(section, set()) and old.get(section, {}).get(key) != new.get(section, {}).get(key)
+        for key in sorted(old[section].keys() | new[section].keys())
+        if key not in _FREE.get(section, set()) and old[section].get(key) != new[section].get(key)
     ]
 
 
