@@ -20,8 +20,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds", "plasma-workspace-wallpapers")
-PACKAGE_OF_TEXTURES = "supertuxkart-data"
+PACKAGES = (
+    "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds", "plasma-workspace-wallpapers",
+    "supertuxkart-data",
+)  # fmt: skip
 PHOTOGRAPHS = (
     "Bridge_by_Sander_Klootwijk.jpg", "Dragonfly_by_Bolly.jpg", "Kleiber_by_Lukas_Baubkus.jpg",
     "Picture_0B_by_freespace.jpg", "Picture_1A_by_freespace.jpg", "Wine_by_Jakkub_Mede.jpg",
@@ -78,9 +80,11 @@ def main() -> None:
     for part in ("training", "validation"):
         (options.folder / part).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for path in (*photographs(Path(scratch)), *pictures_of_wheels(Path(scratch))):
+        packages = unpacked_packages(Path(scratch))
+        photographs = [next(packages.glob(f"**/{name}")) for name in PHOTOGRAPHS]
+        for path in (*photographs, *pictures_of_wheels(Path(scratch))):
             save(options.folder, name_of(path), shrunk(cv2.imread(str(path))))
-        for path in textures(Path(scratch)):
+        for path in (packages / "usr/share/games/supertuxkart/data" / name for name in TEXTURES):
             save(options.folder, f"kart_{path.parent.name}_{path.stem}_{path.suffix[1:]}", cv2.imread(str(path)))
     for number in range(DRAWN):
         rng = np.random.default_rng(number)
@@ -92,19 +96,12 @@ def main() -> None:
         link.symlink_to((options.videos / name).resolve())
 
 
-def photographs(scratch: Path) -> list[Path]:
-    """Download and unpack the packages; return the chosen photographs."""
+def unpacked_packages(scratch: Path) -> Path:
+    """Download the packages and unpack them into one folder."""
     subprocess.run(["apt-get", "download", "-qq", *PACKAGES], cwd=scratch, check=True)
     for package in scratch.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, scratch / "unpacked"], check=True)
-    return [next(scratch.glob(f"unpacked/**/{name}")) for name in PHOTOGRAPHS]
-
-
-def textures(scratch: Path) -> list[Path]:
-    """Download and unpack the game's data; return the chosen pictures, as large as they are."""
-    subprocess.run(["apt-get", "download", "-qq", PACKAGE_OF_TEXTURES], cwd=scratch, check=True)
-    subprocess.run(["dpkg", "-x", next(scratch.glob(f"{PACKAGE_OF_TEXTURES}*.deb")), scratch / "kart"], check=True)
-    return [scratch / "kart" / "usr/share/games/supertuxkart/data" / name for name in TEXTURES]
+    return scratch / "unpacked"
 
 
 def pictures_of_wheels(scratch: Path) -> list[Path]:

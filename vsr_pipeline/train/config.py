@@ -76,7 +76,7 @@ class LossConfig(_Section):
     sharpen_spoiled: float = Field(
         0.0,
         ge=0,
-        description="sharpen the truth of the output loss alone, by this for each 100 of the LQ frames' error",
+        description="sharpen the output's truth alone, by this for each 100 of the LQ frames' mean squared error",
     )
     perceptual: float = Field(0.0, ge=0, description="VGG19 features of HR frames against those of the truth")
     perceptual_weights: Path | None = Field(None, description="VGG19's state dict, in torchvision's names")

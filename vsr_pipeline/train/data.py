@@ -37,8 +37,6 @@ _POOL_SPANS = 8
 
 _ATTEMPTS = 20
 
-_CRISPEST = 0.4
-
 
 class Sequences(Dataset[Sample]):
     """Sample k of a run, for any k.
@@ -197,7 +195,7 @@ def crisper(frames: Frames, weight: float) -> Frames:
     Where little of the truth can be known, its mean is the best guess in decibels, and is dull. This much more contrast
     in details of 4 to 20 pixels costs hardly any decibels there, and is seen (docs/training.md has numbers).
     """
-    weight = min(weight, _CRISPEST)
+    weight = min(weight, 0.4)
     blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in frames.astype(np.float32)])
     return np.rint(np.clip((1 + weight) * frames - weight * blurred, 0, 255)).astype(np.uint8)
 
