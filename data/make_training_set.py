@@ -5,9 +5,12 @@
 Photographs come from Debian packages (`apt-get download`; licences in each package's `copyright`: CC-BY, CC-BY-SA, CC0,
 GPL) and from the wheels of scikit-image and scikit-learn (public domain, CC0, CC-BY). They are shrunk until they are
 sharp. Print and architecture, which photographs of nature lack, are drawn: pages of text, and facades of windows and
-lines in perspective. More of both, and of fine detail, is in the textures and views of SuperTuxKart (likewise from
-Debian; CC-BY, CC-BY-SA, CC0, GPL, public domain): walls, roofs, bark, signs. The videos are parts of Big Buck Bunny
-(CC-BY 3.0, Blender Foundation).
+lines in perspective. More of both, and of fine detail, is in textures of games (likewise from Debian): walls, roofs,
+bark and signs of SuperTuxKart (CC-BY, CC-BY-SA, CC0, GPL, public domain), cities from above and fronts of buildings of
+FlightGear (GPL-2+) and TORCS (Free Art License, GPL-2+). The videos are parts of Big Buck Bunny (CC-BY 3.0, Blender
+Foundation).
+
+It downloads 2.5 GB.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import numpy as np
 
 PACKAGES = (
     "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds", "plasma-workspace-wallpapers",
-    "supertuxkart-data",
+    "supertuxkart-data", "flightgear-data-base", "torcs-data",
 )  # fmt: skip
 PHOTOGRAPHS = (
     "Bridge_by_Sander_Klootwijk.jpg", "Dragonfly_by_Bolly.jpg", "Kleiber_by_Lukas_Baubkus.jpg",
@@ -36,30 +39,68 @@ PHOTOGRAPHS = (
     "FallenLeaf/contents/images/2560x1600.jpg", "Grey/contents/images/2560x1600.jpg",
     "OneStandsOut/contents/images/2560x1600.jpg", "Path/contents/images/2560x1600.jpg",
 )  # fmt: skip
-TEXTURES = (
-    "textures/bow_tile.jpg", "textures/HortonRockWall.jpg", "textures/HortonRockWall2.jpg",
-    "tracks/volcano_island/wall0.jpg", "textures/stktex_itemBannedAirport_a.png", "textures/stk_solarPanel_a.png",
-    "textures/stk_antennaSign_a.png", "tracks/endcutscene/carpet.jpg", "textures/rockwaterfall.jpg",
-    "tracks/black_forest/stk_generic_stkBook_a.jpg", "textures/stktex_jetBlast_a.png", "tracks/hacienda/wall.jpg",
-    "tracks/fortmagma/Painting2.png", "textures/stklib_entranceGuardianMale_a.png",
-    "textures/stkflag_beachBarMenuLogo_a.png", "tracks/overworld/hut_roof.jpg", "tracks/overworld/wall.png",
-    "tracks/volcano_island/hut1.jpg", "tracks/ancient_colosseum_labyrinth/3td_BrickOldRound_01.jpg",
-    "tracks/black_forest/half-timbered_house.jpg", "tracks/hacienda/crate_msg.png",
-    "textures/stkflag_valverdePresident_a.png", "tracks/fortmagma/painting1.png",
-    "tracks/stadium/racetrack_screenshot.png", "textures/stk_generic_oldbricks_a.png",
-    "tracks/zengarden/rockMountainWater.jpg", "tracks/volcano_island/wood.jpg",
-    "tracks/ancient_colosseum_labyrinth/wall.png", "tracks/introcutscene/shintoB.jpg",
-    "tracks/black_forest/forest_trees.jpg", "library/stklib_old_house_a/stktex_generic_WoodA.png",
-    "textures/stktex_blimp_a.png", "tracks/lighthouse/Woodpile.png", "tracks/minigolf/minigolf.jpg",
-    "tracks/black_forest/grass_forestFloor_big.jpg", "tracks/overworld/sign_sea.jpg",
-    "textures/stk_generic_rock_a.png", "tracks/overworld/sign_tropical.jpg", "tracks/zengarden/screenshot.jpg",
-    "textures/stktex_generic_aztekWall_a.png", "textures/rockTograss.jpg", "tracks/black_forest/brick_wall_06.jpg",
-    "tracks/sandtrack/sshot-sandtrack.jpg", "textures/Paving_stones_2.jpg",
-    "textures/stk_generic_hexaBasaltRoad_a.png", "tracks/soccer_field/soccer_field_screenshot.png",
-    "tracks/mines/sshot-mines.jpg", "tracks/lasdunasarena/screenshot.jpg", "tracks/snowmountain/sshot-mountain.jpg",
-    "textures/stk_karstRock_a.png", "tracks/overworld/metaldoor.jpg", "textures/stk_generic_brickA.png",
-    "textures/plants.jpg", "textures/stk_generic_wickerA.png",
-)  # fmt: skip
+TEXTURES = {
+    "supertuxkart/data": (
+        "textures/bow_tile.jpg", "textures/HortonRockWall.jpg", "textures/HortonRockWall2.jpg",
+        "tracks/volcano_island/wall0.jpg", "textures/stktex_itemBannedAirport_a.png", "textures/stk_solarPanel_a.png",
+        "textures/stk_antennaSign_a.png", "tracks/endcutscene/carpet.jpg", "textures/rockwaterfall.jpg",
+        "tracks/black_forest/stk_generic_stkBook_a.jpg", "textures/stktex_jetBlast_a.png", "tracks/hacienda/wall.jpg",
+        "tracks/fortmagma/Painting2.png", "textures/stklib_entranceGuardianMale_a.png",
+        "textures/stkflag_beachBarMenuLogo_a.png", "tracks/overworld/hut_roof.jpg", "tracks/overworld/wall.png",
+        "tracks/volcano_island/hut1.jpg", "tracks/ancient_colosseum_labyrinth/3td_BrickOldRound_01.jpg",
+        "tracks/black_forest/half-timbered_house.jpg", "tracks/hacienda/crate_msg.png",
+        "textures/stkflag_valverdePresident_a.png", "tracks/fortmagma/painting1.png",
+        "tracks/stadium/racetrack_screenshot.png", "textures/stk_generic_oldbricks_a.png",
+        "tracks/zengarden/rockMountainWater.jpg", "tracks/volcano_island/wood.jpg",
+        "tracks/ancient_colosseum_labyrinth/wall.png", "tracks/introcutscene/shintoB.jpg",
+        "tracks/black_forest/forest_trees.jpg", "library/stklib_old_house_a/stktex_generic_WoodA.png",
+        "textures/stktex_blimp_a.png", "tracks/lighthouse/Woodpile.png", "tracks/minigolf/minigolf.jpg",
+        "tracks/black_forest/grass_forestFloor_big.jpg", "tracks/overworld/sign_sea.jpg",
+        "textures/stk_generic_rock_a.png", "tracks/overworld/sign_tropical.jpg", "tracks/zengarden/screenshot.jpg",
+        "textures/stktex_generic_aztekWall_a.png", "textures/rockTograss.jpg", "tracks/black_forest/brick_wall_06.jpg",
+        "tracks/sandtrack/sshot-sandtrack.jpg", "textures/Paving_stones_2.jpg",
+        "textures/stk_generic_hexaBasaltRoad_a.png", "tracks/soccer_field/soccer_field_screenshot.png",
+        "tracks/mines/sshot-mines.jpg", "tracks/lasdunasarena/screenshot.jpg", "tracks/snowmountain/sshot-mountain.jpg",
+        "textures/stk_karstRock_a.png", "tracks/overworld/metaldoor.jpg", "textures/stk_generic_brickA.png",
+        "textures/plants.jpg", "textures/stk_generic_wickerA.png",
+    ),
+    "flightgear": (
+        "Textures/Terrain/city1-middle-east.png", "Textures/Terrain/city1.png", "Textures/Terrain/city2.png",
+        "Textures/Terrain/industrial-alt.png", "Textures/Terrain/australia-commercial.png",
+        "Textures/Terrain/town-europe-south.png", "Textures/Terrain/australia_suburbs.png",
+        "Textures/Terrain/california-town.png", "Textures/Terrain/18th_century_city.png",
+        "Textures/Terrain/latin_american_city1.png", "Textures/Terrain/Town1.png",
+        "Textures/Terrain/industrial-alt2.png", "Textures/Terrain/industrial.png",
+        "Textures/Terrain/mediterranean_city1.png", "Textures/Terrain/california-port.png",
+        "Textures/Terrain/town-middle-east.png", "Textures/Terrain/town-madagascar.png",
+        "Textures/Terrain/town-caribbean.png", "Textures/Terrain/cemetery.png", "Textures/Terrain/town-europe.png",
+        "Textures/Terrain/industry-midle-east.png", "Textures/Terrain/uk_countryside2.png",
+        "Textures/Terrain/cerrado-crop2.png", "Textures/Terrain/california-rock.png",
+        "Textures/Terrain/golfcourse1.png", "Textures/Terrain/california-mixedcrop.png",
+        "Scenery/Objects/w160n20/w158n21/phnl11.png", "Scenery/Objects/w160n20/w158n21/phnl12.png",
+        "Scenery/Objects/w160n20/w158n21/phnl32.png", "Scenery/Objects/w160n20/w158n21/phnl61.png",
+        "Scenery/Objects/w160n20/w158n21/phnl101.png", "Scenery/Models/Airport/EDFH002.png",
+        "Scenery/Models/Airport/kdp_start.png", "Scenery/Models/Misc/MairieArras.png",
+        "Scenery/Models/Transport/containerstack1x3x211.png", "Scenery/Models/Misc/StVaast.png",
+        "Scenery/Models/Misc/ChateauBoulogne.png", "Scenery/Models/Residential/Tour-Emeraude.png",
+        "Scenery/Models/Misc/generic_cathedral.png", "Scenery/Models/Misc/gothical_church.png",
+        "Scenery/Models/Sport/Salford_SalfordRedsStadium.png", "Scenery/Models/Airport/TourChalles.png",
+        "Scenery/Models/Misc/NDBoulogne.png",
+    ),
+    "torcs": (
+        "tracks/road/e-track-2/house22facade.png", "tracks/road/brondehach/PALAZB03.png",
+        "tracks/road/brondehach/PDKKA05.png", "tracks/road/brondehach/PDKKA07.png",
+        "tracks/road/brondehach/PDKKA23.png", "tracks/road/brondehach/GARAGE01.png",
+        "tracks/road/e-track-2/rock-wall-e2.png", "tracks/road/e-track-2/house33side.png",
+        "tracks/road/wheel-1/rock1-w1.png", "tracks/road/e-track-2/house32facade.png",
+        "tracks/road/e-track-2/tire-wall-se.png", "tracks/road/e-track-2/house36facade.png",
+        "tracks/road/corkscrew/64PASS6.png", "tracks/road/e-track-2/house24facade.png",
+        "tracks/road/e-track-2/house27facade.png", "tracks/dirt/dirt-3/ambush-inn.png", "tracks/dirt/dirt-3/cabin.png",
+        "tracks/dirt/dirt-2/house12.png", "tracks/road/e-track-2/house35facade.png",
+        "tracks/road/e-track-2/house23facade.png", "tracks/dirt/dirt-2/house13.png", "tracks/road/wheel-2/sign3.png",
+    ),
+}  # fmt: skip
+"""In the folders of the games, which are under `usr/share/games`."""
 WHEELS = {
     "scikit-image": ("astronaut", "brick", "chelsea", "coffee", "coins", "grass", "gravel", "page", "rocket", "text"),
     "scikit-learn": ("china", "flower"),
@@ -84,8 +125,10 @@ def main() -> None:
         photographs = [next(packages.glob(f"**/{name}")) for name in PHOTOGRAPHS]
         for path in (*photographs, *pictures_of_wheels(Path(scratch))):
             save(options.folder, name_of(path), shrunk(cv2.imread(str(path))))
-        for path in (packages / "usr/share/games/supertuxkart/data" / name for name in TEXTURES):
-            save(options.folder, f"kart_{path.parent.name}_{path.stem}_{path.suffix[1:]}", cv2.imread(str(path)))
+        for game, names in TEXTURES.items():
+            for path in (packages / "usr/share/games" / game / name for name in names):
+                name = f"{Path(game).parts[0]}_{path.parent.name}_{path.stem}_{path.suffix[1:]}"
+                save(options.folder, name, cv2.imread(str(path)))
     for number in range(DRAWN):
         rng = np.random.default_rng(number)
         draw = (page, facade)[number % 2]
