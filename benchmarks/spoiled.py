@@ -38,6 +38,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from vsr_pipeline import metrics
 from vsr_pipeline.build import BICUBIC, BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.degrade.compress import REPEATABLE
 from vsr_pipeline.files import write_text
 from vsr_pipeline.media.frames import Pixels, frame_name, list_frames, read_image, write_png
 from vsr_pipeline.media.reader import VideoReader
@@ -127,14 +128,14 @@ def bicubic_quarter(picture):
 
 
 def through_h264(frames: list[Pixels], crf: int) -> list[Pixels]:
-    """What is left of frames after x264, 4:2:0, preset medium; on one thread, so that it is the same everywhere."""
+    """What is left of frames after x264, 4:2:0, preset medium; the same on every run and machine."""
     accurate = (
         Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
     )
     encoder = av.CodecContext.create("libx264", "w")
     encoder.height, encoder.width = frames[0].shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
-    encoder.options = {"crf": str(crf), "preset": "medium"}
+    encoder.options = {"crf": str(crf), "preset": "medium"} | REPEATABLE
     encoder.thread_count = 1
     decoder = av.CodecContext.create("h264", "r")
     decoded = []

@@ -21,7 +21,7 @@ _MIN_SIDE: dict[Encoder, int] = {"h264": 16, "hevc": 80, "mpeg4": 16}
 # With AVX2 and more, x264's mbtree makes another stream now and then from the same frames, at widths that are no
 # multiple of 128 (seen at 64x64, 176x144 and 720x576). Without, the streams are the same, and as fast at these sizes.
 # numpy's own builds for these machines need SSE4.2, too.
-_REPEATABLE = {"x264-params": "asm=sse4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
+REPEATABLE = {"x264-params": "asm=sse4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
 
 # ITU-R BT.601, limited range: rows of Y, Cb, Cr from full-range R, G, B and 1.
 _TO_YUV = np.array(
@@ -108,7 +108,7 @@ def _open_encoder(
     context.thread_count = 1
     options = {} if encoder == "mpeg4" else {"preset": speed}
     if encoder == "h264":
-        options |= _REPEATABLE
+        options |= REPEATABLE
     elif encoder == "hevc":
         options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
     if bits_per_frame is not None:
