@@ -23,6 +23,10 @@ class LiveBytes(TorchDispatchMode):
         self._limit = limit
         self._alive = set()
 
+    def reset_peak(self):
+        """Let `peak` be what is held now."""
+        self.peak = self.now
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         outputs = func(*args, **(kwargs or {}))
         inputs = {storage._cdata for storage in _storages((args, kwargs))}

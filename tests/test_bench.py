@@ -5,10 +5,16 @@ import json
 import pytest
 import torch
 
+from tests.small_device import LiveBytes, SmallDevice, segment_of
 from tests.test_models import fill
 from vsr_pipeline import cli
+from vsr_pipeline.bench import bench as measure
 from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.state_dicts import read_tensors
 
 
 def save(net, path):
@@ -40,6 +46,22 @@ def test_the_product_computes_what_the_reference_does(checkpoint, capsys):
     parts = ["decode", "cleaning", "flow", "backward", "forward", "upsample", "transfer", "encode"]
     assert list(result["breakdown"]) == parts
     assert all(milliseconds > 0 for milliseconds in result["breakdown"].values())
+
+
+def test_gpu_memory_is_that_of_the_product_alone(checkpoint, monkeypatch):
+    """What the CPU holds stands for the GPU's memory."""
+    settings = UpscaleConfig(checkpoint=checkpoint, precision="fp32", device="cpu", max_seq_len=4, lookahead=1)
+    clip = moving_picture(64, 64, 5)
+    alone = SmallDevice(build_upscaler(settings).upscaler, None)
+    segment = segment_of(alone, clip)
+    list(alone.upscale(iter(clip), segment, cleaning_passes=1, on_work=lambda _: None))
+    with LiveBytes() as live:
+        monkeypatch.setattr(BuiltUpscaler, "peak_gpu_memory_bytes", lambda _: live.peak)
+        monkeypatch.setattr(BuiltUpscaler, "reset_peak_gpu_memory", lambda _: live.reset_peak())
+        result = measure(settings, EncodeConfig(), size=(64, 64), frames=5, repeats=1, reporter=SilentReporter())
+    weights = sum(tensor.untyped_storage().nbytes() for tensor in read_tensors(checkpoint).values())
+    assert alone.peak <= result.peak_gpu_memory_bytes <= alone.peak + 3 * weights
+    assert result.peak_gpu_memory_bytes < live.peak  # the reference holds whole windows, and a copy of the weights
 
 
 def test_other_arithmetic_shows_as_another_picture(checkpoint, capsys):

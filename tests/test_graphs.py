@@ -3,7 +3,8 @@
 Without a GPU, `in_place` stands for a CUDA graph: each replay reads the same memory, and overwrites what the last gave.
 """
 
-import warnings
+import gc
+import weakref
 
 import pytest
 import torch
@@ -44,8 +45,8 @@ def net():
     return tiny
 
 
-def upscaler(net, record=None):
-    return ExactUpscaler(net, device=CPU, windows=WINDOWS, refine_threshold=5.0, record=record)
+def upscaler(net, record=None, **options):
+    return ExactUpscaler(net, device=CPU, windows=WINDOWS, refine_threshold=5.0, record=record, **options)
 
 
 def test_clips_of_changing_sizes_come_out_the_same(net):
@@ -74,19 +75,38 @@ def test_large_frames_are_not_recorded(net, monkeypatch):
     assert record.recorded == 0
 
 
+def test_larger_frames_take_the_memory_of_the_graphs(net, monkeypatch):
+    made = []
+
+    def record(function):
+        output, replay = InPlace()(function)
+        made.append(weakref.ref(replay))
+        return output, replay
+
+    graphed = upscaler(net, record=record)
+    run(graphed, frames_of(3, 64, 64))
+    assert [graph() is not None for graph in made] == [True] * 3
+    monkeypatch.setattr(graphs, "GRAPH_PIXELS", 64 * 64)
+    run(graphed, frames_of(3, 64, 70))
+    gc.collect()
+    assert [graph() is not None for graph in made] == [False] * 3
+
+
 def test_where_nothing_can_be_recorded_it_is_said_once_and_computed(net):
     def refuse(function):
         function()
         raise RuntimeError("operation not permitted when stream is capturing\nCompile with TORCH_USE_CUDA_DSA")
 
     frames = frames_of(3)
-    graphed = upscaler(net, record=refuse)
-    with pytest.warns(UserWarning, match=r"CUDA graphs cannot be recorded here.*is capturing$") as said:
-        outputs, _ = run(graphed, frames)
+    said = []
+    graphed = upscaler(net, record=refuse, on_note=said.append)
+    outputs, _ = run(graphed, frames)
     assert len(said) == 3  # by each step
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again, _ = run(graphed, frames)
+    assert set(said) == {
+        "CUDA graphs cannot be recorded here, computed without them: operation not permitted when stream is capturing"
+    }
+    again, _ = run(graphed, frames)
+    assert len(said) == 3
     expected, _ = run(upscaler(net), frames)
     assert worst(outputs, expected) == worst(again, expected) == 0
 

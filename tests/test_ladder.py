@@ -3,19 +3,22 @@
 No GPU is needed: `SmallDevice` makes real networks run out of memory as a small one would.
 """
 
-from dataclasses import replace
+import gc
+import weakref
 
 import pytest
 import torch
 
 from tests.small_device import SmallDevice, psnr, segment_of
+from tests.test_graphs import InPlace
 from tests.test_models import fill
-from tests.test_upscale import frames_of, worst
+from tests.test_upscale import CPU, frames_of, worst
+from vsr_pipeline.budget import ClipSize
 from vsr_pipeline.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_precision
 from vsr_pipeline.errors import InputError, ModelError, ResourceError
-from vsr_pipeline.ladder import Ladder, rungs_of
+from vsr_pipeline.ladder import Ladder, allowed_bytes, rungs_of
 from vsr_pipeline.models import BasicVSRNet, basicvsr
 from vsr_pipeline.reporting import SilentReporter
 from vsr_pipeline.timeline import Segment, Shot
@@ -64,7 +67,13 @@ def small_gpu(limit):
         built = build_upscaler(settings.model_copy(update={"device": "cpu"}), band_rows)
         if settings.device == "cpu":
             return built
-        return replace(built, upscaler=SmallDevice(built.upscaler, limit), device=GPU)
+        return BuiltUpscaler(
+            SmallDevice(built.upscaler, limit),
+            built.description,
+            built.identity,
+            GPU,
+            lambda: build(settings, band_rows),
+        )
 
     return build
 
@@ -209,6 +218,121 @@ def test_nan_that_persists_is_an_error(tmp_path, precision, attempts_made):
     with pytest.raises(ModelError, match=r"segment 0-300: .* NaN or infinity in fp32"):
         Ladder(settings, build_upscaler(settings), Notes()).run(segment(), attempts)
     assert attempts.count == attempts_made
+
+
+def with_graphs(settings, net, record, limit):
+    """Build an upscaler with graphs, on a device of so many bytes."""
+    windows = Windows(max_seq_len=settings.max_seq_len)
+    upscaler = ExactUpscaler(net, device=CPU, windows=windows, refine_threshold=5.0, record=record)
+    return SmallDevice(upscaler, limit)
+
+
+def test_what_failed_is_gone_with_its_graphs_before_the_next_is_built(settings):
+    """Two upscalers at a time would not fit where memory has run out."""
+    net, frames = fill(BasicVSRNet(8, 1), 0.7), frames_of(6)
+    prepare(net, device=CPU, precision="fp32")
+    alive, lengths = [], []
+
+    def record(function):
+        output, replay = InPlace()(function)
+        alive.append(weakref.ref(replay))
+        return output, replay
+
+    def build(settings, band_rows=None):
+        gc.collect()
+        lengths.append((settings.max_seq_len, [part() is not None for part in alive]))
+        upscaler = with_graphs(settings, net, record, None if settings.max_seq_len == 5 else limit)
+        alive.append(weakref.ref(upscaler))
+        return BuiltUpscaler(upscaler, "net", {"precision": "fp32"}, GPU, lambda: build(settings, band_rows))
+
+    limit = 0.9 * peak_of(settings.model_copy(update={"max_seq_len": 10}), frames)
+    built = build(settings)
+    ladder = Ladder(settings, built, Notes(), build=build)
+    assert len(ladder.run(segment(), Attempts(frames))[1]) == 2
+    assert len(alive) > 3 + 3  # three upscalers, and graphs of the first
+    assert [length for length, _ in lengths] == [20, 10, 5]
+    assert not any(is_alive for _, others in lengths for is_alive in others)
+    # A clip that follows begins with what was configured: it may be smaller.
+    assert built.upscaler.plan is not None
+    assert lengths[-1][0] == 20
+
+
+def test_what_cannot_be_recorded_is_a_note_of_the_segment(settings):
+    def refuse(function):
+        function()
+        raise RuntimeError("operation not permitted")
+
+    def build(settings, band_rows=None):
+        said = []
+        upscaler = ExactUpscaler(
+            net, device=CPU, windows=Windows(), refine_threshold=5.0, record=refuse, on_note=said.append
+        )
+        return BuiltUpscaler(upscaler, "net", {"precision": "fp32"}, GPU, notes=said)
+
+    net, notes = fill(BasicVSRNet(8, 1), 0.7), Notes()
+    prepare(net, device=CPU, precision="fp32")
+    _, said = Ladder(settings, build(settings), notes, build=build).run(segment(), Attempts(frames_of(3)))
+    assert (
+        list(said)
+        == notes.lines
+        == ["CUDA graphs cannot be recorded here, computed without them: operation not permitted"]
+    )
+
+
+class Allocator:
+    """The memory of a GPU as PyTorch tells it: in use, kept for reuse, and kept by graphs, of `total` bytes."""
+
+    def __init__(self, monkeypatch, total, *, used, cached, graphs):
+        self.total, self.used, self.cached, self.graphs = total, used, cached, graphs
+        for name in ("mem_get_info", "memory_reserved", "memory_allocated", "empty_cache"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def memory_reserved(self, _=None):
+        return self.used + self.cached + self.graphs
+
+    def memory_allocated(self, _=None):
+        return self.used
+
+    def mem_get_info(self, _=None):
+        return self.total - self.memory_reserved(), self.total
+
+    def empty_cache(self):
+        self.cached = 0
+
+
+def test_memory_that_graphs_keep_is_not_free(monkeypatch):
+    allocator = Allocator(monkeypatch, 8000, used=1000, cached=500, graphs=2500)
+    assert allowed_bytes(UpscaleConfig(), GPU) == round(0.9 * (8000 - 2500))
+    allocator.graphs = 0
+    assert allowed_bytes(UpscaleConfig(), GPU) == round(0.9 * 8000)
+
+
+def test_graphs_of_the_clip_before_make_room(settings, monkeypatch):
+    """Before it is measured what is free, not when the first one is recorded again."""
+    net, frames = fill(BasicVSRNet(8, 1), 0.7), frames_of(3)
+    prepare(net, device=CPU, precision="fp32")
+    kept = []
+
+    def record(function):
+        output, replay = InPlace()(function)
+        kept.append(weakref.ref(replay))
+        return output, replay
+
+    upscaler = ExactUpscaler(net, device=CPU, windows=Windows(), refine_threshold=5.0, record=record)
+    built = BuiltUpscaler(upscaler, "net", {"precision": "fp32"}, GPU)
+    Ladder(settings, built, Notes()).run(segment(), Attempts(frames))
+    assert len(kept) == 3
+    seen = []
+
+    def mem_get_info(_):
+        gc.collect()
+        seen.extend(graph() for graph in kept)
+        return 10**12, 10**12
+
+    Allocator(monkeypatch, 10**12, used=0, cached=0, graphs=0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
+    Ladder(settings, built, Notes()).fit(ClipSize(64, 64, 3))
+    assert seen == [None] * 3
 
 
 def test_weights_that_changed_meanwhile_are_refused(settings):

@@ -356,6 +356,44 @@ def test_where_ray_is_used():
         uses_ray(api.WorkerOptions(executor="ray"), UpscaleConfig(device="cuda:1"), SilentReporter())
 
 
+def test_an_address_of_the_environment_counts_where_no_option_says_otherwise():
+    def address(given=None, *, executor="auto", device="auto", variable="head:6379"):
+        options = api.WorkerOptions(executor=executor, ray_address=given)
+        return api.with_default_address(options, UpscaleConfig(device=device), variable).ray_address
+
+    assert address() == address(executor="ray") == address(device="cpu") == "head:6379"
+    assert address("auto") == "auto"
+    assert address(executor="serial") is None
+    assert address(device="cuda:1") is None
+    assert address(variable=None) is address(variable="") is None
+    assert address("auto", executor="serial") == "auto"  # which is refused
+
+
+def test_a_variable_makes_no_command_refuse_an_option_that_nobody_gave(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    make_video(tmp_path / "a.mp4", frames=2)
+    options = ["--model", "bicubic-x4", "--executor", "serial", "--output", str(tmp_path / "out.mp4")]
+    assert cli.run(["run", str(tmp_path / "a.mp4"), *options]) == 0
+
+
+def test_a_folder_named_ray_is_not_ray(tmp_path):
+    (tmp_path / "ray").mkdir()
+    code = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if f.__name__ != 'PathFinder'] + [Only]\n"
+        "from vsr_pipeline.jobs.workers import _ray_is_installed as there; print(there())"
+    )
+    finder = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Only(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        f"        return PathFinder.find_spec(name, [{str(tmp_path)!r}] if name == 'ray' else path, target)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", finder + code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+
+
 def node(name, *, alive=True, **resources):
     return {"NodeID": name * 4, "NodeManagerHostname": name, "Alive": alive, "Resources": resources}
 

@@ -26,7 +26,7 @@ from vsr_pipeline.jobs.preflight import Estimate
 from vsr_pipeline.jobs.queue import QueueRow
 from vsr_pipeline.jobs.report import ReportFiles, write_report
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
-from vsr_pipeline.jobs.workers import WorkerOptions, uses_ray, workers_for
+from vsr_pipeline.jobs.workers import WorkerOptions, uses_ray, with_default_address, workers_for
 from vsr_pipeline.measure import measure
 from vsr_pipeline.media.frames import ImageTarget, image_target
 from vsr_pipeline.media.probe import probe
@@ -88,6 +88,7 @@ __all__ = [
     "run",
     "split",
     "videos_in",
+    "with_default_address",
 ]
 
 

@@ -60,7 +60,7 @@ class BenchResult:
     peak_memory_bytes: int
     """Of the process, with both paths."""
     peak_gpu_memory_bytes: int
-    """Of the product."""
+    """Of the product alone; 0 without a CUDA GPU."""
     breakdown: dict[str, float] = field(default_factory=dict)
     """Milliseconds a frame, each part measured by itself; in a run, the parts overlap."""
 
@@ -115,8 +115,9 @@ def bench(
         )
     device = built.device
     assert device is not None
-    net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
     clip = moving_picture(*size, frames)
+    gpu_bytes = _peak_gpu_memory_bytes(built, clip)  # before the reference takes any
+    net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
     deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
 
     def reference(pixels: Sequence[Pixels]) -> list[Pixels]:
@@ -137,6 +138,8 @@ def bench(
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
             seconds["reference"].append(_seconds(lambda: reference(clip), device))
         seconds["product"].append(_seconds(lambda: product(clip), device))
+    for note in built.take_notes():
+        reporter.note(note)
     taken, reference_taken = statistics.median(seconds["product"]), statistics.median(seconds["reference"])
     return BenchResult(
         ratio=reference_taken / taken,
@@ -151,7 +154,7 @@ def bench(
         frames=frames,
         repeats=repeats,
         peak_memory_bytes=peak_memory_bytes(),
-        peak_gpu_memory_bytes=built.peak_gpu_memory_bytes(),
+        peak_gpu_memory_bytes=gpu_bytes,
         breakdown=_breakdown(built, clip, encode),
     )
 
@@ -191,6 +194,15 @@ def _product(built: BuiltUpscaler, clip: Sequence[Pixels]) -> list[Pixels]:
         context = iter(clip[segment.context_start : segment.context_stop])
         outputs += built.upscaler.upscale(context, segment, cleaning_passes=1, on_work=lambda _: None)
     return outputs
+
+
+def _peak_gpu_memory_bytes(built: BuiltUpscaler, clip: Sequence[Pixels]) -> int:
+    """Measure the most GPU memory that the product has in use; 0, and nothing is run, without a CUDA GPU."""
+    if built.peak_gpu_memory_bytes() == 0:  # with one, the weights are there
+        return 0
+    built.reset_peak_gpu_memory()
+    _product(built, clip)
+    return built.peak_gpu_memory_bytes()
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:

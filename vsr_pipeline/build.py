@@ -1,7 +1,8 @@
 """From settings to an upscaler that is ready: model, weights, device, precision."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,18 +20,62 @@ from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscale
 BICUBIC = "bicubic-x4"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class BuiltUpscaler:
-    """An upscaler, what it is, for people, and everything that its pixels depend on, for records."""
+    """An upscaler, what it is, for people, and everything that its pixels depend on, for records.
 
-    upscaler: Upscaler
+    It can be released from memory; whoever asks for it after that loads it again.
+    """
+
+    _upscaler: Upscaler | None
     description: str
     identity: Mapping[str, str | int | float]
     device: torch.device | None = None
     """None where no network runs."""
+    load_again: Callable[[], "BuiltUpscaler"] | None = None
+    """Builds the same once more; None: it cannot be released."""
+    notes: list[str] = field(default_factory=list)
+    """What it could not do as the settings say, since `take_notes`."""
+
+    @property
+    def upscaler(self) -> Upscaler:
+        """The upscaler, loaded again where it was released.
+
+        Raises:
+            ModelError: its weights are others by now, or cannot be read.
+            OutOfMemoryError: it does not fit into the device's memory.
+        """
+        if self._upscaler is None:
+            assert self.load_again is not None
+            again = self.load_again()
+            refuse_changed_weights(self, again)
+            self._upscaler, self.notes = again._upscaler, again.notes
+        assert self._upscaler is not None
+        return self._upscaler
+
+    def release(self) -> None:
+        """Let go of the upscaler, its weights and its CUDA graphs."""
+        if self.load_again is not None:
+            self._upscaler = None
+
+    def release_graphs(self) -> None:
+        """Let go of recorded CUDA graphs, which keep memory for the size of frames that they were recorded for."""
+        if isinstance(self._upscaler, ExactUpscaler):
+            self._upscaler.release_graphs()
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what it could not do as the settings say since the last call, each thing once."""
+        notes = tuple(dict.fromkeys(self.notes))
+        self.notes.clear()
+        return notes
+
+    def reset_peak_gpu_memory(self) -> None:
+        """Begin to measure `peak_gpu_memory_bytes` anew."""
+        if self.device is not None and self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gpu_memory_bytes(self) -> int:
-        """Most GPU memory that this process has had in use so far; 0 without a CUDA GPU."""
+        """Most GPU memory that this process has had in use since `reset_peak_gpu_memory`; 0 without a CUDA GPU."""
         on_gpu = self.device is not None and self.device.type == "cuda"
         return torch.cuda.max_memory_allocated(self.device) if on_gpu else 0
 
@@ -63,6 +108,7 @@ def build_upscaler(settings: UpscaleConfig, band_rows: int | None = None) -> Bui
     winograd = winograd_for(settings, device, precision)
     net = net_for(checkpoint)
     upscaler: Upscaler
+    notes: list[str] = []
     with out_of_memory_as_error():
         prepare(net, device=device, precision=precision, band_rows=band_rows, winograd=winograd is not None)
     if settings.windows == "official":
@@ -84,12 +130,24 @@ def build_upscaler(settings: UpscaleConfig, band_rows: int | None = None) -> Bui
             ),
             refine_threshold=settings.refine_threshold,
             record=cuda_recorder(device) if records_graphs(settings, device, band_rows) else None,
+            on_note=notes.append,
         )
     by = f" by {winograd}" if winograd else ""
     windows = f"{settings.windows} windows of {settings.max_seq_len}"
     description = f"{name} in {precision}{by} on {describe(device)}, {windows}"
     identity = _identity(settings, checkpoint, precision, device, winograd or "direct")
-    return BuiltUpscaler(upscaler, description, identity, device)
+    load_again = partial(build_upscaler, settings, band_rows)
+    return BuiltUpscaler(upscaler, description, identity, device, load_again, notes)
+
+
+def refuse_changed_weights(first: BuiltUpscaler, again: BuiltUpscaler) -> None:
+    """Refuse an upscaler that was loaded later from other weights than the first one.
+
+    Raises:
+        ModelError: it was.
+    """
+    if again.identity.get("weights_sha256") != first.identity.get("weights_sha256"):
+        raise ModelError(f"the weights of {first.description} have changed since the run began: start it again")
 
 
 def winograd_for(settings: UpscaleConfig, device: torch.device, precision: str) -> str | None:
@@ -158,7 +216,8 @@ def _official_backend(
         net, device=device, max_seq_len=settings.max_seq_len, segment_frames=settings.segment_frames
     )
     description = f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}"
-    return BuiltUpscaler(upscaler, description, _identity(settings, checkpoint, "fp32", device, "direct"), device)
+    identity = _identity(settings, checkpoint, "fp32", device, "direct")
+    return BuiltUpscaler(upscaler, description, identity, device, partial(build_upscaler, settings))
 
 
 def _identity(

@@ -5,7 +5,6 @@ launch them one by one, and waits; a graph is one launch. Recording computes the
 frames, and nothing is compiled.
 """
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -28,11 +27,13 @@ class GraphedStep:
         step: (N, C, H, W) tensors to a tensor, a function of nothing else. It is called as it is for frames of more
             than `GRAPH_PIXELS`, and where one of its inputs is None.
         record: what records it; `cuda_recorder`.
+        on_note: told where it cannot be recorded.
     """
 
-    def __init__(self, step: Step, record: Record) -> None:
+    def __init__(self, step: Step, record: Record, on_note: Callable[[str], None]) -> None:
         self._step = step
         self._record: Record | None = record
+        self._on_note = on_note
         self._inputs: tuple[Tensor, ...] = ()
         self._output: Tensor | None = None
         self._replay: Replay | None = None
@@ -42,6 +43,8 @@ class GraphedStep:
         given = tuple(x for x in inputs if x is not None)
         height, width = given[0].shape[-2:]
         if self._record is None or len(given) < len(inputs) or height * width > GRAPH_PIXELS:
+            if height * width > GRAPH_PIXELS:
+                self.release()  # it is of an earlier clip: what it keeps is missing here
             return self._step(*inputs)
         if _kinds(given) != _kinds(self._inputs):
             self._make(given, self._record)
@@ -54,9 +57,12 @@ class GraphedStep:
         self._replay()
         return self._output.clone()
 
-    def _make(self, given: tuple[Tensor, ...], record: Record) -> None:
-        # The old graph's memory first: both together may be too much.
+    def release(self) -> None:
+        """Let go of the graph and its memory; the next call records it anew."""
         self._inputs, self._output, self._replay = (), None, None
+
+    def _make(self, given: tuple[Tensor, ...], record: Record) -> None:
+        self.release()  # both together may be too much
         held = tuple(x.clone() for x in given)
         try:
             self._output, self._replay = record(lambda: self._step(*held))
@@ -65,7 +71,7 @@ class GraphedStep:
         except RuntimeError as error:
             self._record = None
             reason = str(error).partition("\n")[0]
-            warnings.warn(f"CUDA graphs cannot be recorded here, computed without them: {reason}", stacklevel=3)
+            self._on_note(f"CUDA graphs cannot be recorded here, computed without them: {reason}")
         else:
             self._inputs = held
 

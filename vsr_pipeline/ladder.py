@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 from vsr_pipeline.budget import ClipSize, amount, peak_bytes
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler, winograd_for
+from vsr_pipeline.build import BuiltUpscaler, build_upscaler, refuse_changed_weights, winograd_for
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_precision
 from vsr_pipeline.errors import ModelError, NotFiniteError, OutOfMemoryError, ResourceError
@@ -103,12 +103,14 @@ def first_that_fits(needs: Sequence[int], allowed_bytes: int | None) -> int | No
 def allowed_bytes(settings: UpscaleConfig, device: torch.device) -> int | None:
     """Return how much memory of a device may be taken: the limit, else nine tenths of what is free; None: unknown.
 
-    What this process has of it already counts as free: it is in the rungs' needs.
+    What this process already has in use of it (the weights) counts as free: it is in the rungs' needs. What it only
+    keeps, for reuse or as CUDA graphs, counts as free only when the device gets it back.
     """
     if settings.memory_limit_bytes is not None:
         return settings.memory_limit_bytes
     if device.type == "cuda":
-        return round(_SHARE_OF_FREE * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)))
+        torch.cuda.empty_cache()
+        return round(_SHARE_OF_FREE * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_allocated(device)))
     free = available_memory_bytes()
     return None if free is None else round(_SHARE_OF_FREE * (free + resident_memory_bytes()))
 
@@ -137,10 +139,10 @@ class Ladder:
         self._level = 0
         self._is_fitted = False
         self._first = built
+        self._lower: BuiltUpscaler | None = None
         self._reporter = reporter
         self._may_allow_cpu = not allow_cpu and built.device is not None and built.device.type != "cpu"
         self._build = build
-        self._upscaler: Upscaler | None = built.upscaler
         self._computes_in_fp32 = built.identity.get("precision") == "fp32"
 
     def fit(self, clip: ClipSize) -> tuple[str, ...]:
@@ -162,6 +164,7 @@ class Ladder:
         precision = str(self._first.identity["precision"])
         rungs = [rung for rung in self._rungs if rung.settings.device == self._rungs[0].settings.device]
         needs = needs_of(rungs, clip, on_gpu=device.type != "cpu", precision=precision)
+        self._first.release_graphs()  # of an earlier clip
         allowed = allowed_bytes(self._rungs[0].settings, device)
         level = first_that_fits(needs, allowed)
         if level == 0 or allowed is None:
@@ -176,7 +179,7 @@ class Ladder:
         self._level = len(rungs) - 1 if level is None else level
         if self._level == 0:
             return ()
-        self._upscaler = None
+        self._release()
         note = (
             f"{rungs[self._level].description} instead of {rungs[0].description}: {clip} in {precision} needs about "
             f"{amount(needs[0])} of {self._memory} with {rungs[0].description}, {amount(allowed)} are "
@@ -205,13 +208,12 @@ class Ladder:
         in_fp32 = False
         while True:
             try:
-                return attempt(self._upscaler_for(in_fp32)), tuple(notes)
+                return self._attempted(attempt, in_fp32, notes), tuple(notes)
             except OutOfMemoryError as error:
                 before = self._rungs[self._level].description
                 if self._level + 1 == len(self._rungs):
                     raise self._exhausted(name) from error
                 self._level += 1
-                self._upscaler = None
                 message = f"{self._memory} ran out with {before}, went on with {self._rungs[self._level].description}"
             except NotFiniteError as error:
                 if in_fp32 or self._computes_in_fp32:
@@ -221,31 +223,36 @@ class Ladder:
                 in_fp32 = True
                 message = "the network gave NaN or infinity, made again in fp32"
             # Only here, where the exception is gone, is nothing left that holds the failed attempt's tensors.
-            self._free_memory()
+            self._release()
             notes.append(f"{name}: {message}")
             self._reporter.note(notes[-1])
 
-    def _upscaler_for(self, in_fp32: bool) -> Upscaler:
-        """Return the upscaler of the current rung. One in fp32 is for one segment and is not kept."""
-        if in_fp32:
-            return self._made(self._rungs[self._level], in_fp32=True)
-        if self._upscaler is None:
-            self._upscaler = self._made(self._rungs[self._level], in_fp32=False)
-        return self._upscaler
+    def _attempted(self, attempt: Callable[[Upscaler], T], in_fp32: bool, notes: list[str]) -> T:
+        """Attempt it with the upscaler of the current rung. One in fp32 is for one segment and is not kept."""
+        built = self._made(self._rungs[self._level], in_fp32=in_fp32) if in_fp32 or self._level else self._first
+        try:
+            return attempt(built.upscaler)
+        finally:
+            for note in built.take_notes():
+                notes.append(note)
+                self._reporter.note(note)
 
-    def _made(self, rung: Rung, *, in_fp32: bool) -> Upscaler:
+    def _made(self, rung: Rung, *, in_fp32: bool) -> BuiltUpscaler:
+        if self._lower is not None and not in_fp32:
+            return self._lower
         settings = rung.settings.model_copy(update={"precision": "fp32"}) if in_fp32 else rung.settings
         with out_of_memory_as_error():
             built = self._build(settings, rung.band_rows)
-        if built.identity.get("weights_sha256") != self._first.identity.get("weights_sha256"):
-            raise ModelError(
-                f"the weights of {self._first.description} have changed since the run began: start it again"
-            )
+        refuse_changed_weights(self._first, built)
         if not in_fp32:
             self._computes_in_fp32 = built.identity.get("precision") == "fp32"
-        return built.upscaler
+            self._lower = built
+        return built
 
-    def _free_memory(self) -> None:
+    def _release(self) -> None:
+        """Let go of the upscaler before the next one is built: two do not fit where memory has run out."""
+        self._first.release()
+        self._lower = None
         gc.collect()
         if self._first.device is not None and self._first.device.type == "cuda":
             torch.cuda.empty_cache()

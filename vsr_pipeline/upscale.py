@@ -148,6 +148,7 @@ class ExactUpscaler:
         refine_threshold: of dynamic refinement.
         record: what records propagation and reconstruction, which are computed frame by frame, as graphs; None: they
             are not recorded. Reading needs none on a GPU: it computes several frames at once.
+        on_note: told where they cannot be recorded.
 
     Attributes:
         steps: what it calls, for measurements to wrap.
@@ -161,12 +162,13 @@ class ExactUpscaler:
         windows: Windows,
         refine_threshold: float,
         record: Record | None = None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._cleaner = net if isinstance(net, RealBasicVSRNet) else None
         self._net = net.basicvsr if isinstance(net, RealBasicVSRNet) else net
 
         def by_frame(step: Step) -> Step:
-            return GraphedStep(step, record) if record else step
+            return GraphedStep(step, record, on_note) if record else step
 
         self.steps = Steps(
             clean=self._cleaner.clean if self._cleaner else None,
@@ -179,6 +181,12 @@ class ExactUpscaler:
         self._windows = windows
         self._refine_threshold = refine_threshold
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def release_graphs(self) -> None:
+        """Let go of recorded graphs; they are recorded again for the next frames."""
+        for step in (self.steps.backward, self.steps.forward, self.steps.reconstruct):
+            if isinstance(step, GraphedStep):
+                step.release()
 
     def plan(self, timeline: Timeline) -> tuple[Segment, ...]:
         """Cut at scene cuts and every `segment_frames`, with warm-up and lookahead inside a shot."""

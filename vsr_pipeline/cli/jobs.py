@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,7 +35,7 @@ from vsr_pipeline.cli.options import (
 from vsr_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from vsr_pipeline.api import BatchOutcome, QueueRow, WorkerOutcome
+    from vsr_pipeline.api import BatchOutcome, Config, QueueRow, WorkerOptions, WorkerOutcome
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -72,13 +73,18 @@ def run(
     if print_config:
         print(settings.to_toml())
         return 0
-    workers = api.WorkerOptions(executor=executor, ray_address=ray_address, cpus_per_worker=cpus_per_worker)
+    workers = _workers(executor, ray_address, cpus_per_worker, settings)
     options = api.RunOptions(
         fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu, workers=workers, retries=retries
     )
     images = api.image_target(output)
-    if images is not None and (dry_run or executor == "ray"):
-        raise UsageError(f"{'--dry-run' if dry_run else '--executor ray'} is for videos: {output} is for images")
+    for option, is_given in (
+        ("--dry-run", dry_run),
+        ("--executor ray", executor == "ray"),
+        ("--ray-address", ray_address),
+    ):
+        if images is not None and is_given:
+            raise UsageError(f"{option} is for videos: {output} is for images")
 
     def one(text: str) -> object:
         path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
@@ -155,13 +161,23 @@ def batch(
         strict=strict,
         allow_cpu=allow_cpu,
         log_format=log_format,
-        workers=api.WorkerOptions(executor=executor, ray_address=ray_address, cpus_per_worker=cpus_per_worker),
+        workers=_workers(executor, ray_address, cpus_per_worker, settings),
     )
     if dry_run:
         return each(api.preview_batch(folder, output, settings, options), lambda clip: clip, as_json)
     outcome = api.batch(folder, output, settings, options=options, reporter=reporter)
     _print_batch(outcome, as_json)
     return outcome.exit_code
+
+
+def _workers(
+    executor: Literal["auto", "serial", "ray"], address: str | None, cpus_per_worker: int | None, settings: "Config"
+) -> "WorkerOptions":
+    """Return where segments are computed; `RAY_ADDRESS` counts where no option says otherwise."""
+    from vsr_pipeline import api
+
+    options = api.WorkerOptions(executor=executor, ray_address=address, cpus_per_worker=cpus_per_worker)
+    return api.with_default_address(options, settings.upscale, os.environ.get("RAY_ADDRESS"))
 
 
 def _time_from(text: str) -> datetime.time:

@@ -43,7 +43,7 @@ ExecutorName = Annotated[
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster: auto, ray://HOST:10001, or HOST:6379."),
+    typer.Option(help="A Ray cluster: auto, ray://HOST:10001, or HOST:6379. [default: $RAY_ADDRESS]"),
 ]
 CpusPerWorker = Annotated[
     int | None,

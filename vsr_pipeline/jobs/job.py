@@ -156,6 +156,7 @@ class Job:
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
+        self._built.reset_peak_gpu_memory()  # in a batch, not that of the clips before
         refuse_too_large(self._intake.header, self._config)
         work = self._planned(self._analysed())
         if not self._has_track():

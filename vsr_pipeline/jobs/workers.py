@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,6 +18,7 @@ from vsr_pipeline.jobs.segments import Executor, SerialExecutor
 from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.reporting import Reporter
 
+_DEVICES_WITH_RAY = ("auto", "cpu", "cuda")
 HOW_TO_GET_RAY = "pip install 'vsr-pipeline[ray]'"
 
 
@@ -111,16 +112,36 @@ def uses_ray(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter
     is_asked_for = options.executor == "ray" or options.ray_address is not None
     takes_any_gpu = settings.device in ("auto", "cuda") and not (settings.model == BICUBIC and not settings.checkpoint)
     gpus = torch.cuda.device_count() if takes_any_gpu and options.executor == "auto" else 0
-    is_installed = find_spec("ray") is not None
+    is_installed = _ray_is_installed()
     if is_asked_for and not is_installed:
-        raise UsageError(f"Ray is not installed, which spreads segments over workers: {HOW_TO_GET_RAY}")
-    if is_asked_for and settings.device not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            "Ray is not installed, which --executor ray, --ray-address and the variable RAY_ADDRESS ask for: "
+            f"{HOW_TO_GET_RAY}, or give --executor serial"
+        )
+    if is_asked_for and settings.device not in _DEVICES_WITH_RAY:
         raise UsageError(
             f"--device {settings.device} names one device, with Ray every GPU is a worker: use auto, cpu or cuda"
         )
     if gpus > 1 and not is_installed:
         reporter.note(f"{gpus} GPUs are visible and one is used: for all of them, {HOW_TO_GET_RAY}")
     return is_asked_for or (gpus > 1 and is_installed)
+
+
+def with_default_address(options: WorkerOptions, settings: UpscaleConfig, address: str | None) -> WorkerOptions:
+    """Return options with an address of the environment, where no option says otherwise.
+
+    Args:
+        options: as given.
+        settings: with the device.
+        address: what `RAY_ADDRESS` says; None or empty: nothing.
+    """
+    is_wanted = options.executor != "serial" and settings.device in _DEVICES_WITH_RAY
+    return replace(options, ray_address=options.ray_address or (address if is_wanted else None) or None)
+
+
+def _ray_is_installed() -> bool:
+    spec = find_spec("ray")
+    return spec is not None and spec.origin is not None  # a folder of that name has no origin
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The course of a run: rows of a CSV file, and a picture of them."""
 
 import csv
-import importlib.util
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ class Curves:
             values = {name: float(value) for name, value in row.items() if name and value}
             if values.get("iteration", np.inf) <= until:
                 self.rows.append(values)
-        self._board = _board(folder / "tensorboard", until + 1) if importlib.util.find_spec("tensorboard") else None
+        self._board = _board(folder / "tensorboard", until + 1)
 
     def add(self, row: dict[str, float]) -> None:
         """Keep a row; rows of the same iteration are merged."""
@@ -93,8 +92,10 @@ class Curves:
         return panel
 
 
-def _board(folder: Path, first: int) -> "SummaryWriter":
-    """Open TensorBoard's log; what an interrupted run wrote from iteration `first` on is not shown."""
-    from torch.utils.tensorboard import SummaryWriter
-
+def _board(folder: Path, first: int) -> "SummaryWriter | None":
+    """Open TensorBoard's log, if it is installed; what an interrupted run wrote from iteration `first` on is hidden."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
     return SummaryWriter(str(folder), purge_step=first)
