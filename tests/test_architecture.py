@@ -54,7 +54,7 @@ def test_only_one_module_runs_programs():
 
 
 def test_only_one_module_imports_ray_and_that_when_it_is_needed():
-    assert [p.name for p in PACKAGE.rglob("*.py") if "ray" in packages_imported_by(p)] == ["ray_executor.py"]
+    assert [p.name for p in PACKAGE.rglob("*.py") if "ray" in packages_imported_by(p)] == ["ray_cluster.py"]
     code = "import sys, vsr_pipeline.api; print('ray' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

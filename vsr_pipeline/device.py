@@ -68,6 +68,19 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
+def computes(device: torch.device | None) -> bool:
+    """Whether a device still computes what it should: a product of two small matrices. None: no device is needed."""
+    if device is None or device.type == "cpu":
+        return True
+    try:
+        ones = torch.ones((64, 64), device=device)
+        return bool((ones @ ones == 64).all())
+    except torch.OutOfMemoryError:
+        return True  # it is full, not broken
+    except RuntimeError:
+        return False
+
+
 def describe(device: torch.device) -> str:
     """Name a device for people."""
     if device.type == "cuda":

@@ -33,6 +33,8 @@ class _Lane:
     has_tasks: bool = True
     in_flight: int = 0
     """Only the clip's own thread counts here."""
+    refused_by: set[object] = field(default_factory=set)
+    """Workers that do not see its files."""
 
 
 @dataclass(eq=False, slots=True)
@@ -100,14 +102,20 @@ class Dispatch:
         if failure is not None:
             raise failure
 
-    def take(self) -> Assignment | None:
+    def take(self, worker: object = None) -> Assignment | None:
         """Wait for work and return it, for a worker; None: there will be no more."""
         with self._changed:
             self._idle += 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            self._changed.wait_for(lambda: self._is_closed or self._next_for(worker))
             self._idle -= 1
-            return None if self._is_closed else self._waiting.popleft()
+            assignment = None if self._is_closed else self._next_for(worker)
+            if assignment is not None:
+                self._waiting.remove(assignment)
+            return assignment
+
+    def _next_for(self, worker: object) -> Assignment | None:
+        return next((waiting for waiting in self._waiting if worker not in waiting.lane.refused_by), None)
 
     def tell(self, assignment: Assignment, event: Progress | SegmentResult | Exception) -> None:
         """Say what a worker has done; a result or an exception ends the assignment."""
@@ -121,6 +129,31 @@ class Dispatch:
             if assignment.lane in self._lanes:
                 self._waiting.appendleft(assignment)
                 self._changed.notify_all()
+
+    def refuse(self, assignment: Assignment, worker: object, living: Callable[[], Iterable[object]]) -> bool:
+        """Give a worker no more of this clip, and the assignment to another one; False: none is left that could.
+
+        Args:
+            assignment: what the worker could not do, for a reason that is its own.
+            worker: as it calls `take`.
+            living: returns all workers that are there.
+        """
+        with self._changed:
+            refused_by = assignment.lane.refused_by
+            refused_by.add(worker)
+            if refused_by.issuperset(living()):
+                refused_by.clear()  # what else is waiting must come to an end, too
+                self._changed.notify_all()
+                return False
+            self.give_back(assignment)
+            return True
+
+    def forget_refusals(self) -> None:
+        """Let every worker try every clip again: one that could do it may be gone."""
+        with self._changed:
+            for lane in self._lanes:
+                lane.refused_by.clear()
+            self._changed.notify_all()
 
     def stop(self, error: VsrError) -> None:
         """Let every clip that is open, and any that comes, end with `error`."""

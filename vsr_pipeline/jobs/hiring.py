@@ -1,15 +1,15 @@
 """What a worker has to be, on any machine: what it is hired for, and what would make its pixels differ."""
 
-import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vsr_pipeline.build import BICUBIC
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.errors import ModelError, UsageError, VsrError
-from vsr_pipeline.jobs.outcome import WorkerOutcome
+from vsr_pipeline.errors import ModelError, ResourceError, UsageError
 from vsr_pipeline.jobs.segments import SegmentTask
 
 Identity = Mapping[str, str | int | float]
@@ -71,36 +71,17 @@ class Ready:
     identity: Identity
 
 
-@dataclass(eq=False, slots=True)
-class Post:
-    """The place of a worker: whoever dies there is replaced. Written by its own thread alone."""
+def wants_gpus(settings: UpscaleConfig, has_gpu: bool) -> bool:
+    """Whether workers compute on GPUs: where one is asked for, or any machine of the cluster has one.
 
-    node: Node
-    actor: Any = None
-    ready: Ready | None = None
-    error: VsrError | None = None
-    """Why nobody works there, or does any more."""
-    started: float = field(default_factory=time.monotonic)
-    ended: float | None = None
-    segments: int = 0
-    frames: int = 0
-    busy_seconds: float = 0.0
-    deaths: int = 0
-
-    def outcome(self) -> WorkerOutcome:
-        """Return what was done there."""
-        wall_seconds = (self.ended or time.monotonic()) - self.started
-        return WorkerOutcome(
-            node=self.node.name,
-            device=self.ready.device if self.ready else "",
-            segments=self.segments,
-            frames=self.frames,
-            busy_seconds=self.busy_seconds,
-            wall_seconds=wall_seconds,
-            fps=self.frames / self.busy_seconds if self.busy_seconds else 0.0,
-            utilisation=self.busy_seconds / wall_seconds if wall_seconds else 0.0,
-            deaths=self.deaths,
-        )
+    Raises:
+        ResourceError: one is asked for, and none is there.
+    """
+    if settings.device == "cpu" or (settings.model == BICUBIC and settings.checkpoint is None):
+        return False
+    if settings.device == "cuda" and not has_gpu:
+        raise ResourceError("no machine of the Ray cluster has a GPU: see `ray status`, or give --device cpu")
+    return has_gpu
 
 
 def spec_of(settings: UpscaleConfig, folder: Path, *, gpus: bool, cpus: int, allow_cpu: bool) -> WorkerSpec:
@@ -135,6 +116,12 @@ def refuse_other_pixels(identity: Identity, expected: Identity, node: str) -> No
             if key == "weights_sha256":
                 raise ModelError(f"{message}: put the same weights on all machines")
             raise UsageError(f"{message}: give it as an option, or leave that machine out")
+
+
+def most_common(ready: Sequence[Ready]) -> Ready:
+    """Return a worker that computes as most do: one that differs must not leave out all the others."""
+    identities = [tuple(sorted(one.identity.items())) for one in ready]
+    return ready[identities.index(Counter(identities).most_common(1)[0][0])]
 
 
 def without_device(identity: Identity) -> Identity:

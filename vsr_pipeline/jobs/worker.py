@@ -10,11 +10,13 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from vsr_pipeline import __version__, errors
 from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.device import computes
 from vsr_pipeline.errors import ResourceError, VsrError
 from vsr_pipeline.jobs.dispatch import Progress
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
@@ -26,6 +28,7 @@ from vsr_pipeline.reporting import SilentReporter
 
 # What one machine has just written, another one may see this much later on a network's file system.
 _SIGHT_SECONDS = 30.0
+_BROKEN = "its GPU no longer computes: see nvidia-smi and the system's log"
 _REMEDY = "put it on a file system that all machines share, under the same path on each"
 
 
@@ -36,6 +39,8 @@ class Failure:
     kind: str
     message: str
     details: str = ""
+    cause: Literal["clip", "files", "device"] = "clip"
+    """clip: another worker would fail, too; files: this machine does not see them; device: it no longer computes."""
 
     @classmethod
     def of(cls, error: Exception, node: str) -> "Failure":
@@ -76,6 +81,8 @@ class SegmentWorker:
             self._set_threads()
             _wait_for(spec.token, spec.secret)
             self._built = build_upscaler(spec.settings)
+            if not computes(self._built.device):
+                raise ResourceError(_BROKEN)
             self._clip: Path | None = None
             return Ready(_device_of(self._built), self._built.description, dict(self._built.identity))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
@@ -95,7 +102,17 @@ class SegmentWorker:
                 result = compute_segment(task, self._ladder, self._count)
             return replace(result, notes=tuple(self._with_node(note) for note in result.notes))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
-            return Failure.of(error, self._node)
+            return self._failure(error, task, source)
+
+    def _failure(self, error: Exception, task: SegmentTask, source: SourceIdentity) -> Failure:
+        """Describe what went wrong with a segment, and whether this machine is the cause."""
+        if not computes(self._built.device):
+            return replace(Failure.of(ResourceError(f"{_BROKEN} ({error})"), self._node), cause="device")
+        try:
+            _check_sight(task, source)
+        except (VsrError, OSError):
+            return replace(Failure.of(error, self._node), cause="files")
+        return Failure.of(error, self._node)
 
     def progress(self) -> Progress:
         """Return what was done since the last call."""

@@ -11,6 +11,7 @@ import torch
 
 from vsr_pipeline.build import BICUBIC, BuiltUpscaler
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.device import computes
 from vsr_pipeline.errors import UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.outcome import WorkerOutcome
@@ -88,13 +89,7 @@ class SerialWorkers:
 
     def are_lost(self) -> bool:
         """Whether the GPU no longer answers."""
-        if self.built.device is None or self.built.device.type != "cuda":
-            return False
-        try:
-            torch.zeros(1, device=self.built.device).cpu()
-        except RuntimeError:
-            return True
-        return False
+        return not computes(self.built.device)
 
     def outcomes(self) -> tuple[WorkerOutcome, ...]:
         """Return nothing: the clips say it all."""
