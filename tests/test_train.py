@@ -1,10 +1,13 @@
 """Training: data as defined, a loss that falls, runs that resume to the bit, and what is said when it cannot be."""
 
+import csv
 import json
 import os
 import resource
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tomllib
 from itertools import pairwise
@@ -522,3 +525,52 @@ def test_several_processes_need_accelerate(material, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ResourceError, match=r"2 processes .* pip install 'vsr-pipeline\[train\]'"):
         train(settings(material), tmp_path, reporter=Listener())
+
+
+ACCELERATE = """
+import os
+import torch
+
+class PartialState:
+    def __init__(self, cpu):
+        torch.distributed.init_process_group("gloo")
+        self.process_index, self.device = int(os.environ["RANK"]), torch.device("cpu")
+"""
+
+
+def test_several_processes_share_the_validation(material, tmp_path):
+    """Two processes over gloo, brought together as accelerate does; they never learn, so that one gives the same."""
+    config = settings(
+        material,
+        train={"iterations": 2, "learning_rate": 1e-30},
+        validation={"every": 1, "clips": 3},
+    )
+    alone = train(config, tmp_path / "alone", reporter=Listener()).scores
+    (tmp_path / "accelerate.py").write_text(ACCELERATE)
+    write_config(tmp_path / "train.toml", config)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    repository = Path(__file__).parent.parent
+    environment = os.environ | {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "vsr_pipeline", "train", "train.toml", "--output", "both"]
+    processes = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment | {"RANK": str(n)}, stderr=subprocess.PIPE, text=True)
+        for n in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said
+    rows = list(csv.DictReader((tmp_path / "both" / "curves.csv").read_text().splitlines()))
+    assert len(rows) == 2
+    for name, value in alone.items():
+        assert [float(row[name]) for row in rows] == pytest.approx([value] * 2, rel=1e-4), name

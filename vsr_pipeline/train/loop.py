@@ -1,5 +1,6 @@
 """A training run from its settings to a model in a file. Reads top to bottom."""
 
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def _train(config: RunConfig, output: Path, must_resume: bool, processes: Proces
         processes=processes,
         reporter=reporter,
         trainer=trainer,
-        validation=Validation(config, sources, reporter) if processes.is_first else None,
+        validation=Validation(config, sources, reporter, processes),
         curves=Curves(output, until=state.iteration if state else 0) if processes.is_first else None,
         iteration=state.iteration if state else 0,
         seconds=state.seconds if state else 0.0,
@@ -94,8 +95,9 @@ def _train(config: RunConfig, output: Path, must_resume: bool, processes: Proces
     with stop_requests() as stop:
         run.go_on(batches(sequences, samples, batch=config.train.batch, workers=config.train.workers), stop)
         run.save()
-        if stop.signal_number is not None:
-            raise Interrupted(stop.signal_number)
+        # Asked together: who goes on to validate would wait for who has left.
+        if processes.any(stop.signal_number is not None):
+            raise Interrupted(stop.signal_number or signal.SIGTERM)
         scores = run.validate()
         run.save_curves()
     return TrainResult(
@@ -128,14 +130,14 @@ def _state(config: RunConfig, output: Path, must_resume: bool, processes: Proces
 
 @dataclass
 class _Run:
-    """A run under way. The first process alone validates and writes."""
+    """A run under way. The first process alone writes."""
 
     config: RunConfig
     output: Path
     processes: Processes
     reporter: Reporter
     trainer: Trainer
-    validation: Validation | None
+    validation: Validation
     curves: Curves | None
     iteration: int
     seconds: float
@@ -211,13 +213,14 @@ class _Run:
             self.curves.write()
 
     def validate(self) -> dict[str, float]:
-        """Score the moving average of the weights, where there are clips for it."""
-        if not self.validation or self.curves is None:
+        """Score the moving average of the weights, where there are clips for it; all processes together."""
+        if not self.validation:
             return {}
         self.trainer.swap_in_average()
         scores = self.validation.score(self.trainer)
         self.trainer.swap_in_average()
-        self.curves.add({"iteration": self.iteration, **scores})
+        if self.curves is not None:
+            self.curves.add({"iteration": self.iteration, **scores})
         self.reporter.note(f"iteration {self.iteration}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
         return scores
 

@@ -1,7 +1,7 @@
 """One process or several, one for each GPU, that train the same network (through `accelerate`, an optional extra)."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -53,6 +53,14 @@ class Processes:
         parts = torch.split(flat, [tensor.numel() for tensor in held])
         for tensor, part in zip(held, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    def sum(self, numbers: Sequence[float]) -> list[float]:
+        """Return the sums of numbers over all processes."""
+        if self.count == 1:
+            return list(numbers)
+        sums = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(sums)
+        return sums.tolist()
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
