@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsr_pipeline import cli
 from vsr_pipeline.demo import Choreography, DemoOptions, DemoResult, Moment, make_demo
 from vsr_pipeline.errors import InputError, UsageError, VsrError
 from vsr_pipeline.media.frames import frame_name, write_png
@@ -173,6 +174,16 @@ def test_labels_go_with_their_own_side(tmp_path):
     assert not text_rows[60:].any()
 
 
+def test_an_empty_label_of_the_command_line_is_no_label(tmp_path, capsys):
+    before = str(grey_folder(tmp_path / "before", (160, 90), [128]))
+    command = ["demo", before, before, "--repeats", "0", "--fps", "2", "--slide-step", "160", "--line-width", "0"]
+    assert cli.run([*command, "--output", str(tmp_path / "a.mp4"), "--label-before", "", "--label-after", ""]) == 0
+    assert cli.run([*command, "--output", str(tmp_path / "b.mp4"), "--label-before=", "--label-after="]) == 0
+    assert cli.run([*command, "--output", str(tmp_path / "labelled.mp4")]) == 0
+    assert all(np.ptp(frame) <= 2 for name in "ab" for frame in decode(tmp_path / f"{name}.mp4"))
+    assert np.ptp(decode(tmp_path / "labelled.mp4")[0]) > 40
+
+
 @pytest.mark.parametrize("size", [(2, 2), (16, 12), (160, 90), (90, 400)])
 def test_small_and_odd_shapes(tmp_path, size):
     before = grey_folder(tmp_path / "before", (1, 1), [DARK])
@@ -233,7 +244,7 @@ def test_refused_before_anything_is_written(tmp_path):
     text.write_text("no video")
     output = tmp_path / "out" / "demo.mp4"
     cases: list[tuple[type[VsrError], str, Path, Path, Path, DemoOptions]] = [
-        (InputError, "3 frames.* 4", before, after, output, SHORT),
+        (InputError, "3 frames.* has 4", before, after, output, SHORT),
         (InputError, "nowhere", tmp_path / "nowhere.mp4", after, output, SHORT),
         (InputError, "text.mp4", text, after, output, SHORT),
         (UsageError, "frames 0 to 2", before, before, output, DemoOptions(start_frame=3)),

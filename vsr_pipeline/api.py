@@ -3,7 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -193,17 +193,12 @@ def demo(
     """
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists: give --overwrite to replace it, or another --output")
-    try:
-        return make_demo(
-            before,
-            after,
-            output,
-            options,
-            on_total=partial(reporter.started, f"demo {output.name}"),
-            on_frame=partial(reporter.worked, 1.0),
-        )
-    finally:
-        reporter.finished()
+    with ExitStack() as progress:
+
+        def begin(total: int) -> None:
+            progress.enter_context(reported(reporter, f"demo {output.name}", total))
+
+        return make_demo(before, after, output, options, on_total=begin, on_frame=partial(reporter.worked, 1.0))
 
 
 def pull_model(name: str, *, reporter: Reporter) -> Path:

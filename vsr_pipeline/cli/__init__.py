@@ -37,6 +37,7 @@ app.add_typer(machine.app)
 
 
 _NO_VALUE = re.compile("--[a-z-]+=")
+_MAY_BE_EMPTY = frozenset({"--label-before", "--label-after"})
 
 
 def main() -> None:
@@ -64,6 +65,8 @@ def run(arguments: list[str]) -> int:
 def _refuse_empty(arguments: list[str]) -> None:
     """Refuse what would be taken for the current folder: an empty path is a variable that a script did not set."""
     for before, argument in pairwise(["vsr", *arguments]):
+        if before in _MAY_BE_EMPTY or argument.removesuffix("=") in _MAY_BE_EMPTY:
+            continue
         if argument == "" or _NO_VALUE.fullmatch(argument):
             raise UsageError(f"the argument after {before} is empty" if argument == "" else f"{argument} has no value")
 

@@ -88,7 +88,7 @@ def make_demo(
 def _common_frame_count(before: Side, after: Side) -> int:
     count, after_count = before.count_frames(), after.count_frames()
     if count != after_count:
-        counts = f"{before.path} has {count} frames, {after.path} {after_count}"
+        counts = f"{before.path} has {count} frames, {after.path} has {after_count}"
         raise InputError(f"{counts}: give two versions of the same clip")
     return count
 
