@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from vsr_pipeline.degrade.resize import FloatFrame
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import published
 from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.join import check_finished
 from vsr_pipeline.media.source import Footage, Header, analyse_clip, footage_of, look_at
 from vsr_pipeline.media.writer import VideoWriter, colour_to_write
 from vsr_pipeline.reporting import Reporter, reported
@@ -64,7 +66,7 @@ def degrade_clip(
 
     Raises:
         InputError: the source cannot be read or is too small.
-        OutputError: the output exists, cannot be written, or is no video by its suffix.
+        OutputError: the output exists, cannot be written, is no video by its suffix, or was written with other frames.
         ResourceError: the disk is full.
     """
     if output.suffix.lower() not in _SUFFIXES:
@@ -82,7 +84,8 @@ def degrade_clip(
     with published(output) as temporary, footage.open() as frames:
         clean = (_as_float(pixels[: lq_size[0] * 4, : lq_size[1] * 4]) for pixels in frames.read(0, count))
         spoiled = Degradation(config).stream(clean, lq_size, np.random.default_rng(seed))
-        _write(temporary, spoiled, footage, lq_size, reporter)
+        times = _write(temporary, spoiled, footage, lq_size, reporter)
+        check_finished(temporary, times, name=output)
     return DegradeResult(source, output, count, lq_size[1], lq_size[0], seed)
 
 
@@ -98,7 +101,8 @@ def _quarter_of(header: Header, reporter: Reporter) -> tuple[int, int]:
 
 def _write(
     path: Path, frames: Iterator[FloatFrame], footage: Footage, size: tuple[int, int], reporter: Reporter
-) -> None:
+) -> list[Fraction]:
+    """Write the frames; return when each is shown, in seconds."""
     timeline, info = footage.timeline, footage.header.info
     origin = min(0, timeline.pts[0])  # a file has no time before its start
     ends = (*timeline.pts[1:], timeline.pts[-1] + timeline.last_duration)
@@ -120,6 +124,7 @@ def _write(
         for pts, end, frame in zip(timeline.pts, ends, frames, strict=True):
             writer.write(pts - origin, np.rint(frame * 255).astype(np.uint8), duration=end - pts)
             reporter.worked(1.0)
+    return [(pts - origin) * timeline.time_base for pts in timeline.pts]
 
 
 def _as_float(pixels: Pixels) -> FloatFrame:

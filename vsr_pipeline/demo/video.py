@@ -12,6 +12,7 @@ from vsr_pipeline.demo.choreography import Choreography, DemoOptions, Moment
 from vsr_pipeline.demo.side import Side
 from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.files import published
+from vsr_pipeline.media.join import check_finished
 from vsr_pipeline.media.writer import VideoWriter
 from vsr_pipeline.timeline import Colour
 
@@ -57,7 +58,7 @@ def make_demo(
     Raises:
         UsageError: an output that is no .mp4 or is one of the inputs; a start or pause frame outside the clip.
         InputError: an input cannot be read, or the two differ in their number of frames.
-        OutputError, ResourceError: the output cannot be written.
+        OutputError, ResourceError: the output cannot be written, or was written with other frames.
     """
     if output.suffix.lower() != ".mp4":
         raise UsageError(f"the demo video must be an .mp4 file (H.264 that browsers play), not {output.name}")
@@ -71,15 +72,16 @@ def make_demo(
     frame_count = sum(1 for _ in moves.moments())
     if on_total is not None:
         on_total(frame_count)
-    with (
-        published(output) as temporary,
-        closing(_pictures(canvas, *sources)) as pictures,
-        _writer(temporary, canvas, frame_rate) as writer,
-    ):
-        for pts, picture in enumerate(_composed(canvas, pictures, moves.moments())):
-            writer.write(pts, picture, duration=1)
-            if on_frame is not None:
-                on_frame()
+    with published(output) as temporary:
+        with (
+            closing(_pictures(canvas, *sources)) as pictures,
+            _writer(temporary, canvas, frame_rate) as writer,
+        ):
+            for pts, picture in enumerate(_composed(canvas, pictures, moves.moments())):
+                writer.write(pts, picture, duration=1)
+                if on_frame is not None:
+                    on_frame()
+        check_finished(temporary, [index / frame_rate for index in range(frame_count)], name=output)
     # The writer makes odd sizes even.
     width, height = canvas.width + canvas.width % 2, canvas.height + canvas.height % 2
     return DemoResult(output, frame_count, width, height, frame_rate, canvas.scaled_down)

@@ -107,8 +107,28 @@ def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool)
         raise InputError(f"{path} is damaged: {error}") from error
     if len(found) != len(times_seconds):
         raise InputError(f"{path} has {len(found)} frames, expected {len(times_seconds)}")
-    # Matroska rounds to milliseconds.
-    tolerance = Fraction(1, 1000) if path.suffix.lower() == ".mkv" else 0
+    # Matroska and WebM round to milliseconds.
+    tolerance = Fraction(1, 1000) if path.suffix.lower() in (".mkv", ".webm") else 0
     for index, (a, b) in enumerate(zip(found, times_seconds, strict=True)):
         if abs(a - b) > tolerance:
             raise InputError(f"frame {index} of {path} is shown at {float(a):.6f} s, expected {float(b):.6f} s")
+
+
+def check_finished(path: Path, times_seconds: Sequence[Fraction], *, name: Path) -> None:
+    """Check the frames of a video that is about to be published, without decoding them: see `check_frames`.
+
+    Args:
+        path: the temporary file.
+        times_seconds: when each frame is shown, in order.
+        name: what the file will be called, for the message.
+
+    Raises:
+        OutputError: it has other frames than it should.
+    """
+    try:
+        check_frames(path, times_seconds, decode=False)
+    except InputError as error:
+        reason = str(error).replace(str(path), "it")
+        raise OutputError(
+            f"{name} was not written as it should be ({reason}): the file is not kept, run again"
+        ) from error

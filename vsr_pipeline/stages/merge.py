@@ -13,6 +13,7 @@ from vsr_pipeline.files import published, refuse_to_replace, scratch, write_text
 from vsr_pipeline.jobs.intake import analysed, default_suffix
 from vsr_pipeline.media._streams import plan_streams
 from vsr_pipeline.media.frames import images_of
+from vsr_pipeline.media.join import check_finished
 from vsr_pipeline.media.mux import mux
 from vsr_pipeline.media.source import FolderSource, Footage, footage_of, look_at
 from vsr_pipeline.media.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
@@ -84,7 +85,8 @@ def merge(
     Raises:
         UsageError: there is neither a `clip.json` nor a source nor a frame rate; or no encoder for the settings.
         InputError: the images or the source cannot be read, or their counts differ.
-        OutputError: the output exists, cannot be written, or its container cannot hold the source's streams.
+        OutputError: the output exists, cannot be written, its container cannot hold the source's streams, or what was
+            written has other frames.
         ResourceError: the disk is full.
     """
     plan = _plan(frames, source, config, reporter)
@@ -135,6 +137,7 @@ def _write(plan: _Plan, config: Config, target: Path, reporter: Reporter) -> Non
             drop=config.output.drop,
             rotation=(plan.info.rotation_degrees, plan.info.mirrored) if is_turned else None,
         )
+        check_finished(temporary, plan.schedule.times, name=target)
 
 
 def _plan(frames: Path, source: Path | None, config: Config, reporter: Reporter) -> _Plan:
