@@ -159,7 +159,7 @@ def test_other_settings_leave_what_is_done(workspace, inbox, video, batch, capsy
     add(video, inbox / "a.mp4", inbox / "b.mp4")
     batch("--max-clips", "1")
     assert cli.run(["batch", "in", "--output", "out", *SETTINGS, "--quality", "40"]) == 0
-    assert "1 clips were made with other settings (encode.quality: 72 -> 40)" in capsys.readouterr().err
+    assert "1 clip was made with other settings (encode.quality: 72 -> 40)" in capsys.readouterr().err
     assert become(batch("--quality", "40")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}
     assert computed(batch("--quality", "40", "--redo-outdated")) == {"a.mp4": 12, "b.mp4": 0}
     assert become(batch("--quality", "40", "--redo-outdated")) == {"a.mp4": "unchanged", "b.mp4": "unchanged"}

@@ -70,7 +70,7 @@ def test_one_image(workspace, capsys):
     run("one.jpg", "--output", "large.webp")
     assert read_image(workspace / "large.webp").shape == (48, 64, 3)
     run("one.jpg", "--output", "large.webp")
-    assert "1 of 1 frames are there already" in capsys.readouterr().err
+    assert "1 of 1 frame is there already" in capsys.readouterr().err
     (workspace / "mine.png").write_bytes(b"precious")
     run("one.jpg", "--output", "mine.png", code=6)
     assert (workspace / "mine.png").read_bytes() == b"precious"

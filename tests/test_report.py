@@ -224,7 +224,7 @@ def test_missing_stills_are_no_failure(tmp_path):
 def test_shots_of_a_film_do_not_flood_the_page():
     shots = tuple(ShotOutcome(n, n + 1, 1 + n % 2) for n in range(3000))
     html = report_page(batch(clip(shots=shots)))
-    assert "3,000 shots, 1 to 2 cleaning passes" in html
+    assert "3,000 shots, cleaned 1 to 2 times" in html
     assert "2999–2999: 2" in html
     assert len(_Page(html).tags) == len(_Page(report_page(batch(clip()))).tags)
 

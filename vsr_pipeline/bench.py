@@ -27,7 +27,7 @@ from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.media.writer import VideoWriter, track_suffix
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
-from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.reporting import Reporter, counted
 from vsr_pipeline.tensors import out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.timeline import Colour, Timeline
 from vsr_pipeline.upscale import ExactUpscaler, Steps
@@ -69,7 +69,8 @@ class BenchResult:
         share = self.flops_per_second / self.peak_flops_per_second
         lines = [
             f"model      {self.model}",
-            f"clip       {self.frames} frames of {width}x{height}, {self.repeats} times each path, in turns",
+            f"clip       {counted(self.frames, 'frame')} of {width}x{height}, "
+            f"each path {counted(self.repeats, 'time')}, in turns",
             f"product    {self.fps:.3f} frames per second",
             f"reference  {self.reference_fps:.3f} frames per second",
             f"ratio      {self.ratio:.2f}",

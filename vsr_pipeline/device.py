@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from vsr_pipeline.errors import ResourceError, UsageError
+from vsr_pipeline.reporting import counted
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -85,4 +86,4 @@ def describe(device: torch.device) -> str:
     """Name a device for people."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    return f"cpu ({counted(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else str(device)

@@ -16,7 +16,7 @@ from vsr_pipeline.files import write_text
 from vsr_pipeline.media.frames import Pixels, list_frames, read_image, write_png
 from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.metrics import FrameScores, Scores, VmafMeter, draw_curves, mean_scores, score_frames
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,9 @@ def _pairs(reference: _Clip, distorted: _Clip, reporter: Reporter) -> Iterator[t
     for index, (a, b) in enumerate(zip_longest(reference.frames, distorted.frames)):
         if a is None or b is None:
             shorter = reference.path if a is None else distorted.path
-            raise InputError(f"{shorter} ends after {index} frames, the other goes on: compare clips of equal length")
+            raise InputError(
+                f"{shorter} ends after {counted(index, 'frame')}, the other goes on: compare clips of equal length"
+            )
         if size is None:
             size = a.shape
             if b.shape != size:

@@ -41,6 +41,11 @@ class Reporter(Protocol):
         ...
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Write a count and what is counted: `1 frame`, `2 frames`; `several` is for plurals that need more than an s."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
 @contextmanager
 def reported(reporter: Reporter, what: str, total: int, unit: str = "frames") -> Iterator[None]:
     """Report a piece of work from its start to its end, whichever end that is."""
@@ -110,7 +115,8 @@ class LineReporter:
         """Write a line."""
         self._what, self._total, self._unit, self._done = what, total, unit, 0.0
         self._started = self._said = time.monotonic()
-        self._write({"event": "started", "what": what, "total": total, "unit": unit}, f"{what}: {total or '?'} {unit}")
+        amount = f": {_amount(total, 0, unit)}" if total else ""
+        self._write({"event": "started", "what": what, "total": total, "unit": unit}, what + amount)
 
     def worked(self, amount: float) -> None:
         """Write a line if the last one was 30 seconds ago."""
@@ -133,18 +139,16 @@ class LineReporter:
     def overall(self, what: str, done: int, total: int) -> None:
         """Write a line."""
         facts = {"event": "overall", "what": what, "done": done, "total": total, "unit": "clips"}
-        self._write(facts, f"{what}: {done}/{total} clips")
+        self._write(facts, f"{what}: {_amount(done, total, 'clips')}")
 
     def _progress(self, now: float, event: str = "progress") -> None:
         seconds = now - self._started
         rate = self._done / seconds if seconds > 0 else 0.0
         facts = {"event": event, "what": self._what, "done": round(self._done), "total": self._total}
         facts |= {"unit": self._unit, "per_second": round(rate, 3), "seconds": round(seconds, 1)}
-        of_total = f"/{self._total}" if self._total else ""
-        text = (
-            f"{self._what}: {round(self._done)}{of_total} {self._unit}, {_rate(rate, self._unit)}, {_duration(seconds)}"
-        )
-        if event == "progress" and self._total and rate > 0:
+        amount = _amount(round(self._done), self._total, self._unit)
+        text = f"{self._what}: {amount}, {_rate(rate, self._unit)}, {_duration(seconds)}"
+        if event == "progress" and self._done < self._total and rate > 0:
             text += f", {_duration((self._total - self._done) / rate)} left"
         self._write(facts, text)
 
@@ -219,8 +223,7 @@ class _Bar:
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._started
-        of_total = f"/{self.total}" if self.total else ""
-        facts = [f"{round(self.done)}{of_total} {self._unit}"]
+        facts = [_amount(round(self.done), self.total, self._unit)]
         if self.done > 0 and seconds > 0 and self._unit != "clips":
             facts.append(_rate(self.done / seconds, self._unit))
         facts.append(_duration(seconds))
@@ -233,6 +236,16 @@ def reporter_for(log_format: Literal["text", "json"], stream: TextIO | None = No
     """Return a bar on a terminal, lines elsewhere."""
     stream = stream or sys.stderr
     return BarReporter(stream) if log_format == "text" and stream.isatty() else LineReporter(stream, log_format)
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    """Write how much is done, and of how much. A header may announce less than there is: then the total is left out."""
+    of_all = total if total >= done else 0
+    return (
+        f"{done}/{counted(of_all, unit.removesuffix('s'), unit)}"
+        if of_all
+        else counted(done, unit.removesuffix("s"), unit)
+    )
 
 
 def _rate(per_second: float, unit: str) -> str:

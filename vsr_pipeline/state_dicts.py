@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vsr_pipeline.errors import ModelError
+from vsr_pipeline.reporting import counted
 from vsr_pipeline.weights import Family
 
 # Where a checkpoint keeps the weights, and the prefix of the generator's keys; the first that is there is taken.
@@ -222,8 +223,8 @@ def _listed(what: str, names: list[str]) -> str:
 
 def _describe(sizes: NetSizes) -> str:
     name = "RealBasicVSR" if sizes.family == "realbasicvsr" else "BasicVSR"
-    text = f"a {name} of {sizes.mid_channels} channels, {sizes.num_propagation_blocks} propagation blocks"
+    text = f"a {name} of {sizes.mid_channels} channels, {counted(sizes.num_propagation_blocks, 'propagation block')}"
     if sizes.num_cleaning_blocks is None:
         return text
     width = "" if sizes.cleaning_channels == sizes.mid_channels else f" of {sizes.cleaning_channels} channels"
-    return f"{text}, {sizes.num_cleaning_blocks} cleaning blocks{width}"
+    return f"{text}, {counted(sizes.num_cleaning_blocks, 'cleaning block')}{width}"

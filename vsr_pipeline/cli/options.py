@@ -178,7 +178,10 @@ def settings_from(given: Given, reporter: "Reporter") -> "Config":
         options["drop"] = tuple(dict.fromkeys(kind for text in kinds for kind in text.split(",")))
     settings = load_config(config_file or default_config_path()).override(**options)
     if config_file and config_file.suffix == ".py" and settings.upscale.refine_threshold >= 255:
-        reporter.note(f"{config_file} has dynamic_refine_thres=255: one cleaning pass (--refine-threshold 5 for more)")
+        reporter.note(
+            f"{config_file} has dynamic_refine_thres=255: each frame is cleaned once "
+            "(--refine-threshold 5: again where it helps)"
+        )
     return settings
 
 

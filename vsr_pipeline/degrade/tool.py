@@ -17,7 +17,7 @@ from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.join import check_finished
 from vsr_pipeline.media.source import Footage, Header, analyse_clip, footage_of, look_at
 from vsr_pipeline.media.writer import VideoWriter, colour_to_write
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 
 _SUFFIXES = (".mp4", ".mkv")  # that can hold FFV1
 _MIN_SIDE = 64
@@ -38,7 +38,7 @@ class DegradeResult:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.output}: {self.frame_count} frames of {self.width}x{self.height}, seed {self.seed}"
+        return f"{self.output}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}, seed {self.seed}"
 
 
 def degrade_clip(
@@ -78,7 +78,7 @@ def degrade_clip(
     with reported(reporter, f"analyse {source.name}", header.frames_to_analyse):
         analysis = analyse_clip(header, on_frame=lambda: reporter.worked(1.0))
     for note in analysis.notes:
-        reporter.note(note)
+        reporter.note(f"{source.name}: {note}")
     footage = footage_of(header, analysis, every_frame=True)
     count = footage.timeline.frame_count
     with published(output) as temporary, footage.open() as frames:

@@ -14,6 +14,7 @@ from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.files import published
 from vsr_pipeline.media.join import check_finished
 from vsr_pipeline.media.writer import VideoWriter
+from vsr_pipeline.reporting import counted
 from vsr_pipeline.timeline import Colour
 
 DEFAULT_FRAME_RATE = Fraction(25)  # of two folders, which have no rate of their own
@@ -33,7 +34,7 @@ class DemoResult:
 
     def __str__(self) -> str:
         reduced = ", scaled down to what players take" if self.scaled_down else ""
-        return f"{self.path}: {self.frame_count} frames of {self.width}x{self.height}{reduced}"
+        return f"{self.path}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}{reduced}"
 
 
 def make_demo(
@@ -90,7 +91,7 @@ def make_demo(
 def _common_frame_count(before: Side, after: Side) -> int:
     count, after_count = before.count_frames(), after.count_frames()
     if count != after_count:
-        counts = f"{before.path} has {count} frames, {after.path} has {after_count}"
+        counts = f"{before.path} has {counted(count, 'frame')}, {after.path} has {after_count}"
         raise InputError(f"{counts}: give two versions of the same clip")
     return count
 

@@ -13,7 +13,7 @@ from vsr_pipeline.files import refuse_to_replace
 from vsr_pipeline.media._streams import StreamPlan, plan_streams
 from vsr_pipeline.media.source import USUAL_FRAME_RATE, Header, analyse_clip, look_at
 from vsr_pipeline.media.writer import check_encoder, codec_for
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 from vsr_pipeline.timeline import Analysis
 from vsr_pipeline.upscale import SCALE
 
@@ -80,12 +80,12 @@ def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
     name, timeline = header.path.name, analysis.timeline
     damage = []
     if analysis.decode_errors:
-        errors = f"{analysis.decode_errors} decode error{'s' if analysis.decode_errors > 1 else ''}"
+        errors = counted(analysis.decode_errors, "decode error")
         damage.append(f"{name} is damaged: {errors}, what can be decoded is kept")
     announced = header.info.frame_count_from_header
     if not header.settings.is_part and announced is not None and timeline.frame_count < announced:
         damage.append(
-            f"{name} announces {announced} frames, {timeline.frame_count} could be decoded: "
+            f"{name} announces {counted(announced, 'frame')}, {timeline.frame_count} could be decoded: "
             "it may be damaged or cut off"
         )
     if analysis.missing_seconds > 0:

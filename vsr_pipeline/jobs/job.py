@@ -24,7 +24,7 @@ from vsr_pipeline.media.mux import mux
 from vsr_pipeline.media.source import Footage, footage_of
 from vsr_pipeline.media.writer import track_suffix
 from vsr_pipeline.plan import Schedule, computes_every_frame, repeats_note, schedule_of
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 from vsr_pipeline.timeline import Analysis, Segment
 from vsr_pipeline.upscale import SCALE
 
@@ -193,8 +193,8 @@ class Job:
             distinct = len(footage.timeline.distinct)
             left_out = distinct - len(set(schedule.frames))
             self._note(
-                f"constant rate of {rate}: {len(schedule.pts)} frames of {distinct}, "
-                f"{schedule.repeated} are repetitions, {left_out} are left out"
+                f"constant rate of {rate}: {counted(len(schedule.pts), 'frame')} of {distinct}, "
+                f"{schedule.repeated} repeated, {left_out} left out"
             )
         segments = tuple(s for s in self._built.upscaler.plan(footage.timeline) if schedule.shows(s))
         return _Work(analysis, footage, schedule, origin, segments)
@@ -208,7 +208,9 @@ class Job:
         todo = [segment for segment in work.segments if not self._has(segment, rows.get((segment.start, segment.stop)))]
         left = sum(map(len, todo))
         if left < work.frame_count:
-            self._reporter.note(f"{self._name}: {work.frame_count - left} frames are there already")
+            self._reporter.note(
+                f"{self._name}: {counted(work.frame_count - left, 'frame is', 'frames are')} there already"
+            )
         if todo:
             executor = self._workers.executor(self._config.upscale, self._identity, self._reporter)
             with reported(self._reporter, f"enhance {self._name}", left):

@@ -35,7 +35,7 @@ from vsr_pipeline.jobs.report import write_report
 from vsr_pipeline.jobs.runner import WORK_FOLDER, run_clip
 from vsr_pipeline.jobs.turns import Turn, TurnReporter, Turns
 from vsr_pipeline.jobs.workers import Workers
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 
 LOG = "batch.log"
 WORKERS = "workers.json"
@@ -197,15 +197,15 @@ class Night:
     def _announce(self, clips: tuple[BatchClip, ...]) -> None:
         counts = Counter(clip.todo for clip in clips)
         found = ", ".join(f"{count} {todo}" for todo, count in counts.items())
-        self._reporter.note(f"{len(clips)} clips: {found}" if clips else f"no videos in {self._folder}")
+        self._reporter.note(f"{counted(len(clips), 'clip')}: {found}" if clips else f"no videos in {self._folder}")
         outdated = Counter(
             changed_settings(clip.row, self._settings) for clip in clips if clip.row and clip.todo == "unchanged"
         )
         for changes, count in outdated.items():
             if changes:
                 self._reporter.note(
-                    f"{count} clips were made with other settings ({'; '.join(changes)}) and stay as they are: "
-                    "--redo-outdated makes them again"
+                    f"{counted(count, 'clip was', 'clips were')} made with other settings ({'; '.join(changes)}) and "
+                    f"not made again: --redo-outdated does that"
                 )
 
     def _gets_a_turn(self, clip: BatchClip) -> bool:
@@ -224,7 +224,8 @@ class Night:
             return unchanged_outcome(clip)
         if clip.todo == "given up":
             assert clip.row is not None
-            reason = f"{clip.row.reason} (failed in {clip.row.tries} runs; left alone until it changes: --retry-failed)"
+            tries = f"failed in {counted(clip.row.tries, 'run')}; left alone until it changes: --retry-failed"
+            reason = f"{clip.row.reason} ({tries})"
             return _outcome(clip, "given up", reason, clip.row.exit_code)
         because = self._stopped_because or f"--max-clips {self._options.max_clips} was reached"
         return _outcome(clip, "stopped", f"not begun: {because}")
@@ -301,7 +302,11 @@ class Night:
         if isinstance(error, StoppedForNow):
             if not self._stopped_because:
                 self._stop(error.exit_code, self._until_came())
-            return self._postponed(clip, row, f"{self._stopped_because}; {frames_done(clip.output)} frames are done")
+            return self._postponed(
+                clip,
+                row,
+                f"{self._stopped_because}; {counted(frames_done(clip.output), 'frame is', 'frames are')} done",
+            )
         if isinstance(error, LockedError):
             self._exit_code = self._exit_code or error.exit_code
             self._begun -= 1

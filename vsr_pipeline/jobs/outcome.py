@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vsr_pipeline.reporting import counted
+
 Status = Literal["done", "unchanged", "failed", "stopped", "given up"]
 """done: made now; unchanged: made earlier and still right; failed: `reason` says why; stopped: goes on next time;
 given up: failed in `--retries` runs and left alone until `--retry-failed`."""
@@ -56,7 +58,8 @@ class ClipOutcome:
     def __str__(self) -> str:
         if self.status in ("done", "unchanged"):
             width, height = self.output_size or (0, 0)
-            return f"{self.output}: {self.frame_count} frames of {width}x{height}, {self.computed_frames} computed now"
+            frames = counted(self.frame_count, "frame")
+            return f"{self.output}: {frames} of {width}x{height}, {self.computed_frames} computed now"
         return f"{self.output}: {self.status}, {self.reason}"
 
 

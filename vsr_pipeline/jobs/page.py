@@ -34,6 +34,7 @@ _EXIT_CODES = {
     130: "interrupted",
     143: "told to end",
 }
+_CLEANED = {0: "not cleaned", 1: "cleaned once", 2: "cleaned twice"}
 _OPEN_WARNINGS = 3
 _WIDE = {"Model", "From", "To"}
 _STILL_WIDTH = 960
@@ -204,12 +205,12 @@ def _shots(shots: Sequence[ShotOutcome]) -> str:
         return ""
     passes = [shot.cleaning_passes for shot in shots]
     low, high = min(passes), max(passes)
-    cleaned = f"{low} to {high} cleaning passes" if low < high else f"{high} cleaning pass{'' if high == 1 else 'es'}"
+    cleaned = f"cleaned {low} to {high} times" if low < high else _CLEANED.get(high, f"cleaned {high} times")
     count = "1 shot" if len(shots) == 1 else f"{len(shots):,} shots"
     lines = "\n".join(f"{shot.start}–{shot.stop - 1}: {shot.cleaning_passes}" for shot in shots)
     return (
         f"<details><summary>{count}, {cleaned}</summary>"
-        f'<p class="aside">First and last frame of each, and its cleaning passes:</p>'
+        f'<p class="aside">First and last frame of each shot, and how often it was cleaned:</p>'
         f'<pre tabindex="0">{lines}</pre></details>'
     )
 

@@ -21,6 +21,7 @@ from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_by
 from vsr_pipeline.media.source import Footage, Header
 from vsr_pipeline.media.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
+from vsr_pipeline.reporting import counted
 from vsr_pipeline.timeline import Colour, Segment, Shot
 from vsr_pipeline.upscale import SCALE
 
@@ -54,7 +55,7 @@ class Estimate:
     def __str__(self) -> str:
         available = f" of {_size(self.memory_available_bytes)}" if self.memory_available_bytes else ""
         lines = [
-            f"frames    {self.frame_count} in {self.shots} shots, {self.segments} segments",
+            f"frames    {self.frame_count} in {counted(self.shots, 'shot')}, {counted(self.segments, 'segment')}",
             f"size      {self.input_size[0]}x{self.input_size[1]} to {self.output_size[0]}x{self.output_size[1]}",
             f"memory    about {_size(self.memory_bytes)}{available}",
             f"disk      about {_size(self.disk_bytes)} of {_size(self.disk_free_bytes)}",
@@ -158,7 +159,7 @@ def refuse_too_large(header: Header, config: Config, frame_count: int | None = N
         ResourceError: they do.
     """
     settings = config.upscale
-    clip = _size_of(header, frame_count or len(header.images) or header.frames_to_analyse or 1)
+    clip = _size_of(header, frame_count or header.frames_of_part or 1)
     is_on_cpu = _computes_on_cpu(settings)
     needed = min(_needs_on_cpu(clip, settings)) if is_on_cpu else around_network_bytes(clip)
     limit = settings.memory_limit_bytes

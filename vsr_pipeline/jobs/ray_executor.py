@@ -38,7 +38,7 @@ from vsr_pipeline.jobs.ray_worker import POLL_SECONDS, RayWorker
 from vsr_pipeline.jobs.segments import Executor, SegmentResult
 from vsr_pipeline.jobs.worker import Failure
 from vsr_pipeline.jobs.workers import WorkerOptions
-from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.reporting import Reporter, counted
 
 _NODES_POLL_SECONDS = 5.0
 # Once one worker is ready, the others are waited for no longer than this; they join when they are.
@@ -130,7 +130,7 @@ class RayWorkers:
         if late := sum(worker.ready is None and worker.error is None for worker in self._all):
             self._reporter.note(f"{_workers(late)} not ready after {_OTHERS_SECONDS:.0f} s: the run begins without")
         alike = sum(one.identity == first.identity for one in ready)
-        description = f"{first.description}, {alike} Ray worker{'s' if alike > 1 else ''}"
+        description = f"{first.description}, {counted(alike, 'Ray worker')}"
         self.built = replace(self._driver, description=description, identity=first.identity, device=None)
         self._start_thread(self._watch_nodes, "ray-nodes")
 
@@ -203,7 +203,7 @@ class RayWorkers:
                 for node in self._nodes():
                     if node.id not in known:
                         self._start_workers_on(node)
-                        self._reporter.note(f"{node.name} has joined: {_workers(node.workers)} more")
+                        self._reporter.note(f"{node.name} has joined: {counted(node.workers, 'more worker')}")
             if any(worker.error is None for worker in self._all):
                 last_seen = time.monotonic()
             elif time.monotonic() > last_seen + _PATIENCE_SECONDS:
@@ -288,7 +288,7 @@ class RayWorkers:
             self._reporter.note(f"the worker on {worker.node.name} died at {what} ({reason}): another one makes it")
             return
         remedy = "see that machine's memory and log; --retries is how often a segment is given to another"
-        died = f"{assignment.deaths} workers died at {what}, the last on {worker.node.name} ({reason})"
+        died = f"{counted(assignment.deaths, 'worker')} died at {what}, the last on {worker.node.name} ({reason})"
         self._dispatch.tell(assignment, ResourceError(f"{died}: {remedy}"))
 
     def _living(self) -> list[RayWorker]:

@@ -10,6 +10,7 @@ from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import write_failure
 from vsr_pipeline.media._order import PacketTimes, packet_times
 from vsr_pipeline.media.ffmpeg import file_url
+from vsr_pipeline.reporting import counted
 
 
 def join_segments(segments: Sequence[Path], output: Path) -> None:
@@ -106,7 +107,7 @@ def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool)
     except (av.FFmpegError, IndexError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if len(found) != len(times_seconds):
-        raise InputError(f"{path} has {len(found)} frames, expected {len(times_seconds)}")
+        raise InputError(f"{path} has {counted(len(found), 'frame')}, expected {len(times_seconds)}")
     # Matroska and WebM round to milliseconds.
     tolerance = Fraction(1, 1000) if path.suffix.lower() in (".mkv", ".webm") else 0
     for index, (a, b) in enumerate(zip(found, times_seconds, strict=True)):

@@ -1,5 +1,6 @@
 """A clip as numbered frames, whether it is a video or images."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from vsr_pipeline.media.mux import origin_ticks
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.plan import Part, part_of
+from vsr_pipeline.reporting import counted
 from vsr_pipeline.shots import detect_cuts
 from vsr_pipeline.timeline import Analysis, Colour, Timeline, VideoInfo
 
@@ -56,10 +58,31 @@ class Header:
         return sum(path.stat().st_size for _, path in self.images) if self.images else self.path.stat().st_size
 
     @property
+    def frames_of_part(self) -> int:
+        """How many frames the part has, as far as the header tells; 0: it does not."""
+        first, stop = self._part_by_rate()
+        return max(0, stop - first)
+
+    @property
     def frames_to_analyse(self) -> int:
-        """How many frames the analysis will decode, as far as that is known; 0: it is not."""
+        """How many frames the analysis will decode, as far as the header tells; 0: it does not.
+
+        A video is decoded from its first frame on, of images only the part is.
+        """
+        return self.frames_of_part if self.images else self._part_by_rate()[1]
+
+    def _part_by_rate(self) -> tuple[int, int]:
+        """Return the frames [first, stop) of the part by the average rate; of uneven times, that is about right."""
         known = self.info.frame_count_from_header or 0
-        return min(known, self.settings.max_frames or known)
+        rate = self.info.average_frame_rate or USUAL_FRAME_RATE
+        start, end, limit = self.settings.start_seconds, self.settings.end_seconds, self.settings.max_frames
+        first = math.ceil(start * rate) if start is not None else 0
+        ends = [known]
+        if end is not None:
+            ends.append(math.ceil(end * rate))
+        if limit is not None:
+            ends.append(first + limit)
+        return first, min(ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +309,16 @@ def _start_ticks(header: Header, timeline: Timeline, drop: Sequence[str]) -> int
 
 
 def _notes_on(header: Header) -> tuple[str, ...]:
-    """Say what of the images is lost or missing, by their names and the first of them."""
+    """Say what of the images is lost or missing, by their names and the first of them.
+
+    Whoever shows a note says which clip it is about, so one image is not named again.
+    """
     numbers = [number for number, _ in header.images]
     missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-    notes = [f"{header.images[0][1].name}: {loss}" for loss in image_losses(header.images[0][1])]
+    first = header.images[0][1]
+    name = "" if first.name == header.path.name else f"{first.name}: "
+    notes = [f"{name}{loss}" for loss in image_losses(first)]
     if missing:
-        notes.append(f"{header.path.name}: between {numbers[0]} and {numbers[-1]}, {missing} numbers have no image")
+        missing_numbers = counted(missing, "number has", "numbers have")
+        notes.append(f"between {numbers[0]} and {numbers[-1]}, {missing_numbers} no image")
     return tuple(notes)

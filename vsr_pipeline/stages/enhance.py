@@ -32,7 +32,7 @@ from vsr_pipeline.plan import (
     sample_indices,
     schedule_of,
 )
-from vsr_pipeline.reporting import Reporter, reported, retracted_on_failure
+from vsr_pipeline.reporting import Reporter, counted, reported, retracted_on_failure
 from vsr_pipeline.timeline import Analysis, Segment, Shot
 from vsr_pipeline.upscale import Upscaler
 from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
@@ -57,7 +57,7 @@ class EnhanceResult:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.output}: {self.frame_count} frames, {self.computed_frames} computed now"
+        return f"{self.output}: {counted(self.frame_count, 'frame')}, {self.computed_frames} computed now"
 
 
 def enhance(
@@ -108,7 +108,7 @@ def enhance(
     todo = [segment for segment in planned if segment not in done]
     left = sum(map(len, todo))
     if done:
-        reporter.note(f"{target}: {job.images_of(done)} of {count} frames are there already")
+        reporter.note(f"{target}: {job.images_of(done)} of {counted(count, 'frame is', 'frames are')} there already")
     ladder = Ladder(config.upscale, built, reporter, allow_cpu=options.allow_cpu)
     fitted = ladder.fit(clip_size(footage)) if todo else ()
     passes = job.make(todo, ladder) if todo else {}
@@ -141,13 +141,15 @@ def _open(path: Path, config: Config, reporter: Reporter, *, strict: bool) -> tu
         if strict:
             refuse_damage(header, analysis)
         footage = footage_of(header, analysis, every_frame=every_frame)
-        for note in (*damage_of(header, analysis), *analysis.notes, *repeats_note(footage.timeline)):
+        for sentence in damage_of(header, analysis):  # it has the name
+            reporter.note(sentence)
+        for note in (*analysis.notes, *repeats_note(footage.timeline)):
             reporter.note(f"{_name(path)}: {note}")
         return footage, analysis
     if clip.timeline.frame_count != len(header.images):
         raise InputError(
-            f"{path} has {len(header.images)} images, its clip.json says {clip.timeline.frame_count}: run `vsr split` "
-            "again, or move the images to a folder of their own"
+            f"{path} has {counted(len(header.images), 'image')}, its clip.json says {clip.timeline.frame_count}: "
+            "run `vsr split` again, or move the images to a folder of their own"
         )
     # What was edited since the split counts, not what the video repeated.
     skips = config.input.skip_duplicates and not every_frame
@@ -252,8 +254,8 @@ def _refuse_one_image_of_many(target: ImageTarget, footage: Footage) -> None:
     if target.is_single and count > 1:
         pattern = f"{name.stem}_%05d{name.suffix}"
         raise UsageError(
-            f"{target} is one image, {footage.header.path} has {count} frames: name a folder, or {pattern}, or give "
-            "--max-frames 1"
+            f"{target} is one image, {footage.header.path} has {counted(count, 'frame')}: "
+            f"name a folder, or {pattern}, or give --max-frames 1"
         )
 
 

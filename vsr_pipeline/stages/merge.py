@@ -19,7 +19,7 @@ from vsr_pipeline.media.source import FolderSource, Footage, footage_of, look_at
 from vsr_pipeline.media.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
 from vsr_pipeline.overlap import read_ahead
 from vsr_pipeline.plan import Schedule, even_ticks, schedule_of
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 from vsr_pipeline.timeline import VideoInfo
 from vsr_pipeline.workspace import Clip, SourceFile, clip_folder_of
 
@@ -38,7 +38,7 @@ class MergeResult:
     written: bool
 
     def __str__(self) -> str:
-        return f"{self.output}: {self.frame_count} frames of {self.width}x{self.height}"
+        return f"{self.output}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ def _plan(frames: Path, source: Path | None, config: Config, reporter: Reporter)
     footage = _footage(clip, source, config, reporter)
     if footage and footage.timeline.frame_count != len(images):
         raise InputError(
-            f"{frames} has {len(images)} images, {footage.header.path} has {footage.timeline.frame_count} frames: "
+            f"{frames} has {counted(len(images), 'image')}, {footage.header.path} has "
+            f"{counted(footage.timeline.frame_count, 'frame')}: "
             "run `vsr enhance` again for the rest, or give the right --source"
         )
     if footage is None and config.encode.constant_rate is None:

@@ -13,7 +13,7 @@ from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
 from vsr_pipeline.media.frames import Pixels, frame_name, png_size, read_image, remove_frames_from, write_png
 from vsr_pipeline.media.source import Footage, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind
-from vsr_pipeline.reporting import Reporter, reported
+from vsr_pipeline.reporting import Reporter, counted, reported
 from vsr_pipeline.workspace import CLIP_FILE, FRAMES, Clip, SourceFile
 
 
@@ -27,7 +27,7 @@ class SplitResult:
     written_frames: int
 
     def __str__(self) -> str:
-        return f"{self.frames}: {self.frame_count} frames, {self.written_frames} written now"
+        return f"{self.frames}: {counted(self.frame_count, 'frame')}, {self.written_frames} written now"
 
 
 def split(video: Path, results: Path, config: Config, *, strict: bool = False, reporter: Reporter) -> SplitResult:
@@ -57,7 +57,7 @@ def split(video: Path, results: Path, config: Config, *, strict: bool = False, r
     done = _load_or_none(folder)
     is_same = done is not None and done.source.is_unchanged(video) and done.footage.header.settings == config.input
     if done and is_same and _is_complete(done, frames):
-        reporter.note(f"{frames}: {done.timeline.frame_count} frames are there already")
+        reporter.note(f"{frames}: {counted(done.timeline.frame_count, 'frame is', 'frames are')} there already")
         return SplitResult(video, frames, done.timeline.frame_count, 0)
 
     source = SourceFile.of(video)
@@ -65,7 +65,9 @@ def split(video: Path, results: Path, config: Config, *, strict: bool = False, r
     if strict:
         refuse_damage(header, analysis)
     footage = footage_of(header, analysis, every_frame=True)  # a person may edit one of them
-    for note in (*damage_of(header, analysis), *analysis.notes):
+    for sentence in damage_of(header, analysis):  # it has the name
+        reporter.note(sentence)
+    for note in analysis.notes:
         reporter.note(f"{video.name}: {note}")
     make_folder(frames)
     (folder / CLIP_FILE).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from vsr_pipeline import __version__
 from vsr_pipeline.errors import ChangedError, InputError, Interrupted, LockedError
 from vsr_pipeline.files import make_folder, write_text
-from vsr_pipeline.reporting import Reporter, SilentReporter, reported
+from vsr_pipeline.reporting import Reporter, SilentReporter, counted, reported
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.checkpoint import State
 from vsr_pipeline.train.config import RunConfig, differences
@@ -39,7 +39,7 @@ class TrainResult:
 
     def __str__(self) -> str:
         end = "done" if self.complete else "time is up"
-        return f"{self.weights}: {end} after {self.iterations} iterations, {self.seconds / 60:.1f} minutes"
+        return f"{self.weights}: {end} after {counted(self.iterations, 'iteration')}, {self.seconds / 60:.1f} minutes"
 
 
 def train(config: RunConfig, output: Path, *, must_resume: bool = False, reporter: Reporter) -> TrainResult:
@@ -70,7 +70,7 @@ def _train(config: RunConfig, output: Path, must_resume: bool, processes: Proces
     state = _state(config, output, must_resume, processes)
     sources = find_sources(config.data.folders, config.data.truth_size, reporter.note)
     videos = sum(source.kind == "video" for source in sources)
-    reporter.note(f"data: {len(sources) - videos} images, {videos} videos")
+    reporter.note(f"data: {counted(len(sources) - videos, 'image')}, {counted(videos, 'video')}")
     if not (config.model.init or config.model.flow_from):
         reporter.note("SPyNet is neither trained nor given (model.init, model.flow_from): flow will be random")
     trainer = Trainer(config, processes)
