@@ -105,3 +105,11 @@ def test_a_name_is_said_once_in_a_note(workspace, capsys):
         for line in said.splitlines():
             assert line.count("clip.mp4") <= 1, line
             assert line.count("frame_%08d.png") <= 1, line
+
+
+def test_a_dry_run_says_that_it_measures(workspace, capsys):
+    make_video(workspace / "clip.mp4", frames=5, cut=3, audio=False)
+    assert cli.run(["run", "clip.mp4", "--output", "out.mp4", *BICUBIC, "--dry-run"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.startswith("measure the speed: 6/6 frames")]
+    assert not (workspace / "out.mp4").exists()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsr_pipeline.build import BICUBIC, BuiltUpscaler, build_upscaler, checkpoint_of, net_for
+from vsr_pipeline.build import BuiltUpscaler, build_upscaler, checkpoint_of, net_for
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.device import DTYPES, choose_precision
 from vsr_pipeline.errors import UsageError
@@ -31,6 +31,7 @@ from vsr_pipeline.reporting import Reporter, counted
 from vsr_pipeline.tensors import out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.timeline import Colour, Timeline
 from vsr_pipeline.upscale import ExactUpscaler, Steps
+from vsr_pipeline.weights import BICUBIC
 
 _FRAME_RATE = Fraction(25)
 _PEAK_SIZE = (180, 320)
@@ -127,6 +128,9 @@ def bench(
     def product(pixels: Sequence[Pixels]) -> list[Pixels]:
         return _product(built, pixels)
 
+    # In lines: a bar that is drawn meanwhile would take time from what is measured.
+    reporter.note(f"model: {built.description}")
+    reporter.note("warm-up of both paths")
     with out_of_memory_as_error(), FlopCounterMode(display=False) as counter:
         expected = reference(deep)  # counted, and warmed up
     flops = counter.get_total_flops() / frames
@@ -141,6 +145,7 @@ def bench(
         seconds["product"].append(_seconds(lambda: product(clip), device))
     for note in built.take_notes():
         reporter.note(note)
+    reporter.note("each part by itself")
     taken, reference_taken = statistics.median(seconds["product"]), statistics.median(seconds["reference"])
     return BenchResult(
         ratio=reference_taken / taken,

@@ -16,8 +16,7 @@ from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.tensors import out_of_memory_as_error
 from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Upscaler, Windows, prepare
-
-BICUBIC = "bicubic-x4"
+from vsr_pipeline.weights import BICUBIC
 
 
 @dataclass(eq=False, slots=True)

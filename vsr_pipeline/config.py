@@ -16,6 +16,7 @@ _PACKAGE = Path(__file__).parent
 _OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option"}
 _FINEST_RATE = 1_000_000
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", re.IGNORECASE)
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
 _TIME = re.compile(r"(?:(?:([0-9]+):)?([0-5]?[0-9]):)?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 
@@ -97,6 +98,13 @@ class UpscaleConfig(_Section):
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, name: str) -> str:
+        if not _DEVICE.fullmatch(name):
+            raise ValueError("must be auto, cpu, cuda, cuda:N or mps")
+        return name
 
     @field_validator("memory_limit")
     @classmethod

@@ -3,13 +3,14 @@
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vsr_pipeline.errors import DiskFullError, OutputError, VsrError
+from vsr_pipeline.errors import DiskFullError, InputError, OutputError, VsrError
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -50,6 +51,28 @@ def refuse_to_replace(source: Path, output: Path) -> None:
     """
     if os.path.realpath(output) == os.path.realpath(source):  # `Path.resolve` fails where a link leads to itself
         raise OutputError(f"the output would replace its own source {source}: choose another --output")
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file that can be read; nothing of it is looked at.
+
+    Raises:
+        InputError: it is missing, empty, a folder, no regular file, or closed to this user.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"no such file: {path}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path} is a folder; a video file is wanted here")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path} is no regular file; save the video to a file first")
+    if status.st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes)")
 
 
 def make_folder(folder: Path) -> Path:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Family = Literal["realbasicvsr", "basicvsr"]
 
+BICUBIC = "bicubic-x4"
+"""The model that is no network and has no weights."""
+
 _PACKAGE = Path(__file__).parent
 
 
@@ -169,6 +172,29 @@ def choose_auto() -> ModelEntry:
             return entry
     ways = ", or ".join(entry.how_to_get for entry in candidates if entry.source != "shipped")
     raise ModelError(f"no model's weights are here: {ways}")
+
+
+def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = True) -> None:
+    """Refuse a model that cannot be loaded, without reading its weights.
+
+    Args:
+        model: a name of the manifest, `bicubic-x4` or `auto`.
+        checkpoint: a file that takes the place of `model`.
+        must_be_here: refuse also what is known and not on this machine.
+
+    Raises:
+        ModelError: it is unknown or missing; the message says what there is, and how to get it.
+    """
+    if checkpoint is not None:
+        if must_be_here and not checkpoint.is_file():
+            raise ModelError(f"no such checkpoint file: {checkpoint}")
+    elif model == "auto":
+        if must_be_here:
+            choose_auto()
+    elif model != BICUBIC:
+        entry = find(model)
+        if must_be_here and locate(entry) is None:
+            raise ModelError(f"the weights of {model} are not here: {entry.how_to_get}")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

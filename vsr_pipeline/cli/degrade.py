@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vsr_pipeline.cli.early import refuse_missing
 from vsr_pipeline.cli.options import Json, LogFormat, Overwrite, each
 from vsr_pipeline.errors import UsageError
 
@@ -30,16 +31,17 @@ def degrade(
 
     Blur, downscaling, noise and a real H.264 encoder. The same frames at the same times, no sound, stored lossless.
     """
-    from vsr_pipeline.degrade.config import DegradationConfig, load_degradation
-    from vsr_pipeline.degrade.tool import degrade_clip
-    from vsr_pipeline.reporting import reporter_for
-
     if config is not None and strength is not None:
         raise UsageError("give --strength or --config, not both: the file says how strong the degradation is")
-    degradation = load_degradation(config) if config else DegradationConfig(preset=strength or "medium")
-    reporter = reporter_for(log_format)
 
     def one(path: Path) -> object:
+        refuse_missing(path)
+        from vsr_pipeline.degrade.config import DegradationConfig, load_degradation
+        from vsr_pipeline.degrade.tool import degrade_clip
+        from vsr_pipeline.reporting import reporter_for
+
+        degradation = load_degradation(config) if config else DegradationConfig(preset=strength or "medium")
+        reporter = reporter_for(log_format)
         return degrade_clip(path, output, degradation, seed=seed, overwrite=overwrite, reporter=reporter)
 
     return each((input_path,), one, as_json)

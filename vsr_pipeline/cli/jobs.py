@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown
 from vsr_pipeline.cli.options import (
     ENCODING,
     PART,
@@ -32,7 +33,7 @@ from vsr_pipeline.cli.options import (
     settings_from,
     takes_settings,
 )
-from vsr_pipeline.errors import UsageError
+from vsr_pipeline.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from vsr_pipeline.api import BatchOutcome, Config, QueueRow, WorkerOptions, WorkerOutcome
@@ -66,27 +67,32 @@ def run(
 
     Streaming: no image files. Whatever ends it, the same command continues: finished segments are kept.
     """
-    from vsr_pipeline import api
+    from vsr_pipeline.reporting import reporter_for
 
-    reporter = api.reporter_for(log_format)
+    reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
         return 0
-    workers = _workers(executor, ray_address, cpus_per_worker, settings)
-    options = api.RunOptions(
-        fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu, workers=workers, retries=retries
-    )
-    images = api.image_target(output)
-    for option, is_given in (
-        ("--dry-run", dry_run),
-        ("--executor ray", executor == "ray"),
-        ("--ray-address", ray_address),
-    ):
-        if images is not None and is_given:
-            raise UsageError(f"{option} is for videos: {output} is for images")
 
     def one(text: str) -> object:
+        refuse_missing(text)
+        refuse_unknown(settings, weights_are_here=executor != "ray" and ray_address is None)
+        announce_loading(reporter)
+        from vsr_pipeline import api
+
+        images = api.image_target(output)
+        for option, is_given in (
+            ("--dry-run", dry_run),
+            ("--executor ray", executor == "ray"),
+            ("--ray-address", ray_address),
+        ):
+            if images is not None and is_given:
+                raise UsageError(f"{option} is for videos: {output} is for images")
+        workers = _workers(executor, ray_address, cpus_per_worker, settings)
+        options = api.RunOptions(
+            fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu, workers=workers, retries=retries
+        )
         path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
         if images is not None:
             return api.enhance(path, images, settings, options=options, reporter=reporter)
@@ -134,24 +140,32 @@ def batch(
 
     What is done and unchanged costs nothing, one that fails stops no other. For cron: see docs/overnight.md.
     """
-    from vsr_pipeline import api
+    from vsr_pipeline.reporting import SilentReporter, reporter_for
 
     if status:
+        from vsr_pipeline import api
+
         _print_queue(api.batch_status(output), api.batch_workers(output), as_json)
         return 0
     if folder is None:
         raise UsageError("vsr batch needs the folder of the videos: vsr batch DIR --output DIR")
-    reporter = api.SilentReporter() if quiet else api.reporter_for(log_format)
+    reporter = SilentReporter() if quiet else reporter_for(log_format)
     settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
         return 0
+    until_time = _time_from(until) if until is not None else None
+    if not os.path.isdir(folder):  # noqa: PTH112 - `Path.is_dir` fails on a long name
+        raise InputError(f"no such folder: {folder}; give the folder that the videos are in")
+    refuse_unknown(settings, weights_are_here=False)
+    from vsr_pipeline import api
+
     options = api.BatchOptions(
         recursive=recursive,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         name_template=name,
-        until=_time_from(until) if until is not None else None,
+        until=until_time,
         retries=retries,
         retry_failed=retry_failed,
         redo_outdated=redo_outdated,

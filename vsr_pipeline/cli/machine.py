@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown
 from vsr_pipeline.cli.options import (
     UPSCALE,
     VIDEO_STREAM,
@@ -30,9 +31,12 @@ app = typer.Typer(rich_markup_mode=None)
 @takes_settings(VIDEO_STREAM)
 def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")], given: Given) -> int:
     """Print what a video's header says, as JSON."""
+    from vsr_pipeline.reporting import SilentReporter
+
+    settings = settings_from(given, SilentReporter())
+    refuse_missing(input_path)
     from vsr_pipeline import api
 
-    settings = settings_from(given, api.SilentReporter())
     print_json(dataclasses.asdict(api.probe(input_path, settings.input)))
     return 0
 
@@ -52,6 +56,7 @@ def metrics(
 
     PSNR in dB and SSIM on RGB and on luma, VMAF and VMAF-NEG, temporal flicker (0 is best): means over the frames.
     """
+    refuse_missing(reference, *distorted)
     from vsr_pipeline import api
 
     measurements = api.measure(
@@ -127,12 +132,17 @@ def bench(
     The network as it is run here and as one would write it down (eager, fp32), in turns: the ratio of their speeds, how
     near their pixels are, and where the time goes.
     """
+    from vsr_pipeline.reporting import reporter_for
+
+    reporter = reporter_for(log_format)
+    settings = settings_from(given, reporter)
+    width_and_height = _size_from(size)
+    refuse_unknown(settings)
+    announce_loading(reporter)
     from vsr_pipeline import api
 
-    reporter = api.reporter_for(log_format)
-    settings = settings_from(given, reporter)
     result = api.bench(
-        settings.upscale, settings.encode, size=_size_from(size), frames=frames, repeats=repeats, reporter=reporter
+        settings.upscale, settings.encode, size=width_and_height, frames=frames, repeats=repeats, reporter=reporter
     )
     if as_json:
         print_json(dataclasses.asdict(result))

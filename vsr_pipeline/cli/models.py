@@ -30,6 +30,9 @@ def pull(
     name: Annotated[str, typer.Argument(help="A name of `vsr models list`.")], log_format: LogFormat = "text"
 ) -> None:
     """Download weights and check their hash. Run it again to continue after an interruption."""
+    from vsr_pipeline import weights
+
+    weights.find(name)  # an unknown one is refused before anything is loaded
     from vsr_pipeline import api
 
     print(api.pull_model(name, reporter=api.reporter_for(log_format)))

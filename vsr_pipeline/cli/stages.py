@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown, refuse_unknown_codec
 from vsr_pipeline.cli.options import (
     ENCODING,
     PART,
@@ -56,17 +57,29 @@ def split(
 
     They go to results/NAME/frames/, their timestamps and all that is known of the video to results/NAME/clip.json.
     """
+    from vsr_pipeline.reporting import reporter_for
+
+    reporter = reporter_for(log_format)
+    settings = settings_from(given, reporter)
+
+    def one(text: str) -> object:
+        refuse_missing(text)
+        from vsr_pipeline import api
+
+        video = api.local_source(text, results, allow_url=allow_url, reporter=reporter)
+        return api.split(video, results, settings, strict=strict, reporter=reporter)
+
+    if videos is not None and len(videos) == 1:
+        return each(videos, one, as_json)
     from vsr_pipeline import api
 
-    reporter = api.reporter_for(log_format)
-    settings = settings_from(given, reporter)
     chosen = (
         tuple(api.local_source(text, results, allow_url=allow_url, reporter=reporter) for text in videos)
         if videos
         else api.videos_in(api.DATA)
     )
     api.refuse_equal_stems(chosen)
-    return each(chosen, lambda video: api.split(video, results, settings, strict=strict, reporter=reporter), as_json)
+    return each(map(str, chosen), one, as_json)
 
 
 @app.command(epilog="Example: vsr enhance results/holiday/frames --max-seq-len 30")
@@ -91,27 +104,32 @@ def enhance(
 
     From results/NAME/frames/ to results/NAME/enhanced/. Run it again to continue: what is done is kept.
     """
-    from vsr_pipeline import api
+    from vsr_pipeline.reporting import reporter_for
 
-    reporter = api.reporter_for(log_format)
+    reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
         return 0
     if input_path is None and output is not None:
         raise UsageError("--output needs an INPUT: without one, every results/*/frames is enhanced in its own place")
-    inputs = (
-        (api.local_source(input_path, results, allow_url=allow_url, reporter=reporter),)
-        if input_path
-        else api.frame_folders_in(results, api.FRAMES)
-    )
 
-    def one(path: Path) -> api.EnhanceResult:
+    def one(text: str) -> object:
+        refuse_missing(text)
+        refuse_unknown(settings)
+        announce_loading(reporter)
+        from vsr_pipeline import api
+
+        path = api.local_source(text, results, allow_url=allow_url, reporter=reporter)
         folder = api.ImageTarget(Path(output) if output else api.default_output(path, results))
         target = (api.image_target(output) if output else None) or folder
         return api.enhance(path, target, settings, options=api.RunOptions(strict=strict), reporter=reporter)
 
-    return each(inputs, one, as_json)
+    if input_path is not None:
+        return each((input_path,), one, as_json)
+    from vsr_pipeline import api
+
+    return each(map(str, api.frame_folders_in(results, api.FRAMES)), one, as_json)
 
 
 @app.command(epilog="Example: vsr merge results/holiday/enhanced --fps 25")
@@ -132,20 +150,27 @@ def merge(
 
     Timestamps, sound, subtitles and chapters are the source's.
     """
-    from vsr_pipeline import api
+    from vsr_pipeline.reporting import reporter_for
 
-    reporter = api.reporter_for(log_format)
+    reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
     if frames is None and (output is not None or source is not None):
         raise UsageError("--output and --source need a FRAMES folder: without one, every results/*/enhanced is merged")
-    folders = (frames,) if frames else api.frame_folders_in(results, api.ENHANCED)
 
-    def one(folder: Path) -> api.MergeResult:
+    def one(folder: Path) -> object:
+        refuse_missing(folder, *((source,) if source is not None else ()))
+        refuse_unknown_codec(settings)
+        from vsr_pipeline import api
+
         return api.merge(
             folder, settings, results=results, output=output, source=source, overwrite=overwrite, reporter=reporter
         )
 
-    return each(folders, one, as_json)
+    if frames is not None:
+        return each((frames,), one, as_json)
+    from vsr_pipeline import api
+
+    return each(api.frame_folders_in(results, api.ENHANCED), one, as_json)
 
 
 @app.command(epilog="Example: vsr demo holiday.mp4 results/holiday/holiday_x4.mp4 --output demo.mp4")
@@ -156,11 +181,11 @@ def demo(
     interpolation: Annotated[
         Literal["bicubic", "nearest"], typer.Option(help="How the input is enlarged.")
     ] = "bicubic",
-    start_frame: Annotated[int | None, typer.Option(help="Frame at which the line begins to slide.")] = None,
-    pause_frame: Annotated[int | None, typer.Option(help="Frame at which the picture pauses.")] = None,
-    repeats: Annotated[int, typer.Option(help="Sweeps of the line during the pause.")] = 2,
-    slide_step: Annotated[int | None, typer.Option(help="Pixels that the line moves per frame.")] = None,
-    line_width: Annotated[int | None, typer.Option(help="Width of the line in pixels; 0: none.")] = None,
+    start_frame: Annotated[int | None, typer.Option(min=0, help="Frame at which the line begins to slide.")] = None,
+    pause_frame: Annotated[int | None, typer.Option(min=0, help="Frame at which the picture pauses.")] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="Sweeps of the line during the pause.")] = 2,
+    slide_step: Annotated[int | None, typer.Option(min=1, help="Pixels that the line moves per frame.")] = None,
+    line_width: Annotated[int | None, typer.Option(min=0, help="Width of the line in pixels; 0: none.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frame rate (25, 30000/1001); default: the inputs' own.")] = None,
     label_before: Annotated[str | None, typer.Option(help="Text on the left; empty: none.")] = None,
     label_after: Annotated[str, typer.Option(help="Text on the right; empty: none.")] = "enhanced",
@@ -169,20 +194,26 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Make a video that wipes between two clips."""
-    from vsr_pipeline import api
+    from vsr_pipeline.reporting import reporter_for
 
-    options = api.DemoOptions(
-        interpolation=interpolation,
-        start_frame=start_frame,
-        pause_frame=pause_frame,
-        repeats=repeats,
-        slide_step=slide_step,
-        line_width=line_width,
-        frame_rate=frame_rate_from(fps) if fps is not None else None,
-        label_before=label_before,
-        label_after=label_after,
-    )
-    reporter = api.reporter_for(log_format)
-    return each(
-        (output,), lambda path: api.demo(before, after, path, options, overwrite=overwrite, reporter=reporter), as_json
-    )
+    frame_rate = frame_rate_from(fps) if fps is not None else None
+    reporter = reporter_for(log_format)
+
+    def one(path: Path) -> object:
+        refuse_missing(before, after)
+        from vsr_pipeline import api
+
+        options = api.DemoOptions(
+            interpolation=interpolation,
+            start_frame=start_frame,
+            pause_frame=pause_frame,
+            repeats=repeats,
+            slide_step=slide_step,
+            line_width=line_width,
+            frame_rate=frame_rate,
+            label_before=label_before,
+            label_after=label_after,
+        )
+        return api.demo(before, after, path, options, overwrite=overwrite, reporter=reporter)
+
+    return each((output,), one, as_json)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from vsr_pipeline.cli.early import announce_loading, refuse_missing
 from vsr_pipeline.cli.options import Json, LogFormat, each
 
 app = typer.Typer(rich_markup_mode=None)
@@ -23,14 +24,17 @@ def train(
 
     A run that the folder holds already is continued, whatever ended it. Ctrl-C saves first.
     """
-    from vsr_pipeline.reporting import reporter_for
-    from vsr_pipeline.train.config import load_run_config
-    from vsr_pipeline.train.loop import train as run
-
-    reporter = reporter_for(log_format)
 
     def one(path: Path) -> object:
+        refuse_missing(path)
+        from vsr_pipeline.reporting import reporter_for
+        from vsr_pipeline.train.config import load_run_config
+
         settings = load_run_config(path).with_minutes(minutes)
+        reporter = reporter_for(log_format)
+        announce_loading(reporter)
+        from vsr_pipeline.train.loop import train as run
+
         return run(settings, output, must_resume=resume, reporter=reporter)
 
     return each((config,), one, as_json)

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vsr_pipeline.build import BICUBIC
 from vsr_pipeline.config import MEANS, Config, UpscaleConfig
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.files import file_sha256
 from vsr_pipeline.jobs.queue import FileIdentity, QueueRow
 from vsr_pipeline.jobs.sources import check_template, find_videos, output_for, refuse_equal_outputs
 from vsr_pipeline.jobs.workers import WorkerOptions
-from vsr_pipeline.weights import choose_auto, verified_path
+from vsr_pipeline.weights import BICUBIC, choose_auto, verified_path
 
 NAME = "name"
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vsr_pipeline.budget import ClipSize, amount, around_network_bytes
-from vsr_pipeline.build import BICUBIC, BuiltUpscaler
+from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config, EncodeConfig, UpscaleConfig
 from vsr_pipeline.device import choose_device, choose_precision
 from vsr_pipeline.errors import ResourceError
@@ -21,9 +21,10 @@ from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_by
 from vsr_pipeline.media.source import Footage, Header
 from vsr_pipeline.media.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
-from vsr_pipeline.reporting import counted
+from vsr_pipeline.reporting import Reporter, counted, reported
 from vsr_pipeline.timeline import Colour, Segment, Shot
 from vsr_pipeline.upscale import SCALE
+from vsr_pipeline.weights import BICUBIC
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
 # may take three times as much: the disk that runs full all the same is an error that loses nothing.
@@ -176,7 +177,7 @@ def refuse_too_large(header: Header, config: Config, frame_count: int | None = N
         )
 
 
-def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig) -> float:
+def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig, reporter: Reporter) -> float:
     """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
     timeline = footage.timeline
     count = min(_CALIBRATION_FRAMES, len(timeline.distinct))
@@ -184,14 +185,15 @@ def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig)
         frames = [_middle(pixels) for pixels in source.read(0, count)]
     width, height = footage.header.info.display_size
     segment = Segment(0, count, 0, count, Shot(0, count))
-    passes = built.upscaler.cleaning_passes(frames)
     model_seconds = encoder_seconds = 0.0
-    for _ in range(2):  # the first time, libraries prepare themselves
-        started = time.perf_counter()
-        outputs = list(built.upscaler.upscale(frames, segment, cleaning_passes=passes, on_work=lambda _: None))
-        upscaled = time.perf_counter()
-        _encode(outputs, encode)
-        model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
+    with reported(reporter, "measure the speed", 2 * count):
+        passes = built.upscaler.cleaning_passes(frames)
+        for _ in range(2):  # the first time, libraries prepare themselves
+            started = time.perf_counter()
+            outputs = list(built.upscaler.upscale(frames, segment, cleaning_passes=passes, on_work=reporter.worked))
+            upscaled = time.perf_counter()
+            _encode(outputs, encode)
+            model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
     context = sum(s.context_stop - s.context_start for s in built.upscaler.plan(timeline)) / timeline.frame_count
     slower = max(model_seconds * context, encoder_seconds)  # they work at the same time
     return float(slower * width * height / (frames[0].shape[0] * frames[0].shape[1]) * timeline.frame_count / count)

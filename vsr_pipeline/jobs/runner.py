@@ -100,7 +100,7 @@ def estimate_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, 
     segments = tuple(s for s in built.upscaler.plan(footage.timeline) if schedule.shows(s))
     needed = estimate(footage, schedule, segments, config, folder)
     refuse_what_cannot_fit(needed, folder)
-    seconds = seconds_needed(footage, built, config.encode)
+    seconds = seconds_needed(footage, built, config.encode, reporter)
     for note in built.take_notes():
         reporter.note(note)
     return replace(needed, seconds=seconds)

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from vsr_pipeline.build import BICUBIC, BuiltUpscaler
+from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import computes
 from vsr_pipeline.errors import UsageError, VsrError
@@ -18,6 +18,7 @@ from vsr_pipeline.jobs.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segments import Executor, SerialExecutor
 from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.weights import BICUBIC
 
 _DEVICES_WITH_RAY = ("auto", "cpu", "cuda")
 HOW_TO_GET_RAY = "pip install 'vsr-pipeline[ray]'"

@@ -4,12 +4,14 @@
 about the same whatever the codec (docs/encoding.md has the numbers).
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from vsr_pipeline.config import EncodeConfig
+from vsr_pipeline.errors import UsageError
 
 AUTO: Final = "auto"
 
@@ -176,3 +178,18 @@ CODECS: Final[Mapping[str, Codec]] = {
         )
     },
 }  # fmt: skip
+
+
+def find_codec(name: str) -> Codec:
+    """Entry of a codec; `auto` is taken for h264, see `codec_for`.
+
+    Raises:
+        UsageError: there is no such codec.
+    """
+    name = "h264" if name == AUTO else name
+    if name not in CODECS:
+        known = {codec.encoder: key for key, codec in CODECS.items()} | {key: key for key in CODECS} | {"h265": "hevc"}
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {known[close[0]]}? " if close else ""
+        raise UsageError(f"no encoder {name}: {hint}--codec is one of {', '.join(CODECS)}")
+    return CODECS[name]

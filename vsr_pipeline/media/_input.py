@@ -1,7 +1,6 @@
 """Opening a media file: only this one file, and only its video stream."""
 
 import os
-import stat
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.files import check_file
 
 # Demuxers that open further files or devices, or that show a text file as a picture.
 _FORBIDDEN_FORMATS = frozenset(
@@ -41,7 +41,7 @@ def open_input(path: Path) -> InputContainer:
     Raises:
         InputError: it is missing, empty, no regular file, cannot be read, or no known container.
     """
-    _check_file(path)
+    check_file(path)
     options = {"protocol_whitelist": "file", "format_whitelist": allowed_formats(), "pattern_type": "none"}
     try:
         # Tags in an unknown encoding are no reason to refuse a film.
@@ -50,23 +50,6 @@ def open_input(path: Path) -> InputContainer:
         )
     except av.error.FFmpegError as error:
         raise InputError(f"not a video file that can be read: {path} ({error.strerror})") from error
-
-
-def _check_file(path: Path) -> None:
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
-            path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"no such file: {path}") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{path} is a folder; a video file is wanted here")
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path} is no regular file; save the video to a file first")
-    if status.st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes)")
 
 
 def video_streams(container: InputContainer) -> list[VideoStream]:

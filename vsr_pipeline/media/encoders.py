@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, UsageError
-from vsr_pipeline.media._codecs import AUTO, CODECS, Codec
+from vsr_pipeline.media._codecs import AUTO, CODECS, Codec, find_codec
 from vsr_pipeline.timeline import VideoInfo
 
 # Hardware encoders refuse smaller pictures.
@@ -40,21 +40,6 @@ def codec_for(settings: EncodeConfig, info: VideoInfo) -> EncodeConfig:
     if settings.codec != AUTO:
         return settings
     return settings.model_copy(update={"codec": "hevc" if info.is_hdr else "h264"})
-
-
-def find_codec(name: str) -> Codec:
-    """Entry of a codec; `auto` is taken for h264, see `codec_for`.
-
-    Raises:
-        UsageError: there is no such codec.
-    """
-    name = "h264" if name == AUTO else name
-    if name not in CODECS:
-        known = {codec.encoder: key for key, codec in CODECS.items()} | {key: key for key in CODECS} | {"h265": "hevc"}
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {known[close[0]]}? " if close else ""
-        raise UsageError(f"no encoder {name}: {hint}--codec is one of {', '.join(CODECS)}")
-    return CODECS[name]
 
 
 def track_suffix(settings: EncodeConfig) -> str:

@@ -13,7 +13,7 @@ from av.codec.codec import UnknownCodecError
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, VsrError
 from vsr_pipeline.files import write_failure
-from vsr_pipeline.media._codecs import Codec
+from vsr_pipeline.media._codecs import Codec, find_codec
 from vsr_pipeline.media._colour import LUMA_WEIGHTS, guess_matrix
 from vsr_pipeline.media._hdr import encoder_hdr_options, write_hdr_boxes
 from vsr_pipeline.media._order import EncoderClock
@@ -22,7 +22,6 @@ from vsr_pipeline.media.encoders import (
     available_codecs,
     check_encoder,
     codec_for,
-    find_codec,
     open_encoder,
     pixel_format_for,
     quiet_encoders,
