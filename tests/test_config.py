@@ -38,9 +38,24 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path):
         ("[upscal]\nmodel = 'auto'", "did you mean 'upscale'"),
         ("[upscale]\nmax_seq_len = 0", "max_seq_len.*greater than or equal to 1"),
         ("[input]\ninterlaced = 'quick'", "interlaced.*'bwdif'"),
-        ("max_seq_len = 3", "unknown key"),
+        ("max_seq_len = 3", "unknown key.*belongs in the section .upscale"),
         ("[encode]\nquality = true", "quality: must not be true or false"),
         ("not toml", "is not TOML"),
+        ("[encode]\nquality = '80'", "encode.quality: .*integer .found '80'.: write it without quotation marks"),
+        ("[encode]\nquality = 80.0", "encode.quality: .*integer"),
+        ("[upscale]\nrefine_threshold = '5'", "refine_threshold: .*without quotation marks"),
+        ("[upscale]\ncuda_graphs = 'no'", "cuda_graphs: .*without quotation marks"),
+        ("[upscale]\ncuda_graphs = 0", "cuda_graphs: .*boolean"),
+        ("[encode]\nframe_rate = 25", "frame_rate: .*string .found 25.: write it in quotation marks"),
+        ("[input]\nstart = 90", "start: .*in quotation marks"),
+        ("[encode]\nencoder_options = {tune = true}", "encoder_options.tune: .*in quotation marks"),
+        ("[output]\ndrop = 'audio'", "output.drop: .*list in square brackets"),
+        ("[encode]\ncrf = 20", r"unknown key 'encode.crf': give quality = 0 to 100 .*encoder_options = {crf = \.\.\.}"),
+        ("crf = 20", "unknown key 'crf': give quality"),
+        ("quality = 80", r"unknown key 'quality': it belongs in the section \[encode\]"),
+        ("[upscale]\nquality = 80", r"unknown key 'upscale.quality': it belongs in the section \[encode\]"),
+        ("[encode]\nfps = 25", r"give frame_rate = \"25\" in \[encode\]"),
+        ("[upscale]\ntile = 400", "give memory_limit"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(tmp_path, text, message):
@@ -50,6 +65,26 @@ def test_mistakes_are_explained_in_one_line(tmp_path, text, message):
         load_config(path)
     assert "mine.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_for_the_encoder_need_no_quotation_marks(tmp_path):
+    (tmp_path / "mine.toml").write_text("[encode]\nencoder_options = {crf = 20, qcomp = 0.7, tune = 'grain'}\n")
+    assert load_config(tmp_path / "mine.toml").encode.encoder_options == {"crf": "20", "qcomp": "0.7", "tune": "grain"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[data]\nfolders = ['a']\nframes = '15'", "data.frames: .*without quotation marks"),
+        ("[data]\nfolders = ['a']\n[train]\nlearning_rate = '1e-4'", "train.learning_rate: .*without quotation marks"),
+        ("[data]\nfolders = ['a']\n[train]\nbatch = true", "train.batch: .*integer"),
+        ("[data]\nfolders = ['a']\n[degradation]\nweights = {light = '1'}", "without quotation marks"),
+    ],
+)
+def test_settings_of_a_training_run_are_as_strict(tmp_path, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_run_config(tmp_path / "mine.toml")
 
 
 def test_a_missing_file_is_an_input_error(tmp_path):

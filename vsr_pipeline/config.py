@@ -15,6 +15,24 @@ _PACKAGE = Path(__file__).parent
 # Options of the command line that are not called as their settings are.
 _OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option"}
 _FINEST_RATE = 1_000_000
+_QUALITY = "give quality = 0 to 100 in [encode] (72 is about crf {crf}), or encoder_options = {{{key} = ...}}"
+# What other programs call the settings here, and what to write instead.
+_WORDS_OF_OTHERS = {
+    **{key: _QUALITY.format(crf=14, key=key) for key in ("crf", "qp", "cq")},
+    "bitrate": "give quality = 0 to 100 in [encode], which is constant, as the bit rate is not",
+    "fps": 'give frame_rate = "25" in [encode]',
+    "vcodec": "give codec in [encode]",
+    "encoder": "give codec in [encode]",
+    "acodec": 'give transcode_audio = "aac" in [output]',
+    "audio_codec": 'give transcode_audio = "aac" in [output]',
+    "gpu": 'give device = "cuda:0" in [upscale]',
+    "half": 'give precision = "fp16" or "bf16" in [upscale]',
+    "fp16": 'give precision = "fp16" in [upscale]',
+    "tile": 'give memory_limit = "6GB" in [upscale]: large frames are computed in parts to fit',
+    "tile_size": 'give memory_limit = "6GB" in [upscale]: large frames are computed in parts to fit',
+    "scale": "leave it out: frames are always made four times larger",
+    "outscale": "leave it out: frames are always made four times larger",
+}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", re.IGNORECASE)
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
 _TIME = re.compile(r"(?:(?:([0-9]+):)?([0-5]?[0-9]):)?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
@@ -68,7 +86,7 @@ MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs"})
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -83,7 +101,7 @@ class UpscaleConfig(_Section):
     """What makes LQ frames into HR frames."""
 
     model: str = Field("auto", description="a name of `vsr models list`, bicubic-x4, or auto")
-    checkpoint: Path | None = Field(None, description="a checkpoint file; takes the place of `model`")
+    checkpoint: Path | None = Field(None, strict=False, description="a checkpoint file; takes the place of `model`")
     backend: Literal["torch", "mmedit"] = Field("torch", description="mmedit: the official implementation")
     windows: Literal["exact", "official"] = Field("exact", description="official: hard cuts every max_seq_len frames")
     max_seq_len: int = Field(30, ge=1, description="frames of a window: what the model holds at once")
@@ -169,6 +187,14 @@ class EncodeConfig(_Section):
     encoder_options: dict[str, str] = Field({}, description="further options of the encoder, as ffmpeg names them")
     frame_rate: str | None = Field(None, description="force this constant rate: frames are repeated or left out")
 
+    @field_validator("encoder_options", mode="before")
+    @classmethod
+    def _as_text(cls, options: object) -> object:
+        if not isinstance(options, dict):
+            return options
+        is_number = {name: type(value) in (int, float) for name, value in options.items()}
+        return {name: str(value) if is_number[name] else value for name, value in options.items()}
+
     @field_validator("frame_rate")
     @classmethod
     def _is_rate(cls, text: str | None) -> str | None:
@@ -186,7 +212,9 @@ class OutputConfig(_Section):
     """What of the source's other streams goes to the output; else all, as they are."""
 
     transcode_audio: Literal["aac"] | None = Field(None, description="encode sound that the container cannot hold")
-    drop: tuple[Literal["audio", "subtitles", "data", "attachments", "covers", "chapters"], ...] = ()
+    drop: tuple[Literal["audio", "subtitles", "data", "attachments", "covers", "chapters"], ...] = Field(
+        (), strict=False, description="kinds of streams that are left out"
+    )
 
 
 class Config(_Section):
@@ -266,11 +294,33 @@ def _explain(error: Any, option_names: bool) -> str:  # noqa: ANN401
         name = ".".join([*path, key])
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
-        return f"{name}: {message[0].lower()}{message[1:]} (found {error['input']!r})"
+        return f"{name}: {message[0].lower()}{message[1:]} (found {error['input']!r}){how_to_write(error)}"
+    return f"unknown key '{name}': {_hint(path, key)}"
+
+
+def how_to_write(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """Say how a value of the wrong type is written in TOML; nothing where the type is not what is wrong."""
+    kind, value = error["type"], error["input"]
+    if isinstance(value, str) and kind in ("int_type", "float_type", "bool_type"):
+        return ": write it without quotation marks"
+    if kind == "string_type":
+        return ": write it in quotation marks"
+    if kind == "tuple_type":
+        return ": write a list in square brackets"
+    return ""
+
+
+def _hint(path: list[str], key: str) -> str:
+    """Say what an unknown key may mean: a misspelt one, one of another section, or a word of another program."""
     model: Any = Config.model_fields[path[0]].annotation if path else Config
+    for section, field in Config.model_fields.items():
+        known: Any = field.annotation
+        if key in known.model_fields:
+            return f"it belongs in the section [{section}]"
+    if key in _WORDS_OF_OTHERS:
+        return _WORDS_OF_OTHERS[key]
     close = difflib.get_close_matches(key, model.model_fields, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(model.model_fields)}"
-    return f"unknown key '{name}': {hint}"
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(model.model_fields)}"
 
 
 def _toml_value(value: Any) -> str:  # noqa: ANN401

@@ -9,10 +9,11 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from vsr_pipeline.config import how_to_write
 from vsr_pipeline.errors import ConfigError, InputError
 
 KernelShape = Literal["iso", "aniso", "generalised_iso", "generalised_aniso", "plateau_iso", "plateau_aniso", "sinc"]
@@ -24,10 +25,12 @@ Preset = Literal["mixture", "published", "mild", "medium", "heavy"]
 
 Weight = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Item = TypeVar("Item")
+Listed = Annotated[tuple[Item, ...], Strict(False)]  # in TOML, a list
 
 
 class _Plain(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Varying(_Plain):
@@ -55,7 +58,9 @@ class Blur(_Plain):
     kind: Literal["blur"] = "blur"
     probability: Probability = 1.0
     shapes: dict[KernelShape, Weight] = {"iso": 1.0}
-    sizes: tuple[int, int] = Field((7, 21), description="smallest and largest width of a kernel in pixels, both odd")
+    sizes: tuple[int, int] = Field(
+        (7, 21), strict=False, description="smallest and largest width of a kernel in pixels, both odd"
+    )
     sigma: Varying = varying(0.2, 3.0, 0.02)
     angle: Varying = varying(-math.pi, math.pi, math.pi / 10)
     beta_generalised: Varying = varying(0.5, 4.0, 0.05)
@@ -145,7 +150,7 @@ class RandomOrder(_Plain):
 
     kind: Literal["random_order"] = "random_order"
     probability: Literal[1] = 1
-    groups: tuple[tuple[Simple, ...], ...]
+    groups: Listed[Listed[Simple]]
 
 
 Step = Annotated[
@@ -159,7 +164,7 @@ class Chain(_Plain):
 
     name: str
     weight: Weight = 1.0
-    steps: tuple[Step, ...]
+    steps: Listed[Step]
 
     @model_validator(mode="after")
     def _ends_in_size(self) -> Self:
@@ -178,7 +183,7 @@ class DegradationConfig(_Plain):
 
     preset: Preset | None = None
     weights: dict[str, Weight] = Field({}, description="weights of the preset's chains, by name; others keep theirs")
-    chains: tuple[Chain, ...] = ()
+    chains: Listed[Chain] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -223,7 +228,9 @@ def load_degradation(path: Path) -> DegradationConfig:
     try:
         return DegradationConfig.model_validate(values["degradation"])
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, ('degradation', *e['loc'])))}: {e['msg']}" for e in error.errors())
+        found = "; ".join(
+            f"{'.'.join(map(str, ('degradation', *e['loc'])))}: {e['msg']}{how_to_write(e)}" for e in error.errors()
+        )
         raise ConfigError(f"{path}: {found}") from error
 
 

@@ -4,29 +4,38 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from vsr_pipeline.config import how_to_write
 from vsr_pipeline.degrade.config import DegradationConfig
 from vsr_pipeline.errors import ConfigError, InputError
 
+_File = Annotated[Path, Strict(False)]  # in TOML, a text
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataConfig(_Section):
     """Where training sequences come from, and how they are cut."""
 
-    folders: tuple[Path, ...] = Field(min_length=1, description="videos and images, also in folders under these")
+    folders: tuple[_File, ...] = Field(
+        min_length=1, strict=False, description="videos and images, also in folders under these"
+    )
     truth_size: int = Field(256, ge=64, multiple_of=4, description="width and height of the truth; LQ is a quarter")
     frames: int = Field(15, ge=1, description="frames that are loaded for a sequence")
     spoiled_frames: int = Field(0, ge=0, description="spoiled as one video, of which `frames` are seen; 0: no more")
     mirror: bool = Field(True, description="append the frames in reverse: twice as long for the same loading")
     flips: bool = Field(True, description="flip and transpose at random")
-    still_shrink: tuple[float, float] = Field((1.5, 4.0), description="pixels of an image for one of the truth")
-    video_shrink: tuple[float, float] = Field((1.0, 2.0), description="pixels of a video for one of the truth")
+    still_shrink: tuple[float, float] = Field(
+        (1.5, 4.0), strict=False, description="pixels of an image for one of the truth"
+    )
+    video_shrink: tuple[float, float] = Field(
+        (1.0, 2.0), strict=False, description="pixels of a video for one of the truth"
+    )
     video_share: float = Field(0.3, ge=0, le=1, description="sequences from videos, where there are images, too")
     candidates: int = Field(1, ge=1, description="places drawn for a sequence; that with most detail is cut")
     cache_gib: float = Field(2.0, gt=0, description="memory of each worker for decoded pictures")
@@ -79,7 +88,7 @@ class LossConfig(_Section):
         description="sharpen the output's truth alone, by this for each 100 of the LQ frames' mean squared error",
     )
     perceptual: float = Field(0.0, ge=0, description="VGG19 features of HR frames against those of the truth")
-    perceptual_weights: Path | None = Field(None, description="VGG19's state dict, in torchvision's names")
+    perceptual_weights: _File | None = Field(None, description="VGG19's state dict, in torchvision's names")
     gan: float = Field(0.0, ge=0, description="the discriminator's opinion of HR frames")
 
     @model_validator(mode="after")
@@ -128,7 +137,9 @@ class ValidationConfig(_Section):
 
     every: int = Field(1000, ge=1)
     clips: int = Field(0, ge=0, description="how many; 0: no validation")
-    folders: tuple[Path, ...] = Field((), description="else the data's; then they show the fit, not the generality")
+    folders: tuple[_File, ...] = Field(
+        (), strict=False, description="else the data's; then they show the fit, not the generality"
+    )
 
 
 class RunConfig(_Section):
@@ -220,7 +231,7 @@ def _explain(error: Any) -> str:  # noqa: ANN401
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
         found = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
-        return f"{where + ': ' if where else ''}{message}{found}"
+        return f"{where + ': ' if where else ''}{message}{found}{how_to_write(error)}"
     *path, key = (str(part) for part in error["loc"])
     model: Any = RunConfig
     if path:
