@@ -20,7 +20,7 @@ from vsr_pipeline.build import BuiltUpscaler, build_upscaler, refuse_changed_wei
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import choose_precision
 from vsr_pipeline.errors import ModelError, NotFiniteError, OutOfMemoryError, ResourceError
-from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_bytes
+from vsr_pipeline.media.memory import available_memory_bytes, how_to_reduce, resident_memory_bytes
 from vsr_pipeline.reporting import Reporter
 from vsr_pipeline.tensors import out_of_memory_as_error
 from vsr_pipeline.timeline import Segment
@@ -173,7 +173,8 @@ class Ladder:
         if level is None and has_limit:
             raise ResourceError(
                 f"{clip} in {precision} needs about {amount(min(needs))} of {self._memory} with "
-                f"{rungs[-1].description}, --memory-limit allows {amount(allowed)}: allow more, or scale the video down"
+                f"{rungs[-1].description}, --memory-limit allows {amount(allowed)}: allow more, or "
+                f"reduce the video first, such as by half: {how_to_reduce('INPUT', clip.width // 4 * 2)}"
             )
         # Without a limit, what is said not to fit is tried all the same, with as little as possible.
         self._level = len(rungs) - 1 if level is None else level

@@ -3,8 +3,9 @@
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from vsr_pipeline.device import choose_device, choose_precision
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.media.memory import available_memory_bytes, resident_memory_bytes
+from vsr_pipeline.media.memory import available_memory_bytes, how_to_reduce, resident_memory_bytes
 from vsr_pipeline.media.source import Footage, Header
 from vsr_pipeline.media.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
@@ -33,6 +34,12 @@ _BITS_PER_PIXEL_AT_72 = 0.16
 _BITS_PER_PIXEL_OF = {"prores": 4.5, "ffv1": 14.0}
 # At the end, the joined picture and the output are there at the same time.
 _COPIES = 2
+
+# Options that save main memory, from the one that costs least to the one that costs most.
+_SAVING: dict[str, dict[str, int]] = {
+    "--max-seq-len 2": {"max_seq_len": 2},
+    "--max-seq-len 2 --lookahead 2": {"max_seq_len": 2, "lookahead": 2},
+}
 
 _CALIBRATION_FRAMES = 3
 _CALIBRATION_SIZE = (96, 160)
@@ -119,9 +126,13 @@ def _main_memory_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
     return needs[-1 if level is None else level]
 
 
+def _is_bicubic(settings: UpscaleConfig) -> bool:
+    return settings.model == BICUBIC and settings.checkpoint is None
+
+
 def _computes_on_cpu(settings: UpscaleConfig) -> bool:
     """Whether a network runs in main memory. Whether a GPU that is asked for is there does not matter here."""
-    if settings.model == BICUBIC and settings.checkpoint is None:
+    if _is_bicubic(settings):
         return False
     return settings.device == "cpu" or (settings.device == "auto" and choose_device("auto").type == "cpu")
 
@@ -161,20 +172,47 @@ def refuse_too_large(header: Header, config: Config, frame_count: int | None = N
     """
     settings = config.upscale
     clip = _size_of(header, frame_count or header.frames_of_part or 1)
-    is_on_cpu = _computes_on_cpu(settings)
-    needed = min(_needs_on_cpu(clip, settings)) if is_on_cpu else around_network_bytes(clip)
+    needed = _least_bytes(clip, settings)
     limit = settings.memory_limit_bytes
-    if is_on_cpu and limit is not None and needed > limit:
-        raise ResourceError(
-            f"frames of {clip} need about {amount(needed)} of memory at least, --memory-limit allows {amount(limit)}: "
-            "allow more, use a GPU, or scale the video down"
-        )
+    is_on_gpu = not _is_bicubic(settings) and not _computes_on_cpu(settings)
+    what = f"frames of {clip} need about {amount(needed)} of memory at least"
+    if limit is not None and needed > limit and not is_on_gpu:
+        ways = ["allow more", *_ways_to_fit(header, clip, settings, limit)]
+        raise ResourceError(f"{what}, --memory-limit allows {amount(limit)}: {', or '.join(ways)}")
     free = available_memory_bytes()
     if free is not None and needed > free + resident_memory_bytes():
-        raise ResourceError(
-            f"frames of {clip} need about {amount(needed)} of memory at least, {amount(free)} are free: "
-            + ("use a GPU, or scale the video down" if is_on_cpu else "scale the video down")
-        )
+        ways = _ways_to_fit(header, clip, settings, free + resident_memory_bytes()) or ["close other programs"]
+        raise ResourceError(f"{what}, {amount(free)} are free: {', or '.join(ways)}")
+
+
+def _least_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
+    """Return the main memory that a run takes with whatever saves memory."""
+    return min(_needs_on_cpu(clip, settings)) if _computes_on_cpu(settings) else around_network_bytes(clip)
+
+
+def _ways_to_fit(header: Header, clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
+    """Say what makes a clip fit into `allowed` bytes: options, if there are any, a GPU, and a size that fits."""
+    ways = []
+    if _computes_on_cpu(settings):
+        if settings.windows == "exact" and settings.backend == "torch":
+            ways += [f"give {option}" for option in _options_that_fit(clip, settings, allowed)]
+        ways.append("use a GPU")
+    for share in range(95, 0, -5):
+        smaller = replace(clip, width=max(2, clip.width * share // 200 * 2), height=max(1, clip.height * share // 100))
+        if _least_bytes(smaller, settings) <= allowed:
+            to = (
+                f"images first, to {smaller}"
+                if header.images
+                else f"video: {how_to_reduce(header.path, smaller.width)}"
+            )
+            ways.append(f"reduce the {to}")
+            break
+    return ways
+
+
+def _options_that_fit(clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
+    fits = (o for o, change in _SAVING.items() if _least_bytes(clip, settings.model_copy(update=change)) <= allowed)
+    return list(islice(fits, 1))
 
 
 def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig, reporter: Reporter) -> float:

@@ -1,5 +1,6 @@
 """Refusing pictures that cannot be processed because of their size, before a byte is allocated for them."""
 
+import shlex
 from pathlib import Path
 
 from vsr_pipeline.errors import ResourceError
@@ -22,8 +23,19 @@ def refuse_absurd_size(path: Path, width: int, height: int, *, bits: int = 8) ->
     if free is not None and needed > free:
         raise ResourceError(
             f"one frame of {path} ({width}x{height}) and its enlargement need {needed / _GIB:.1f} GiB of memory, "
-            f"{free / _GIB:.1f} GiB are free: scale the video down first, or use a machine with more"
+            f"{free / _GIB:.1f} GiB are free: use a machine with more, or reduce it first: "
+            + how_to_reduce(path, max(2, int(width * (free / needed) ** 0.5) // 2 * 2))
         )
+
+
+def how_to_reduce(path: Path | str, width: int) -> str:
+    """Return the command line that makes a video `width` pixels wide, for people: same times, sound as it is."""
+    source = Path(path)
+    smaller = source.with_name(f"{source.stem}_{width}.mkv")
+    return (
+        f"ffmpeg -i {shlex.quote(str(source))} -map 0:V:0 -map '0:a?' -vf scale={width}:-2 -fps_mode passthrough "
+        f"-enc_time_base 1:90000 -c:v libx264 -crf 10 -c:a copy {shlex.quote(str(smaller))}"
+    )
 
 
 def available_memory_bytes() -> int | None:

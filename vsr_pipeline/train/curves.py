@@ -19,6 +19,7 @@ PNG = "curves.png"
 
 _NOT_DRAWN = ("iteration", "seconds", "wait")
 _WIDTH, _HEIGHT, _MARGIN = 900, 220, 50
+_MARKED_POINTS = 30
 _COLOURS = ((200, 90, 20), (30, 140, 30), (40, 40, 210))
 
 
@@ -79,17 +80,26 @@ class Curves:
         # The PSNR of equal frames is infinite.
         points = np.array([(row["iteration"], row[name]) for row in self.rows if np.isfinite(row.get(name, np.nan))])
         if not len(points):
+            _write_title(panel, f"{name}: no finite value yet")
             return panel
         inner_width, inner_height = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
         cv2.rectangle(panel, (_MARGIN, _MARGIN), (_WIDTH - _MARGIN, _HEIGHT - _MARGIN), (200, 200, 200))
         low, high = points.min(axis=0), points.max(axis=0)
-        unit = (points - low) / np.where(high > low, high - low, 1)
+        unit = np.where(high > low, (points - low) / np.where(high > low, high - low, 1), 0.5)
         xy = np.stack((_MARGIN + unit[:, 0] * inner_width, _HEIGHT - _MARGIN - unit[:, 1] * inner_height), axis=1)
         colour = _COLOURS[sum(map(ord, name)) % len(_COLOURS)]
-        cv2.polylines(panel, [np.round(xy).astype(np.int32)], False, colour, 1, cv2.LINE_AA)
-        title = f"{name}: {low[1]:.5g} to {high[1]:.5g}, now {points[-1, 1]:.5g} (iteration {int(points[-1, 0])})"
-        cv2.putText(panel, title, (_MARGIN, _MARGIN - 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+        places = np.round(xy).astype(np.int32)
+        cv2.polylines(panel, [places], False, colour, 1, cv2.LINE_AA)
+        if len(places) <= _MARKED_POINTS:  # one point is no line, and few are hard to see
+            for x, y in places:
+                cv2.circle(panel, (int(x), int(y)), 4, colour, cv2.FILLED, cv2.LINE_AA)
+        span = f"{low[1]:.5g} to {high[1]:.5g}, now " if high[1] > low[1] else ""
+        _write_title(panel, f"{name}: {span}{points[-1, 1]:.5g} (iteration {int(points[-1, 0])})")
         return panel
+
+
+def _write_title(panel: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", title: str) -> None:
+    cv2.putText(panel, title, (_MARGIN, _MARGIN - 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
 
 
 def _board(folder: Path, first: int) -> "SummaryWriter | None":
