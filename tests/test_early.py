@@ -34,6 +34,7 @@ COMMANDS = [
     ("metrics clip.mp4 missing.mp4", 3, "no such file: missing.mp4"),
     ("probe missing.mp4", 3, "no such file: missing.mp4"),
     ("degrade missing.mp4 x.mp4", 3, "no such file: missing.mp4"),
+    ("degrade . x.mp4 --config missing.toml", 3, "missing.toml"),
     ("train missing.toml --output r", 3, "missing.toml"),
     ("bench --model nothing", 4, "unknown model 'nothing'"),
     ("bench --size 3", 2, "--size 3"),

@@ -223,9 +223,7 @@ def test_workers_that_are_killed_are_replaced(cluster, clip):
 
 def test_a_segment_whose_workers_die_again_and_again_fails_the_clip(cluster, clip):
     cluster.resize(1)
-    with pytest.raises(
-        ResourceError, match=r"^1 workers died at segment \d+-\d+ of walk.mp4, the last on .* --retries"
-    ):
+    with pytest.raises(ResourceError, match=r"^1 worker died at segment \d+-\d+ of walk.mp4, the last on .* --retries"):
         run(clip, "lost", reporter=ActsAt(at5=kill_a_worker), retries=0)
     again = run(clip, "lost", workers=api.WorkerOptions(executor="serial"))
     assert again.reused_frames > 0

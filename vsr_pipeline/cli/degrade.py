@@ -35,7 +35,7 @@ def degrade(
         raise UsageError("give --strength or --config, not both: the file says how strong the degradation is")
 
     def one(path: Path) -> object:
-        refuse_missing(path)
+        refuse_missing(path, *((config,) if config is not None else ()))
         from vsr_pipeline.degrade.config import DegradationConfig, load_degradation
         from vsr_pipeline.degrade.tool import degrade_clip
         from vsr_pipeline.reporting import reporter_for
