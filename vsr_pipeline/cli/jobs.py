@@ -77,7 +77,9 @@ def run(
 
     def one(text: str) -> object:
         refuse_missing(text)
-        refuse_unknown(settings, weights_are_here=executor != "ray" and not (ray_address or os.environ.get("RAY_ADDRESS")))
+        refuse_unknown(
+            settings, weights_are_here=executor != "ray" and not (ray_address or os.environ.get("RAY_ADDRESS"))
+        )
         announce_loading(reporter)
         from vsr_pipeline import api
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vsr_pipeline.build import BICUBIC
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.errors import ModelError, ResourceError, UsageError
 from vsr_pipeline.jobs.segments import SegmentTask
+from vsr_pipeline.weights import BICUBIC
 
 Identity = Mapping[str, str | int | float]
 """As that of `BuiltUpscaler`."""

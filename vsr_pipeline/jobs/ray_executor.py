@@ -39,7 +39,6 @@ from vsr_pipeline.jobs.segments import Executor, SegmentResult
 from vsr_pipeline.jobs.worker import Failure
 from vsr_pipeline.jobs.workers import WorkerOptions
 from vsr_pipeline.reporting import Reporter, counted
-from vsr_pipeline.weights import BICUBIC
 
 _NODES_POLL_SECONDS = 5.0
 # Once one worker is ready, the others are waited for no longer than this; they join when they are.
