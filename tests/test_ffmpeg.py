@@ -10,7 +10,7 @@ from pathlib import Path
 import ffmpeg
 import pytest
 
-from vsr_pipeline.errors import InputError, OutputError, ResourceError, UsageError
+from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ResourceError, UsageError
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary, file_url, input_file, run_ffmpeg
 
 AWKWARD_NAMES = ["a%d%03d.mp4", "-y.mp4", "http:--x.mp4", "bär 影 .mp4", "line\nbreak.mp4", 'it\'s "q" [0:v],;.mp4']
@@ -85,6 +85,21 @@ def test_a_full_disk_is_a_resource_error(tmp_path):
         make_clip(full, seconds=5)
     assert one_line(error) == "no space left while making a clip: free some and run the same command again"
     assert no_child_left()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX shells")
+def test_too_little_memory_is_no_full_disk(tmp_path, monkeypatch):
+    """A full disk ends a whole batch; a file that asks for too much memory must not."""
+    make_clip(tmp_path / "a.mp4")
+    limited = tmp_path / "ffmpeg"
+    limited.write_text(f'#!/bin/sh\nulimit -v 1000000\nexec {ffmpeg_binary()} "$@"\n')
+    limited.chmod(0o755)
+    monkeypatch.setenv("VSR_FFMPEG", str(limited))
+    huge = input_file(tmp_path / "a.mp4").filter("scale", 16000, 16000).filter("format", "rgb48")
+    with pytest.raises(ResourceError, match="memory ran out while enlarging") as error:
+        run_ffmpeg(ffmpeg.output(huge, file_url(tmp_path / "o.mkv"), vcodec="ffv1"), what="enlarging")
+    assert not isinstance(error.value, DiskFullError)
+    one_line(error)
 
 
 def test_an_input_cannot_make_ffmpeg_use_the_network(tmp_path):

@@ -15,11 +15,12 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 
-from vsr_pipeline.errors import DiskFullError, InputError, OutputError, UsageError, VsrError
+from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ResourceError, UsageError, VsrError
 
 _STDERR_BYTES_KEPT = 32_768
 _BYTES = "bytes:"
-_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large|Cannot allocate memory")
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+_NO_MEMORY = re.compile(r"Cannot allocate memory")
 _BAD_INPUT = re.compile(r"Invalid data found when processing input|Error opening input|moov atom not found")
 # What ffmpeg says after the line that tells the cause.
 _EMPTY_WORDS = re.compile(
@@ -89,7 +90,8 @@ def run_ffmpeg(node: Any, *, what: str, repeated_options: Sequence[str] = ()) ->
 
     Raises:
         InputError: ffmpeg cannot read an input.
-        ResourceError: the disk is full.
+        DiskFullError: the disk is full.
+        ResourceError: ffmpeg got no memory; a damaged file may ask for an absurd amount.
         OutputError: any other failure.
     """
     *arguments, output = map(_as_argument, ffmpeg.get_args(node))
@@ -151,6 +153,8 @@ def _failure(what: str, returncode: int, stderr: str) -> VsrError:
     reason = telling[-1] if telling else f"ffmpeg ended with status {returncode} and said nothing"
     if _NO_SPACE.search(stderr):
         return DiskFullError(f"no space left while {what}: free some and run the same command again")
+    if _NO_MEMORY.search(stderr):
+        return ResourceError(f"memory ran out while {what}: close other programs; a damaged input may ask for too much")
     if _BAD_INPUT.search(stderr):
         return InputError(f"{what} failed: ffmpeg cannot read the input: {reason}")
     return OutputError(f"{what} failed: {reason}")
