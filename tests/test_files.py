@@ -1,6 +1,8 @@
 """Outputs appear only when complete, and frames folders are read as people number them."""
 
 import errno
+import os
+import sys
 
 import cv2
 import numpy as np
@@ -23,6 +25,25 @@ def test_published_only_when_the_block_succeeds(tmp_path):
         assert target.read_text() == "old"
     assert target.read_text() == "new"
     assert list(target.parent.iterdir()) == [target]
+
+
+OPENED: list[tuple[str, int]] = []
+
+
+def note_opened(event, arguments):
+    if event == "open":
+        OPENED.append((str(arguments[0]), arguments[2]))
+        del OPENED[:-100]
+
+
+def test_what_is_flushed_may_be_written_through_the_handle(tmp_path):
+    """Windows refuses to flush a handle for reading only; a folder cannot be opened for writing."""
+    sys.addaudithook(note_opened)
+    write_text(tmp_path / "a.txt", "text")
+    modes = {name: flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR) for name, flags in OPENED}
+    (temporary,) = {name for name in modes if ".a." in name}
+    assert modes[temporary] == os.O_RDWR
+    assert modes[str(tmp_path)] == os.O_RDONLY
 
 
 def test_an_output_is_not_private(tmp_path):

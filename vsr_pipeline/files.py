@@ -157,7 +157,8 @@ def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows has no handle on a folder to sync
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what may be written through the handle; a folder can be opened for reading only.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
