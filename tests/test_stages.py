@@ -12,8 +12,9 @@ import torch
 from tests.clips import audio_packets, make_video, times
 from tests.golden.make_reference import make_clip
 from tests.test_models import CASES, GOLDEN, golden_net
-from vsr_pipeline import cli
+from vsr_pipeline import api, cli
 from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
+from vsr_pipeline.reporting import SilentReporter
 from vsr_pipeline.workspace import Clip
 
 
@@ -93,6 +94,35 @@ def test_enhance_again_makes_only_what_is_missing_or_new(workspace, clip, capsys
     assert read_image(enhanced / "00000013.png")[:20].max() < 30
     options = ("--model", "bicubic-x4", "--segment-frames", "5", "--json")
     assert computed() == 20
+
+
+class Edits(SilentReporter):
+    """Changes a frame while the segment that needs it is being made, after it was read."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def worked(self, _amount):
+        if self._path is not None:
+            edited = read_image(self._path)
+            edited[:8] = 0
+            write_png(self._path, edited)
+        self._path = None
+
+
+def test_a_frame_that_is_edited_meanwhile_is_not_taken_for_done(workspace, clip):
+    vsr("split", clip)
+    frames = workspace / "results" / "walk" / "frames"
+    config = api.Config().override(model="bicubic-x4", segment_frames=4)
+    target = api.image_target(f"{workspace}/results/walk/enhanced/")
+
+    def computed(reporter):
+        return api.enhance(frames, target, config, options=api.RunOptions(), reporter=reporter).computed_frames
+
+    assert computed(Edits(frames / "00000000.png")) == 20
+    assert computed(SilentReporter()) == 4
+    assert read_image(target.folder / "00000000.png")[:20].max() < 30
+    assert computed(SilentReporter()) == 0
 
 
 def test_merge_again_does_nothing_until_something_changes(workspace, clip, capsys):

@@ -91,6 +91,7 @@ def enhance(
         record_file.unlink(missing_ok=True)
     if not options.overwrite:
         _refuse_foreign_images(target, record_file)
+    before = SourceFile.of(input_path) if input_path.is_file() else None
     footage, analysis = _open(input_path, config, reporter, strict=options.strict)
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
@@ -114,8 +115,8 @@ def enhance(
     passes = job.make(todo, ladder) if todo else {}
     if target.is_frames_folder:
         remove_frames_from(target.folder, count)
-    if target.is_frames_folder and not footage.header.images:
-        Clip.of(SourceFile.of(input_path), footage, analysis).save(target.folder)
+    if target.is_frames_folder and not footage.header.images and before is not None:
+        Clip.of(before, footage, analysis).save(target.folder)
     return EnhanceResult(
         input=input_path,
         output=Path(str(target)),
@@ -201,8 +202,9 @@ class _Job:
             reported(self._reporter, f"enhance {name}", sum(map(len, segments))),
         ):
             for segment in segments:
+                identity = self._identity(segment)  # before: an edit meanwhile must show at the next run
                 self._make_one(segment, source, ladder, passes)
-                self._record.add(segment, self._identity(segment))
+                self._record.add(segment, identity)
                 self._reporter.milestone()
         return passes
 
