@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,6 +117,17 @@ def test_a_second_run_on_the_same_output_is_refused(workspace, clip, capsys):
     assert "another run" in capsys.readouterr().err
 
 
+OPENED: list[list[str]] = []
+
+
+def note_opened(event, arguments):
+    if event == "open" and OPENED and isinstance(arguments[0], str):
+        OPENED[-1].append(arguments[0])
+
+
+sys.addaudithook(note_opened)
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
 def test_a_segment_that_has_changed_is_made_again(workspace, clip, damage, monkeypatch):
     """Stopped before the join, with one of the finished segments damaged in the meantime."""
@@ -146,6 +158,24 @@ def stop_before_join(monkeypatch):
         raise KeyError("stopped here")
 
     monkeypatch.setattr("vsr_pipeline.jobs.job.join_segments", crash)
+
+
+def test_a_run_that_continues_reads_the_joined_track_once_to_check_it(workspace, clip, monkeypatch):
+    def crash(*_, **__):
+        raise KeyError("stopped here")
+
+    monkeypatch.setattr("vsr_pipeline.jobs.job.mux", crash)
+    with pytest.raises(KeyError, match="stopped here"):
+        run(clip)
+    monkeypatch.undo()
+    monkeypatch.chdir(workspace)
+    opened = []
+    OPENED.append(opened)  # Python's own opens: PyAV and ffmpeg, which copy the track, are not seen
+    try:
+        run(clip)
+    finally:
+        OPENED.remove(opened)
+    assert sum(name.endswith("track.mp4") for name in opened) == 1
 
 
 def test_dry_run_says_what_is_needed_and_does_nothing(workspace, clip, capsys):

@@ -159,13 +159,17 @@ class Job:
         self._built.reset_peak_gpu_memory()  # in a batch, not that of the clips before
         refuse_too_large(self._intake.header, self._config)
         work = self._planned(self._analysed())
-        if not self._has_track():
+        has_track = self._has_track()  # asked once: it reads the whole track
+        if not has_track:
             refuse_too_large(self._intake.header, self._config, len(work.footage.timeline.distinct))
             needed = estimate(work.footage, work.schedule, work.segments, self._config, self._folder)
             there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
             refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._intake.output.parent)
-        computed = self._compute(work)
-        self._join(work)
+        computed = 0 if has_track else self._compute(work)
+        if not has_track:
+            self._join(work)
+        # Now, and not at the end: the disk holds the picture twice at most.
+        shutil.rmtree(self._folder / SEGMENTS, ignore_errors=True)
         return self._publish(work, computed, clock)
 
     def _analysed(self) -> Analysis:
@@ -201,8 +205,6 @@ class Job:
 
     def _compute(self, work: _Work) -> int:
         """Make every segment that is not there and right; return how many frames that were."""
-        if self._has_track():
-            return 0
         make_folder(self._folder / SEGMENTS)
         rows = self._ledger.segments()
         todo = [segment for segment in work.segments if not self._has(segment, rows.get((segment.start, segment.stop)))]
@@ -264,17 +266,17 @@ class Job:
 
     def _has_track(self) -> bool:
         row = self._ledger.joined()
-        return row is not None and self._track.is_file() and file_sha256(self._track) == row.sha256
+        if row is None or not self._track.is_file() or self._track.stat().st_size != row.size_bytes:
+            return False
+        return file_sha256(self._track) == row.sha256
 
     def _join(self, work: _Work) -> None:
-        """Join the segments to one track, record it, and delete them: the disk holds the picture twice at most."""
-        if not self._has_track():
-            files = [self._folder / SEGMENTS / segment_name(s, self._config.encode) for s in work.segments]
-            with published(self._track) as temporary:
-                join_segments(files, temporary)
-                check_frames(temporary, work.schedule.times, decode=False)
-            self._ledger.save_joined(JoinedRow(self._track.name, self._track.stat().st_size, file_sha256(self._track)))
-        shutil.rmtree(self._folder / SEGMENTS, ignore_errors=True)
+        """Join the segments to one track and record it."""
+        files = [self._folder / SEGMENTS / segment_name(s, self._config.encode) for s in work.segments]
+        with published(self._track) as temporary:
+            join_segments(files, temporary)
+            check_frames(temporary, work.schedule.times, decode=False)
+        self._ledger.save_joined(JoinedRow(self._track.name, self._track.stat().st_size, file_sha256(self._track)))
 
     def _publish(self, work: _Work, computed: int, clock: Clock) -> ClipOutcome:
         """Join the picture with the source's other streams, and let the output appear.
