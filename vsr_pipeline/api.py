@@ -123,7 +123,7 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
                     crew = workers.outcomes()
         except LockedError:
             raise  # the report and the job are another run's
-        except VsrError as error:
+        except (VsrError, Interrupted) as error:
             log.note(f"ended with exit code {error.exit_code}: {error}")
             status: Status = "stopped" if isinstance(error, Interrupted) else "failed"
             outcome = replace(outcome, status=status, reason=str(error), exit_code=error.exit_code)

@@ -12,9 +12,12 @@
     │   └── DiskFullError    a file could not be written because the disk is full
     ├── OutputError      6   output that exists already or cannot be written
     ├── LockedError     75   another run is at work in the same place; run again later
-    ├── StoppedForNow   75   `--until` came before the work ended; run again later
-    └── Interrupted    130   Ctrl-C (143: SIGTERM)
+    └── StoppedForNow   75   `--until` came before the work ended; run again later
 
+    BaseException
+    └── Interrupted    130   Ctrl-C (143: SIGTERM, 129: SIGHUP)
+
+`Interrupted` is no `Exception`, as `KeyboardInterrupt` is none: code that handles failures must not stop a signal.
 A message is one line and says what failed, where, what was found, what is allowed and how to go on.
 Anything that is not a `VsrError` is a bug and ends with exit code 1 and a traceback.
 """
@@ -88,8 +91,8 @@ class StoppedForNow(VsrError):  # noqa: N818 - it is no error that the time is u
     exit_code = 75
 
 
-class Interrupted(VsrError):  # noqa: N818 - it is no error that the user asks the program to stop
-    """The user or the system asked the program to stop."""
+class Interrupted(BaseException):
+    """The user or the system asked the program to stop. It has a message and an exit code, as a `VsrError` has."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("stopped as asked; the same command continues")

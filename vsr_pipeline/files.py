@@ -7,7 +7,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vsr_pipeline.errors import DiskFullError, InputError, OutputError, VsrError
@@ -114,7 +114,8 @@ def scratch(path: Path) -> Iterator[Path]:
 def delete_scratch() -> None:
     """Delete all temporaries of this process: for its last breath, when the blocks that own them cannot end."""
     for temporary in tuple(_LIVE):
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing may keep the process from ending
+            temporary.unlink(missing_ok=True)
 
 
 _LIVE: set[Path] = set()

@@ -14,7 +14,7 @@ from vsr_pipeline import __version__
 from vsr_pipeline.cli import degrade, jobs, machine, models, stages, train
 from vsr_pipeline.cli.options import fail, help_without_command
 from vsr_pipeline.cli.streams import guard_standard_streams
-from vsr_pipeline.errors import ResourceError, UsageError, VsrError
+from vsr_pipeline.errors import Interrupted, ResourceError, UsageError, VsrError
 from vsr_pipeline.files import refusals_as_errors
 from vsr_pipeline.stopping import stoppable
 
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
             _refuse_empty(arguments)
             code = app(arguments, prog_name="vsr", standalone_mode=False)
             sys.stdout.flush()
-    except VsrError as error:
+    except (VsrError, Interrupted) as error:
         return fail(str(error), error.exit_code)
     except MemoryError as error:
         return fail(f"memory ran out ({error or 'nothing is left'}): do less at once", ResourceError.exit_code)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from vsr_pipeline.errors import Interrupted, UsageError, VsrError
+from vsr_pipeline.errors import UsageError, VsrError
 from vsr_pipeline.files import refusals_as_errors
 
 if TYPE_CHECKING:
@@ -200,8 +200,6 @@ def each(items: Iterable[Item], action: Callable[[Item], object], as_json: bool)
         try:
             with refusals_as_errors():
                 results.append(action(item))
-        except Interrupted:
-            raise
         except VsrError as error:
             codes.append(fail(str(error), error.exit_code))
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config
-from vsr_pipeline.errors import InputError, VsrError
+from vsr_pipeline.errors import InputError, Interrupted, VsrError
 from vsr_pipeline.files import make_folder
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, plan_batch
 from vsr_pipeline.jobs.log import LockedReporter, TeeReporter, log_file
@@ -74,7 +74,7 @@ def run_batch(
             )
             night = Night(folder, output, config, options, partial(stack.enter_context, workers), both, log, queue)
             return night.run(side_by_side=with_ray)
-        except VsrError as error:
+        except (VsrError, Interrupted) as error:
             log.note(f"ended with exit code {error.exit_code}: {error}")
             raise
         except Exception:

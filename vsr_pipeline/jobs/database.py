@@ -5,7 +5,7 @@ To start over, delete the file before its `-wal` and `-shm`: SQLite ignores a lo
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,9 @@ class Database:
                 connection.execute("COMMIT")
             except BaseException:
                 # A full disk can have ended the transaction already.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # why the transaction ends is what matters
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                 raise
 
     def _prepare(self, schema: Sequence[str], version: int) -> None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from vsr_pipeline.errors import VsrError
+from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.segments import SegmentResult, SegmentTask
 from vsr_pipeline.reporting import Reporter
@@ -56,7 +56,7 @@ class Dispatch:
         self._lanes: list[_Lane] = []
         self._waiting: deque[Assignment] = deque()
         self._idle = 0
-        self._error: VsrError | None = None
+        self._error: VsrError | Interrupted | None = None
         self._is_closed = False
 
     def run(
@@ -68,7 +68,8 @@ class Dispatch:
         first, so that it is not lost.
 
         Raises:
-            VsrError: of a segment, or of `tasks`; of `stop`, which waits for nothing.
+            VsrError: of a segment, or of `tasks`.
+            VsrError, Interrupted: of `stop`, which waits for nothing.
         """
         lane = _Lane()
         coming = iter(tasks)
@@ -155,7 +156,7 @@ class Dispatch:
                 lane.refused_by.clear()
             self._changed.notify_all()
 
-    def stop(self, error: VsrError) -> None:
+    def stop(self, error: VsrError | Interrupted) -> None:
         """Let every clip that is open, and any that comes, end with `error`."""
         with self._changed:
             self._error = self._error or error

@@ -81,7 +81,7 @@ class Night:
         self._records = Records(queue, output, self._settings, options)
         self._workers: Workers | None = None
         self._workers_written = 0.0
-        self._abandoned: VsrError | None = None
+        self._abandoned: VsrError | Interrupted | None = None
         self._begun = 0
         self._stopped_because = ""
         self._exit_code = 0
@@ -103,9 +103,12 @@ class Night:
         outcomes: dict[Path, ClipOutcome] = {}
         try:
             (self._side_by_side if side_by_side else self._one_by_one)(clips, outcomes)
-        except VsrError as error:
-            self._stop(error.exit_code, str(error))
-            self._finish(outcomes.get(clip.source) or self._left(clip) for clip in clips)
+        except (Exception, Interrupted, KeyboardInterrupt) as error:
+            with suppress(VsrError):  # the queue's own trouble may be why all ends
+                self._records.stop_open()
+            if isinstance(error, VsrError | Interrupted):
+                self._stop(error.exit_code, str(error))
+                self._finish(outcomes.get(clip.source) or self._left(clip) for clip in clips)
             raise
         return self._finish(outcomes[clip.source] for clip in clips)
 
@@ -152,8 +155,6 @@ class Night:
         turns.hold(turn)
         try:
             self._take_in(turn)
-        except Interrupted:
-            raise
         except Exception as error:  # noqa: BLE001 - as below
             turns.drop(turn)
             outcomes[clip.source] = self._not_done(turn, error)
@@ -173,20 +174,16 @@ class Night:
 
     def _abandon(self, turns: Turns, outcomes: dict[Path, ClipOutcome], error: BaseException) -> None:
         """End all turns at once; what has just been finished is recorded."""
-        self._abandoned = error if isinstance(error, VsrError) else Interrupted(signal.SIGINT)
+        self._abandoned = error if isinstance(error, VsrError | Interrupted) else Interrupted(signal.SIGINT)
         if self._workers is not None:
             self._workers.stop(self._abandoned)
         for turn in turns.held:
             turns.drop(turn)
-            with suppress(VsrError):
-                self._records.save(turn.row, "stopped", reason="interrupted")
         while turns:
             for turn, future in turns.ended():
                 with suppress(VsrError):  # the queue's own trouble may be why all ends
                     if future.exception() is None:
                         outcomes[turn.clip.source] = self._done(turn, future.result())
-                    else:
-                        self._records.save(turn.row, "stopped", reason="interrupted")
 
     def _write_workers(self) -> None:
         if self._workers is not None:
@@ -235,9 +232,6 @@ class Night:
         try:
             self._take_in(turn)
             outcome = self._enhance(turn, reporter=self._reporter)
-        except (Interrupted, KeyboardInterrupt):
-            self._records.save(turn.row, "stopped", reason="interrupted")
-            raise
         except Exception as error:  # noqa: BLE001 - recorded, with its traceback in the log, and the other clips go on
             return self._not_done(turn, error)
         return self._done(turn, outcome)

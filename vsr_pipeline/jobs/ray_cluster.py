@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vsr_pipeline.errors import ResourceError, VsrError
+from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.jobs.hiring import Node, nodes_of
 from vsr_pipeline.jobs.worker import SegmentWorker
 
@@ -66,8 +66,6 @@ def _connect(address: str | None, folder: str) -> None:
             _temp_dir=folder,
             **quiet,
         )
-    except VsrError:
-        raise  # a signal's
     except Exception as error:  # Ray itself raises just that where a machine is too slow
         where = f"connect to Ray at {address}" if address else "start Ray on this machine"
         remedy = "; is it the right address, and RAY_AUTH_MODE=token where it wants a token?" if address else ""

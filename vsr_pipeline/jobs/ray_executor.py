@@ -19,7 +19,7 @@ import torch
 
 from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.errors import ResourceError, VsrError
+from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
 from vsr_pipeline.jobs.dispatch import Assignment, Dispatch, DispatchExecutor
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.hiring import (
@@ -144,7 +144,7 @@ class RayWorkers:
         is_short = self._dispatch.feeding + preparing < 2
         return is_short or (self._dispatch.idle > 0 and preparing < (os.cpu_count() or 1))
 
-    def stop(self, error: VsrError) -> None:
+    def stop(self, error: VsrError | Interrupted) -> None:
         """Let all clips end with this error, at once."""
         self._dispatch.stop(error)
 

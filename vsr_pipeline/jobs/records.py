@@ -42,6 +42,12 @@ class Records:
                 reason = "the run ended without a word while it was at work on this clip (killed, memory, or power)"
                 self.save_failure(row, reason, exit_code=1)
 
+    def stop_open(self) -> None:
+        """Record that the run ends in order while it is at work on clips: none of them is to blame."""
+        for row in self._queue.rows().values():
+            if row.state == "working":
+                self.save(row, "stopped", reason="interrupted")
+
     def begin(self, clip: BatchClip) -> QueueRow:
         """Record that the work on a clip begins, and return what was written."""
         relative = clip.output.relative_to(self._output).as_posix()

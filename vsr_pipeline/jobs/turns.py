@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from vsr_pipeline.errors import VsrError
+from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.agenda import BatchClip
 from vsr_pipeline.jobs.intake import Intake
 from vsr_pipeline.jobs.job import Clock
@@ -109,7 +109,7 @@ class TurnReporter(SilentReporter):
         why_not: returns what ends the turn, if anything does.
     """
 
-    def __init__(self, reporter: Reporter, why_not: Callable[[], VsrError | None]) -> None:
+    def __init__(self, reporter: Reporter, why_not: Callable[[], VsrError | Interrupted | None]) -> None:
         self._reporter = reporter
         self._why_not = why_not
 
@@ -125,7 +125,7 @@ class TurnReporter(SilentReporter):
         """End the turn where it has to end.
 
         Raises:
-            VsrError: it has.
+            VsrError, Interrupted: it has.
         """
         if (error := self._why_not()) is not None:
             raise error

@@ -12,7 +12,7 @@ import torch
 from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.device import computes
-from vsr_pipeline.errors import UsageError, VsrError
+from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segments import Executor, SerialExecutor
@@ -52,7 +52,7 @@ class Workers(Protocol):
         """Whether a clip should be begun beside those that are open, of which so many are about to be analysed."""
         ...
 
-    def stop(self, error: VsrError) -> None:
+    def stop(self, error: VsrError | Interrupted) -> None:
         """Let every clip that another thread is at work on end with this error, at once."""
         ...
 
@@ -85,7 +85,7 @@ class SerialWorkers:
         """Return False: one clip after the other."""
         return False
 
-    def stop(self, error: VsrError) -> None:
+    def stop(self, error: VsrError | Interrupted) -> None:
         """Do nothing: there is no other thread."""
 
     def are_lost(self) -> bool:

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from vsr_pipeline.errors import InputError, OutOfMemoryError, VsrError
+from vsr_pipeline.errors import InputError, OutOfMemoryError
 from vsr_pipeline.media._clock import Clock
 from vsr_pipeline.media._input import choose_stream, open_input
 from vsr_pipeline.media.memory import refuse_absurd_size
@@ -69,7 +69,7 @@ class Decoder:
             self.container.flags &= ~_GENERATE_PTS
             self.stream = choose_stream(self.container, path, video_stream)
             refuse_absurd_size(path, self.stream.codec_context.width, self.stream.codec_context.height)
-        except VsrError:
+        except BaseException:
             self.container.close()
             raise
         # Decoding changes what the codec context says.
