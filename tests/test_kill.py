@@ -54,7 +54,7 @@ def moments(job, seed):
     output = job.parent.parent / "out.mp4"
     named = [
         lambda: book.exists(),  # the ledger is being set up
-        lambda: (job / "ledger.sqlite-wal").exists(),  # analysis
+        lambda: (job / "ledger.sqlite-journal").exists(),  # analysis
         lambda: (job / "segments").exists(),  # the first segment
         lambda: any(job.glob("segments/.*.tmp.mp4")),  # a segment that is being encoded
     ]

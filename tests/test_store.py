@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from fractions import Fraction
 
 import pytest
@@ -90,7 +91,7 @@ def test_it_is_as_durable_as_sqlite_can_be(path):
             name: ledger._database.connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "foreign_keys", "user_version")
         }
-    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "user_version": SCHEMA_VERSION}
+    assert pragma == {"journal_mode": "truncate", "synchronous": 2, "foreign_keys": 1, "user_version": SCHEMA_VERSION}
 
 
 def test_saving_again_replaces(path):
@@ -210,7 +211,7 @@ def test_what_was_confirmed_survives_a_kill(path, seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_kill_inside_a_transaction_leaves_the_old_state(path, seed):
-    """The transaction is larger than SQLite's cache, so a part of it is in the log already."""
+    """The transaction is larger than SQLite's cache, so a part of it is in the file already."""
     before = {f"field {n}": str(n) for n in range(20)}
     with Ledger(path) as ledger:
         ledger.start(before)
@@ -228,10 +229,9 @@ def test_a_kill_inside_a_transaction_leaves_the_old_state(path, seed):
         random.Random(seed).randrange(1500, 4000),
     ) as process:
         assert process.stdout.readline() == "inside\n", process.stderr.read()
-        assert path.with_name("ledger.sqlite-wal").stat().st_size > 1_000_000
-        with Ledger(path) as ledger:
-            assert ledger.fingerprint() == before
+        assert path.stat().st_size > 1_000_000
         process.send_signal(signal.SIGKILL)
+        process.wait()
     with Ledger(path) as ledger:
         assert ledger.fingerprint() == before
         ledger.start({"new": "state"})
@@ -252,18 +252,116 @@ def test_an_exception_inside_a_transaction_leaves_the_old_state(path):
         ledger.start({"a": "new"})
 
 
-def test_a_log_without_its_file_is_not_taken_for_ours(path, tmp_path):
-    """As when a program is killed while it starts over."""
-    ledger = Ledger(path)
-    ledger.save_segment(segment(0, 5))
-    for name in ("ledger.sqlite-wal", "ledger.sqlite-shm"):
-        shutil.copy(path.with_name(name), tmp_path / name)
-    ledger.__exit__(None, None, None)
+@pytest.mark.parametrize("mode", ["PERSIST", "WAL"])
+def test_a_journal_without_its_file_is_not_taken_for_ours(path, tmp_path, mode):
+    """As when a program is killed while it starts over; the one before had a write-ahead log."""
+    with Ledger(path) as ledger:
+        ledger.save_segment(segment(0, 5))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as before:
+        before.execute(f"PRAGMA journal_mode = {mode}")
+        before.execute("PRAGMA cache_size = 1")
+        before.execute("BEGIN IMMEDIATE")
+        for n in range(200):  # more than the cache holds: the journal is on disk before the transaction ends
+            before.execute("INSERT INTO events (at, kind, message) VALUES (?, '', ?)", (str(n), "x" * 2000))
+        left = [file for file in path.parent.iterdir() if file != path]
+        assert any(file.stat().st_size > 500 for file in left)
+        for file in left:
+            shutil.copy(file, tmp_path / file.name)
+        before.execute("ROLLBACK")
     path.unlink()
-    for name in ("ledger.sqlite-wal", "ledger.sqlite-shm"):
-        shutil.copy(tmp_path / name, path.with_name(name))
+    for file in left:
+        shutil.copy(tmp_path / file.name, file)
     with Ledger(path) as ledger:
         assert ledger.segments() == {}
+        ledger.save_segment(segment(5, 10))
+    with Ledger(path) as ledger:
+        assert list(ledger.segments()) == [(5, 10)]
+
+
+def left_by_a_version_before(path, into):
+    """Leave the files of a ledger with a write-ahead log as a kill does: what it holds is not in the ledger yet."""
+    with Ledger(path) as ledger:
+        ledger.save_segment(segment(0, 5))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as before:
+        before.execute("PRAGMA journal_mode = WAL")
+        before.execute("INSERT INTO cleaning VALUES (0, 3)")
+        into.mkdir()
+        for file in path.parent.iterdir():
+            shutil.copy(file, into / file.name)
+    assert (into / "ledger.sqlite-wal").stat().st_size > 0
+    return into / "ledger.sqlite"
+
+
+def test_a_ledger_of_a_version_before_is_read_and_converted(path, tmp_path):
+    old = left_by_a_version_before(path, tmp_path / "old")
+    with Ledger(old) as ledger:
+        assert list(ledger.segments()) == [(0, 5)]
+        assert ledger.cleaning_passes() == {0: 3}
+        ledger.save_segment(segment(5, 10))
+    assert [file.name for file in old.parent.iterdir()] == ["ledger.sqlite"]
+    with Ledger(old) as ledger:
+        assert list(ledger.segments()) == [(0, 5), (5, 10)]
+        assert ledger.cleaning_passes() == {0: 3}
+
+
+def test_a_reader_leaves_the_journal_of_a_version_before_alone(path, tmp_path):
+    """`--status` while such a version is at work."""
+    old = left_by_a_version_before(path, tmp_path / "old")
+    with contextlib.closing(sqlite3.connect(old, isolation_level=None)) as writer:
+        writer.execute("INSERT INTO cleaning VALUES (5, 1)")
+        with Ledger(old, only_read=True) as ledger:
+            assert ledger.cleaning_passes() == {0: 3, 5: 1}
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        writer.execute("INSERT INTO cleaning VALUES (7, 1)")
+
+
+def test_a_ledger_of_a_version_before_that_is_in_use_is_said(path, tmp_path, monkeypatch):
+    monkeypatch.setattr("vsr_pipeline.jobs.database._BUSY_SECONDS", 0.1)
+    old = left_by_a_version_before(path, tmp_path / "old")
+    with contextlib.closing(sqlite3.connect(old, isolation_level=None)) as user:
+        user.execute("BEGIN")
+        user.execute("SELECT * FROM cleaning").fetchall()
+        with pytest.raises(LockedError, match="locked"):
+            Ledger(old)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (sqlite3.SQLITE_PROTOCOL, OutputError, "does not lock files"),
+        (sqlite3.SQLITE_BUSY, LockedError, "another program"),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, LockedError, "another program"),
+        (sqlite3.SQLITE_IOERR_LOCK, OutputError, "cannot use"),
+    ],
+)
+def test_what_a_network_makes_of_locks_is_one_line(path, code, error, message):
+    """A stand-in: no file system here fails so."""
+    with Ledger(path) as ledger, pytest.raises(error, match=message) as failure, ledger._database.transaction():
+        raised = sqlite3.OperationalError("locking protocol")
+        raised.sqlite_errorcode = code
+        raise raised
+    assert str(path) in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_readers_and_a_writer_wait_for_each_other(path):
+    """`--status` again and again, from another process, while a run writes: neither fails."""
+    with Ledger(path) as ledger:
+        ledger.save_segment(segment(0, 5))
+    reading = """
+        for _ in range(30):
+            with Ledger(Path(sys.argv[1]), only_read=True) as ledger:
+                assert (0, 5) in ledger.segments()
+        print("read", flush=True)
+        """
+    with child(reading, path) as first, child(reading, path) as second, Ledger(path) as ledger:
+        written = 0
+        while first.poll() is None or second.poll() is None:
+            ledger.note("info", f"{written}")
+            written += 1
+            time.sleep(0.02)
+        assert [process.stdout.read() for process in (first, second)] == ["read\n"] * 2, first.stderr.read()
+        assert len(ledger.events()) == written
 
 
 def test_a_newer_ledger_is_left_alone(path):

@@ -102,7 +102,7 @@ def batch_status(output: Path) -> tuple[QueueRow, ...]:
     path = output / WORK_FOLDER / QUEUE
     if not path.exists():
         raise InputError(f"no batch has been run in {output}: there is no {path}")
-    with Queue(path) as queue:
+    with Queue(path, only_read=True) as queue:
         return tuple(queue.rows().values())
 
 

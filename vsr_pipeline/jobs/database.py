@@ -1,6 +1,8 @@
 """A SQLite file that a power cut leaves in the state of some moment before it, and failures that a user understands.
 
-To start over, delete the file before its `-wal` and `-shm`: SQLite ignores a log without its file.
+It has a rollback journal, because a write-ahead log needs memory that all programs share, and so works on one machine
+only: the output's folder may be on a network. To start over, delete the file before its journal: SQLite ignores a
+journal without its file.
 """
 
 import sqlite3
@@ -14,8 +16,12 @@ from vsr_pipeline.files import make_folder, scratch, sync, write_failure
 
 Value = str | int | float | None
 
-# Only a reader such as `--status` shares the file with the run that holds the lock: nobody waits long.
-_BUSY_SECONDS = 4.0
+JOURNALS = ("-journal", "-wal", "-shm")
+"""Ends of the names of what may lie beside a file; the last two are of versions before, with a write-ahead log."""
+
+# Only a reader such as `--status` shares the file with the run that holds the lock. It waits for one transaction, and
+# the run for one query; but on a network, locks may come late.
+_BUSY_SECONDS = 30.0
 # More than the page and the index that SQLite could not write.
 _PROBE_BYTES = 1 << 17
 
@@ -29,7 +35,7 @@ class Database:
     """One file, for one thread. Each `write` is one transaction, on disk when the call returns.
 
     Every method raises `DiskFullError` when the disk is full, `LockedError` when another program keeps the file
-    locked, and `OutputError` when it cannot be read or written; the file then is as it was before the call.
+    locked, and `OutputError` when it cannot be read, written or locked; the file then is as it was before the call.
 
     Raises:
         UsageError: a newer program has written it.
@@ -37,7 +43,16 @@ class Database:
         OutputError: it is damaged, or is something else.
     """
 
-    def __init__(self, path: Path, schema: Sequence[str], *, version: int, what: str, start_over: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Sequence[str],
+        *,
+        version: int,
+        what: str,
+        start_over: str,
+        only_read: bool = False,
+    ) -> None:
         """Open the file, or create it with the statements of `schema`.
 
         Args:
@@ -46,10 +61,12 @@ class Database:
             version: of the schema; a file with another one is refused.
             what: the file is called so in messages.
             start_over: how a user gets rid of the file, for messages.
+            only_read: nothing will be written, and another program may be writing.
         """
         self._path = path
         self._what = what
         self._start_over = start_over
+        self._only_read = only_read
         make_folder(path.parent)
         with self._translated():
             self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -61,7 +78,10 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a run that has ended leaves no journal beside it."""
+        if not self._only_read:
+            with suppress(sqlite3.Error):  # an empty journal does no harm
+                self.connection.execute("PRAGMA journal_mode = DELETE")
         self.connection.close()
 
     def rows(self, query: str, *values: Value) -> list[Any]:
@@ -108,7 +128,11 @@ class Database:
             )
         if written == 0 and self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise self._damaged("it holds other tables")
-        self.connection.execute("PRAGMA journal_mode = WAL")
+        if self._only_read and written:
+            return  # another program may write in the journal mode of a version before, which a change would disturb
+        # The journal is emptied and that is synced, which makes a transaction durable without syncing the folder. A
+        # file that a version before has left with a write-ahead log is converted.
+        self.connection.execute("PRAGMA journal_mode = TRUNCATE")
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA foreign_keys = ON")
         if written == 0:
@@ -129,11 +153,16 @@ class Database:
                 raise DiskFullError(
                     f"no space left while writing {path}: free some and run the same command again"
                 ) from error
-            if code == sqlite3.SQLITE_BUSY:
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise LockedError(f"another program keeps {path} locked: run again when it has ended") from error
+            if code in (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS):
+                raise OutputError(
+                    f"the file system of {path} does not lock files as it must ({error}): mount it with locks, or "
+                    "choose an --output on another one"
+                ) from error
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise self._damaged(str(error)) from error
-            if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 raise self._write_failure(error) from error
             raise
 

@@ -79,11 +79,15 @@ class QueueRow:
 class Queue:
     """The record of one batch; a context manager, for one thread. It is created where it is missing.
 
+    Args:
+        path: its file.
+        only_read: nothing will be written, and a batch may be at work.
+
     Raises:
         UsageError, OutputError, DiskFullError, LockedError: as `Database`, here and in every method.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_read: bool = False) -> None:
         self._path = path
         self._database = Database(
             path,
@@ -91,6 +95,7 @@ class Queue:
             version=SCHEMA_VERSION,
             what="queue of a batch",
             start_over=_START_OVER,
+            only_read=only_read,
         )
 
     def __enter__(self) -> Self:

@@ -85,7 +85,7 @@ def frames_done(output: Path) -> int:
     try:
         if not path.exists():
             return 0
-        with Ledger(path) as ledger:
+        with Ledger(path, only_read=True) as ledger:
             return sum(stop - start for start, stop in ledger.segments())
     except (VsrError, OSError):
         return 0  # `run_clip` will say what is wrong with it

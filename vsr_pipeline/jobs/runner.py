@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError
 from vsr_pipeline.files import make_folder, write_failure
+from vsr_pipeline.jobs.database import JOURNALS
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, refuse_damage
 from vsr_pipeline.jobs.job import (
@@ -150,7 +151,7 @@ def _check_fingerprint(ledger: Ledger, intake: Intake, built: BuiltUpscaler) -> 
 
 def _clear(folder: Path) -> None:
     """Forget a job. The ledger goes first: without it, nothing else in the folder counts."""
-    for path in (*(folder / f"{LEDGER}{suffix}" for suffix in ("", "-wal", "-shm")), *joined_tracks(folder)):
+    for path in (*(folder / f"{LEDGER}{suffix}" for suffix in ("", *JOURNALS)), *joined_tracks(folder)):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / SEGMENTS, ignore_errors=True)
 

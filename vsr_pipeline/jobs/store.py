@@ -2,7 +2,7 @@
 
 Each `save` is one transaction, on disk when the call returns. What a row says about a file (size, SHA-256) is what was
 published; whether the file still is so, the reader of the row checks. To start over, delete `ledger.sqlite` before its
-`-wal` and `-shm`: SQLite ignores a log without its file.
+journals: SQLite ignores a journal without its file.
 """
 
 import dataclasses
@@ -102,6 +102,10 @@ class Event:
 class Ledger:
     """The record of one job; a context manager, for one thread. It is created where it is missing.
 
+    Args:
+        path: its file.
+        only_read: nothing will be written, and a run may be at work.
+
     Every method raises `ResourceError` when the disk is full, `LockedError` when another program keeps the file
     locked, and `OutputError` when it cannot be read or written; the ledger then is as it was before the call.
 
@@ -111,9 +115,14 @@ class Ledger:
         OutputError: it is damaged, or is no ledger.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_read: bool = False) -> None:
         self._database = Database(
-            path, _SCHEMA, version=SCHEMA_VERSION, what="ledger", start_over="--fresh starts over"
+            path,
+            _SCHEMA,
+            version=SCHEMA_VERSION,
+            what="ledger",
+            start_over="--fresh starts over",
+            only_read=only_read,
         )
 
     def __enter__(self) -> Self:
