@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO
@@ -39,6 +40,14 @@ class Reporter(Protocol):
     def overall(self, what: str, done: int, total: int) -> None:
         """Say how far the work is that all pieces belong to, in clips."""
         ...
+
+
+def one_line(text: str) -> str:
+    """Return a text with line breaks and other control characters as escapes: names of files may have them."""
+    if text.isprintable():
+        return text
+    controls = ("Cc", "Zl", "Zp")
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in controls else c for c in text)
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:
@@ -109,14 +118,18 @@ class LineReporter:
 
     def note(self, message: str) -> None:
         """Write a line."""
-        self._write({"event": "note", "message": message}, message)
+        self._write({"event": "note", "message": message}, one_line(message))
+
+    def traceback(self, text: str) -> None:
+        """Write several lines as one note."""
+        self._write({"event": "note", "message": text}, text)
 
     def started(self, what: str, total: int, unit: str = "frames") -> None:
         """Write a line."""
         self._what, self._total, self._unit, self._done = what, total, unit, 0.0
         self._started = self._said = time.monotonic()
         amount = f": {_amount(total, 0, unit)}" if total else ""
-        self._write({"event": "started", "what": what, "total": total, "unit": unit}, what + amount)
+        self._write({"event": "started", "what": what, "total": total, "unit": unit}, one_line(what) + amount)
 
     def worked(self, amount: float) -> None:
         """Write a line if the last one was 30 seconds ago."""
@@ -139,7 +152,7 @@ class LineReporter:
     def overall(self, what: str, done: int, total: int) -> None:
         """Write a line."""
         facts = {"event": "overall", "what": what, "done": done, "total": total, "unit": "clips"}
-        self._write(facts, f"{what}: {_amount(done, total, 'clips')}")
+        self._write(facts, f"{one_line(what)}: {_amount(done, total, 'clips')}")
 
     def _progress(self, now: float, event: str = "progress") -> None:
         seconds = now - self._started
@@ -147,7 +160,7 @@ class LineReporter:
         facts = {"event": event, "what": self._what, "done": round(self._done), "total": self._total}
         facts |= {"unit": self._unit, "per_second": round(rate, 3), "seconds": round(seconds, 1)}
         amount = _amount(round(self._done), self._total, self._unit)
-        text = f"{self._what}: {amount}, {_rate(rate, self._unit)}, {_duration(seconds)}"
+        text = f"{one_line(self._what)}: {amount}, {_rate(rate, self._unit)}, {_duration(seconds)}"
         if event == "progress" and self._done < self._total and rate > 0:
             text += f", {_duration((self._total - self._done) / rate)} left"
         self._write(facts, text)
@@ -170,7 +183,7 @@ class BarReporter:
 
     def note(self, message: str) -> None:
         """Print above the bar."""
-        self._console.print(message, markup=False)
+        self._console.print(one_line(message), markup=False)
 
     def started(self, what: str, total: int, unit: str = "frames") -> None:
         """Show the bar."""
@@ -215,7 +228,7 @@ class _Bar:
     """What a bar shows. The time left is that of the mean speed since the start: it settles instead of jumping."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
-        self.what = what
+        self.what = one_line(what)
         self.total = total
         self.done = 0.0
         self._unit = unit

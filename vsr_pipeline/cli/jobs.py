@@ -34,6 +34,7 @@ from vsr_pipeline.cli.options import (
     takes_settings,
 )
 from vsr_pipeline.errors import InputError, UsageError
+from vsr_pipeline.reporting import one_line
 
 if TYPE_CHECKING:
     from vsr_pipeline.api import BatchOutcome, Config, QueueRow, WorkerOptions, WorkerOutcome
@@ -209,11 +210,12 @@ def _print_queue(rows: "tuple[QueueRow, ...]", workers: "tuple[WorkerOutcome, ..
             {"clips": [dataclasses.asdict(row) for row in rows], "workers": [dataclasses.asdict(w) for w in workers]}
         )
         return
-    width = max((len(row.clip) for row in rows), default=4)
+    names = [one_line(row.clip) for row in rows]
+    width = max(map(len, names), default=4)
     print(f"{'clip':<{width}}  {'state':<8} tries  frames    fps  {'since':<25}  reason")
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         numbers = f"{row.tries:5d} {row.frame_count:7d} {row.fps:6.2f}"
-        print(f"{row.clip:<{width}}  {row.state:<8} {numbers}  {row.changed_at:<25}  {row.reason}".rstrip())
+        print(f"{name:<{width}}  {row.state:<8} {numbers}  {row.changed_at:<25}  {one_line(row.reason)}".rstrip())
     if workers:
         width = max(4, *(len(worker.node) for worker in workers))
         print(f"\n{'node':<{width}}  segments  frames    fps  busy  deaths  device")
@@ -231,4 +233,5 @@ def _print_batch(outcome: "BatchOutcome", as_json: bool) -> None:
         if clip.status in ("failed", "given up"):
             print(clip)
     counts = Counter(clip.status for clip in outcome.clips)
-    print(f"{outcome.title}: {', '.join(f'{count} {status}' for status, count in counts.items()) or 'no videos'}")
+    found = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no videos"
+    print(f"{one_line(outcome.title)}: {found}")

@@ -20,6 +20,7 @@ from vsr_pipeline.cli.options import (
     takes_settings,
 )
 from vsr_pipeline.errors import UsageError
+from vsr_pipeline.reporting import one_line
 
 if TYPE_CHECKING:
     from vsr_pipeline.api import Scores
@@ -73,7 +74,8 @@ def metrics(
         return 0
     print(" ".join(f"{title:>{width}}" for _, title, width, _ in _COLUMNS))
     for m in measurements:
-        print(*(_cell(getattr(m.scores, name), width, form) for name, _, width, form in _COLUMNS), f" {m.distorted}")
+        cells = (_cell(getattr(m.scores, name), width, form) for name, _, width, form in _COLUMNS)
+        print(*cells, f" {one_line(str(m.distorted))}")
     return 0
 
 

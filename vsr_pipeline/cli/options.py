@@ -14,6 +14,7 @@ import typer
 
 from vsr_pipeline.errors import UsageError, VsrError
 from vsr_pipeline.files import refusals_as_errors
+from vsr_pipeline.reporting import one_line
 
 if TYPE_CHECKING:
     from vsr_pipeline.config import Config
@@ -236,5 +237,5 @@ def print_json(value: object) -> None:
 
 def fail(message: str, code: int) -> int:
     """Print a failure on one line of stderr and return its exit code."""
-    print(f"vsr: {' '.join(message.split())}", file=sys.stderr)
+    print(f"vsr: {one_line(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -17,7 +17,7 @@ from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.join import check_finished
 from vsr_pipeline.media.source import Footage, Header, analyse_clip, footage_of, look_at
 from vsr_pipeline.media.writer import VideoWriter, colour_to_write
-from vsr_pipeline.reporting import Reporter, counted, reported
+from vsr_pipeline.reporting import Reporter, counted, one_line, reported
 
 _SUFFIXES = (".mp4", ".mkv")  # that can hold FFV1
 _MIN_SIDE = 64
@@ -38,7 +38,9 @@ class DegradeResult:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.output}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}, seed {self.seed}"
+        return one_line(
+            f"{self.output}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}, seed {self.seed}"
+        )
 
 
 def degrade_clip(

@@ -32,7 +32,7 @@ from vsr_pipeline.plan import (
     sample_indices,
     schedule_of,
 )
-from vsr_pipeline.reporting import Reporter, counted, reported, retracted_on_failure
+from vsr_pipeline.reporting import Reporter, counted, one_line, reported, retracted_on_failure
 from vsr_pipeline.timeline import Analysis, Segment, Shot
 from vsr_pipeline.upscale import Upscaler
 from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
@@ -57,7 +57,7 @@ class EnhanceResult:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.output}: {counted(self.frame_count, 'frame')}, {self.computed_frames} computed now"
+        return one_line(f"{self.output}: {counted(self.frame_count, 'frame')}, {self.computed_frames} computed now")
 
 
 def enhance(

@@ -19,7 +19,7 @@ from vsr_pipeline.media.source import FolderSource, Footage, footage_of, look_at
 from vsr_pipeline.media.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
 from vsr_pipeline.overlap import read_ahead
 from vsr_pipeline.plan import Schedule, even_ticks, schedule_of
-from vsr_pipeline.reporting import Reporter, counted, reported
+from vsr_pipeline.reporting import Reporter, counted, one_line, reported
 from vsr_pipeline.timeline import VideoInfo
 from vsr_pipeline.workspace import Clip, SourceFile, clip_folder_of
 
@@ -38,7 +38,7 @@ class MergeResult:
     written: bool
 
     def __str__(self) -> str:
-        return f"{self.output}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}"
+        return one_line(f"{self.output}: {counted(self.frame_count, 'frame')} of {self.width}x{self.height}")
 
 
 @dataclass(frozen=True, slots=True)

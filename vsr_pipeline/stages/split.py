@@ -13,7 +13,7 @@ from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
 from vsr_pipeline.media.frames import Pixels, frame_name, png_size, read_image, remove_frames_from, write_png
 from vsr_pipeline.media.source import Footage, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind
-from vsr_pipeline.reporting import Reporter, counted, reported
+from vsr_pipeline.reporting import Reporter, counted, one_line, reported
 from vsr_pipeline.workspace import CLIP_FILE, FRAMES, Clip, SourceFile
 
 
@@ -27,7 +27,7 @@ class SplitResult:
     written_frames: int
 
     def __str__(self) -> str:
-        return f"{self.frames}: {counted(self.frame_count, 'frame')}, {self.written_frames} written now"
+        return one_line(f"{self.frames}: {counted(self.frame_count, 'frame')}, {self.written_frames} written now")
 
 
 def split(video: Path, results: Path, config: Config, *, strict: bool = False, reporter: Reporter) -> SplitResult:
