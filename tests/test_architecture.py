@@ -12,7 +12,19 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {"stopping", "config", "files", "reporting", "overlap", "shots", "plan", "media", "models", "mmedit_config"},
+    {
+        "stopping",
+        "isolation",
+        "config",
+        "files",
+        "reporting",
+        "overlap",
+        "shots",
+        "plan",
+        "media",
+        "models",
+        "mmedit_config",
+    },
     {"device", "tensors", "graphs", "metrics", "workspace", "weights", "state_dicts", "download"},
     {"upscale", "budget", "mmedit_backend", "demo", "measure", "build", "degrade"},
     {"doctor", "stages", "jobs", "ladder", "bench", "train"},
@@ -48,9 +60,16 @@ def test_cheap_to_import(module):
     assert result.stdout.strip() == "[]"
 
 
-def test_only_one_module_runs_programs():
+def test_only_two_modules_start_processes():
     users = [p.name for p in PACKAGE.rglob("*.py") if "import subprocess" in p.read_text()]
-    assert users == ["ffmpeg.py"]
+    assert sorted(users) == ["ffmpeg.py", "isolation.py"]
+
+
+def test_a_process_that_reads_untried_files_does_not_load_torch():
+    modules = "vsr_pipeline.isolation, vsr_pipeline.media.source, vsr_pipeline.media._streams"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_only_one_module_imports_ray_and_that_when_it_is_needed():

@@ -1,6 +1,7 @@
 """`vsr batch`: night after night, only what there is to do; one bad clip stops no other."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -18,6 +19,7 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted
 from vsr_pipeline.jobs import job
 from vsr_pipeline.jobs.night import next_occurrence
+from vsr_pipeline.jobs.queue import Queue
 from vsr_pipeline.jobs.sources import check_template, find_videos
 from vsr_pipeline.jobs.store import Ledger
 from vsr_pipeline.reporting import SilentReporter
@@ -102,10 +104,94 @@ def test_eight_clips_of_which_two_are_broken(workspace, inbox, video, batch):
 
     os.utime(good[2])
     touched = batch(code=7)
-    assert computed(touched)["good2.mp4"] == 12
-    assert sum(computed(touched).values()) == 12
-    changed = [p.name for p in made if p.stat() != made[p]]
-    assert changed == ["good2_x4.mp4"]
+    assert become(touched)["good2.mp4"] == "unchanged"
+    assert sum(computed(touched).values()) == 0
+    assert {p: p.stat() for p in made} == made
+
+
+def copied(folder):
+    """Give every file another time, as a copy of an archive does."""
+    for path in folder.rglob("*.mp4"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def test_a_copied_archive_is_not_made_again(workspace, inbox, video, batch, capsys):
+    add(video, inbox / "a.mp4", inbox / "b.mp4", inbox / "c.mp4")
+    batch()
+    copied(workspace)
+    (inbox / "b.mp4").write_bytes(video.read_bytes()[:-1] + b"?")
+    os.utime(inbox / "b.mp4", (1_700_000_001, 1_700_000_001))
+    capsys.readouterr()
+    assert cli.run(["batch", "in", "--output", "out", *SETTINGS, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("touched") == 3
+    assert computed(batch()) == {"a.mp4": 0, "b.mp4": 12, "c.mp4": 0}
+    assert cli.run(["batch", "in", "--output", "out", *SETTINGS, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("unchanged") == 3
+
+
+def test_what_was_only_touched_stays_when_settings_change(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    batch()
+    copied(workspace)
+    assert become(batch("--quality", "40")) == {"a.mp4": "unchanged"}
+    copied(inbox)
+    assert computed(batch("--quality", "40", "--redo-outdated")) == {"a.mp4": 12}
+
+
+def test_an_output_that_was_only_touched_is_still_ours(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    batch()
+    copied(workspace / "out")
+    assert become(batch()) == {"a.mp4": "unchanged"}
+    copied(workspace / "out")
+    os.utime(workspace / "out" / "a_x4.mp4")
+    assert cli.run(["run", "in/a.mp4", "--output", "out/a_x4.mp4", *SETTINGS]) == 0
+    made = workspace / "out" / "a_x4.mp4"
+    made.write_bytes(made.read_bytes()[:-1] + b"?")
+    assert "--overwrite" in batch(code=7)["clips"][0]["reason"]
+
+
+def begun_with_others(workspace, names, **changes):
+    """Leave clips open, as a run with several workers does that is killed."""
+    with Queue(workspace / "out" / ".vsr" / "batch.sqlite") as queue:
+        for name in names:
+            row = queue.rows()[name]
+            queue.save(dataclasses.replace(row, state="working", published=None, outcome=None, **changes))
+            for path in [workspace / "out" / row.output, *(workspace / "out" / ".vsr" / row.output).glob("ledger*")]:
+                path.unlink(missing_ok=True)
+
+
+def test_of_several_open_clips_none_is_blamed_until_it_was_alone(workspace, inbox, video, batch):
+    names = [f"{letter}.mp4" for letter in "abc"]
+    add(video, *(inbox / name for name in names))
+    batch()
+    begun_with_others(workspace, names, frames_before=0, tries=0)
+    add(video, inbox / "d.mp4")
+    kill_a_run(workspace, inbox, after=13)  # after d.mp4, while a.mp4 is alone
+    rows = {row.clip: (row.state, row.tries) for row in api.batch_status(workspace / "out")}
+    assert rows == {"a.mp4": ("working", 0), "b.mp4": ("stopped", 0), "c.mp4": ("stopped", 0), "d.mp4": ("done", 0)}
+    outcome = batch("--retries", "1", code=7)
+    assert become(outcome) == {"a.mp4": "given up", "b.mp4": "done", "c.mp4": "done", "d.mp4": "unchanged"}
+    assert become(batch()) == {"a.mp4": "done", "b.mp4": "unchanged", "c.mp4": "unchanged", "d.mp4": "unchanged"}
+
+
+def test_a_power_cut_blames_no_clip(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    batch()
+    begun_with_others(workspace, ["a.mp4"], frames_before=0, boot_id="before the power cut")
+    add(video, inbox / "b.mp4")
+    outcome = batch()
+    assert begun(outcome) == ["b.mp4", "a.mp4"]
+    assert [row.tries for row in api.batch_status(workspace / "out")] == [0, 0]
+
+
+def test_a_locked_clip_does_not_hide_a_failed_one(workspace, inbox, video, batch):
+    add(video, inbox / "a.mp4")
+    (inbox / "bad.mp4").write_text("no video")
+    job = workspace / "out" / ".vsr" / "a_x4.mp4"
+    job.mkdir(parents=True)
+    with FileLock(job / "lock"):
+        assert become(batch(code=7)) == {"a.mp4": "stopped", "bad.mp4": "failed"}
 
 
 def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, video):
@@ -487,3 +573,39 @@ def test_a_job_begun_by_somebody_else_is_not_started_over(workspace, inbox, vide
     assert (workspace / "out" / "a_x4.mp4").stat() == made
     with Ledger(workspace / "out" / ".vsr" / "a_x4.mp4" / "ledger.sqlite") as ledger:
         assert ledger.finished() is not None
+
+
+STRANGE = "a\nb\x1b[31m\u2028 影.mp4"
+ESCAPED = "a\\nb\\x1b[31m\\u2028 影"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names")
+def test_a_name_with_line_breaks_is_one_line_everywhere(workspace, inbox, video, capsys):
+    add(video, inbox / STRANGE)
+    (inbox / "c\nd.mp4").write_text("no video")
+    command = ["batch", "in", "--output", "out", *SETTINGS]
+    assert cli.run([*command, "--dry-run"]) == 0
+    preview = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in preview] == ["new", "new"]
+    assert cli.run(command) == 7
+    said = capsys.readouterr()
+    failure, summary = said.out.splitlines()
+    assert failure.startswith("out/c\\nd_x4")
+    assert summary == "in: 1 done, 1 failed"
+    assert "\x1b" not in said.err
+    assert not any(line.startswith(("b", "d")) for line in said.err.splitlines())
+    assert cli.run(["batch", "--status", "--output", "out"]) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.startswith("clip")
+    assert first.startswith(f"{ESCAPED}.mp4")
+    assert second.startswith("c\\nd.mp4")
+    log = (workspace / "out" / ".vsr" / "batch.log").read_text().splitlines()
+    assert all(line[:2] == "20" for line in log)
+    assert cli.run(["run", f"in/{STRANGE}", "--output", "out/x\ny.mp4", *SETTINGS]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 1
+    assert "\x1b" not in said.err
+    assert cli.run(["run", "in/c\nd\x1b.mp4", "--output", "out/z.mp4", *SETTINGS]) == 3
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "\x1b" not in error

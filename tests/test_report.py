@@ -51,6 +51,7 @@ def clip(name="holiday.mp4", status="done", **fields):
         "peak_memory_bytes": 3 * 1024**3,
         "peak_gpu_memory_bytes": 1024**3,
         "output_bytes": 40 * 1024**2,
+        "output_sha256": "ab" * 32,
         "shots": (ShotOutcome(0, 1000, 1), ShotOutcome(1000, 1500, 3)),
     }
     known = made if status in ("done", "unchanged") else {}

@@ -2,24 +2,29 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from vsr_pipeline.config import MEANS, Config, UpscaleConfig
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.files import file_sha256
+from vsr_pipeline.isolation import Call, here
+from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.queue import FileIdentity, QueueRow
+from vsr_pipeline.jobs.runner import recorded_source_sha256
 from vsr_pipeline.jobs.sources import check_template, find_videos, output_for, refuse_equal_outputs
 from vsr_pipeline.jobs.workers import WorkerOptions
+from vsr_pipeline.reporting import one_line
 from vsr_pipeline.weights import BICUBIC, choose_auto, verified_path
 
 NAME = "name"
 
 Todo = Literal[
-    "new", "changed", "gone", "altered", "outdated", "continue", "retry", "unchanged", "given up", "misnamed"
+    "new", "changed", "touched", "gone", "altered", "outdated", "continue", "retry", "unchanged", "given up", "misnamed"
 ]
-"""changed: the source was; gone, altered: the output is; outdated: made with other settings, and to be made again."""
+"""changed: the source was; gone, altered: the output is; touched: source or output have another time, as copies do, and
+are compared by their content when the clip's turn comes; outdated: made with other settings, and to be made again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +73,23 @@ class BatchClip:
         return self.todo not in ("unchanged", "given up", "misnamed")
 
     def __str__(self) -> str:
-        return f"{self.todo:<9} {self.clip} -> {self.output}"
+        return one_line(f"{self.todo:<9} {self.clip} -> {self.output}")
 
 
 def plan_batch(
-    folder: Path, output: Path, config: Config, *, rows: Mapping[str, QueueRow], options: BatchOptions
+    folder: Path,
+    output: Path,
+    config: Config,
+    *,
+    rows: Mapping[str, QueueRow],
+    options: BatchOptions,
+    call: Call = here,
 ) -> tuple[BatchClip, ...]:
     """Decide what to do with each clip, in the order in which they take their turns.
 
-    What was stopped goes on first, so that at most one clip lies half done; what has failed before comes last, so that
-    it takes no time from the others; `options.order` is for the rest. No clip is decoded, and one that is known and
-    unchanged is not even opened.
+    What was stopped goes on first, so that at most one clip lies half done; what has failed before, and then what has
+    to be compared, comes last, so that it takes no time from the others; `options.order` is for the rest. No clip is
+    decoded, and one that is known and unchanged is not even opened.
 
     Args:
         folder: where the videos are.
@@ -86,6 +97,7 @@ def plan_batch(
         config: the settings now.
         rows: the queue.
         options: how the batch was called.
+        call: in which process a clip is looked at, to choose the name of its output.
 
     Raises:
         InputError: the folder cannot be read.
@@ -104,10 +116,42 @@ def plan_batch(
             row = rows.get(name)
             readable = name.encode("utf-8", "replace").decode()
             todo = "misnamed" if readable != name else _todo(row, identity, output, settings, options)
-            target = output / _name_for(source, Path(readable), row, todo, config, options)
+            target = output / _name_for(source, Path(readable), row, todo, config, options, call)
             clips.append(BatchClip(clip=readable, source=source, output=target, todo=todo, identity=identity, row=row))
     refuse_equal_outputs({clip.source: clip.output for clip in clips})
     return tuple(sorted(clips, key=lambda clip: _turn(clip, options.order)))
+
+
+def compared(clip: BatchClip, output: Path, config: Config, options: BatchOptions, call: Call) -> BatchClip:
+    """Read source and output of a clip that is done and was touched since, and decide what there is to do.
+
+    The row of the result has the new times of what is the same, so that it need not be read again.
+
+    Args:
+        clip: with the row of the queue; its `todo` is "touched".
+        output: where the outputs go.
+        config: the settings now.
+        options: how the batch was called.
+        call: as in `plan_batch`.
+
+    Raises:
+        InputError: the source cannot be read, or is being written.
+        OSError: the output cannot be read.
+    """
+    row = clip.row
+    assert row is not None
+    settings = settings_of(config, options.name_template)
+    made = output / row.output
+    if row.source != clip.identity and SourceIdentity.of(clip.source).sha256 == recorded_source_sha256(made):
+        row = replace(row, source=clip.identity)
+    published = FileIdentity.of(made)
+    if published != row.published and _may_be_touched(row, published) and row.outcome is not None:
+        row = replace(row, published=published) if file_sha256(made) == row.outcome.output_sha256 else row
+    todo = _todo(row, clip.identity, output, settings, options)
+    if todo == "touched":  # its content is another one
+        todo = "changed" if row.source != clip.identity else "altered"
+    target = output / _name_for(clip.source, Path(clip.clip), row, todo, config, options, call)
+    return replace(clip, row=row, todo=todo, output=target)
 
 
 def settings_of(config: Config, name_template: str) -> dict[str, str]:
@@ -145,12 +189,12 @@ def _weights(settings: UpscaleConfig) -> str:
 
 
 def _name_for(
-    source: Path, name: Path, row: QueueRow | None, todo: Todo, config: Config, options: BatchOptions
+    source: Path, name: Path, row: QueueRow | None, todo: Todo, config: Config, options: BatchOptions, call: Call
 ) -> Path:
     """Return a clip's output, relative to the output folder: the one that it has, or the one that it would get now."""
-    if row is not None and (todo in ("unchanged", "given up") or _may_keep_name(todo, row, options)):
+    if row is not None and (todo in ("unchanged", "given up", "touched") or _may_keep_name(todo, row, options)):
         return Path(row.output)
-    return name.parent / output_for(source, options.name_template, config)
+    return name.parent / output_for(source, options.name_template, config, call)
 
 
 def _may_keep_name(todo: Todo, row: QueueRow, options: BatchOptions) -> bool:
@@ -163,20 +207,29 @@ def _todo(
     if row is None:
         return "new"
     if row.source != identity:
-        return "changed"
+        return "touched" if row.state == "done" and row.source.size_bytes == identity.size_bytes else "changed"
     if row.state == "done":
         published = FileIdentity.of(output / row.output)
         if published != row.published:
-            return "altered" if published else "gone"
+            return "touched" if _may_be_touched(row, published) else "altered" if published else "gone"
         return "outdated" if options.redo_outdated and changed_settings(row, settings) else "unchanged"
+    if row.suspected and row.state == "stopped":
+        return "retry"
     if row.state in ("failed", "given up"):
         is_alone = row.tries >= options.retries and not options.retry_failed and not changed_settings(row, settings)
         return "given up" if is_alone else "retry"
     return "continue"
 
 
+def _may_be_touched(row: QueueRow, published: FileIdentity | None) -> bool:
+    """Whether an output that has another time may still be what was published, and its content can tell."""
+    if published is None or row.published is None or row.outcome is None or not row.outcome.output_sha256:
+        return False
+    return published.size_bytes == row.published.size_bytes
+
+
 def _turn(clip: BatchClip, order: Literal["name", "size", "newest", "oldest"]) -> tuple[int, int]:
-    group = {"continue": 0, "retry": 2}.get(clip.todo, 1)
+    group = {"continue": 0, "retry": 2, "touched": 3}.get(clip.todo, 1)
     by = {
         "name": 0,  # they are found in this order
         "size": clip.identity.size_bytes,

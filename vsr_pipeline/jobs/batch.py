@@ -10,6 +10,7 @@ from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted, VsrError
 from vsr_pipeline.files import make_folder
+from vsr_pipeline.isolation import Isolation
 from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, plan_batch
 from vsr_pipeline.jobs.log import LockedReporter, TeeReporter, log_file
 from vsr_pipeline.jobs.night import LOG, WORKERS, Night
@@ -72,13 +73,15 @@ def run_batch(
                 retries=options.retries,
                 reporter=both,
             )
-            night = Night(folder, output, config, options, partial(stack.enter_context, workers), both, log, queue)
+            call = stack.enter_context(Isolation())
+            open_workers = partial(stack.enter_context, workers)
+            night = Night(folder, output, config, options, open_workers, both, log, queue, call)
             return night.run(side_by_side=with_ray)
         except (VsrError, Interrupted) as error:
             log.note(f"ended with exit code {error.exit_code}: {error}")
             raise
         except Exception:
-            log.note(traceback.format_exc())
+            log.traceback(traceback.format_exc())
             raise
 
 
@@ -90,7 +93,9 @@ def preview_batch(folder: Path, output: Path, config: Config, options: BatchOpti
     """
     check_folders(folder, output)
     known = batch_status(output) if (output / WORK_FOLDER / QUEUE).exists() else ()
-    return plan_batch(folder, output, config, rows={row.clip: row for row in known}, options=options)
+    rows = {row.clip: row for row in known}
+    with Isolation() as call:
+        return plan_batch(folder, output, config, rows=rows, options=options, call=call)
 
 
 def batch_status(output: Path) -> tuple[QueueRow, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
 from vsr_pipeline.files import refuse_to_replace
+from vsr_pipeline.isolation import Call, here
 from vsr_pipeline.media._streams import StreamPlan, plan_streams
 from vsr_pipeline.media.source import USUAL_FRAME_RATE, Header, analyse_clip, look_at
 from vsr_pipeline.media.writer import check_encoder, codec_for
@@ -33,8 +34,14 @@ class Intake:
         return self.header.path
 
 
-def take_in(source: Path, output: Path, config: Config) -> Intake:
+def take_in(source: Path, output: Path, config: Config, call: Call = here) -> Intake:
     """Look at a source's header, and refuse what cannot be meant, before anything is written.
+
+    Args:
+        source: the clip.
+        output: where it goes.
+        config: the settings.
+        call: in which process the source is read.
 
     Raises:
         InputError: the source cannot be read.
@@ -43,36 +50,38 @@ def take_in(source: Path, output: Path, config: Config) -> Intake:
             hold the source's streams.
         ResourceError: one frame of it does not fit into memory.
     """
-    header = look_at(source, config.input, frame_rate=config.encode.constant_rate)
+    header = call(source, partial(look_at, source, config.input, frame_rate=config.encode.constant_rate))
     config = config.model_copy(update={"encode": codec_for(config.encode, header.info)})
     if output.is_dir():
-        name = f"{source.stem}_x{SCALE}{default_suffix(header, config)}"
+        name = f"{source.stem}_x{SCALE}{default_suffix(header, config, call)}"
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
     refuse_to_replace(source, output)
     width, height = header.info.display_size
     check_encoder(config.encode, size=(SCALE * width, SCALE * height), bit_depth=header.info.bit_depth)
-    streams = plan_streams(None if header.images else source, output.suffix, config.encode, config.output)
+    read = None if header.images else source
+    streams = call(source, partial(plan_streams, read, output.suffix, config.encode, config.output))
     return Intake(header, output, config, streams)
 
 
-def default_suffix(header: Header, config: Config) -> str:
+def default_suffix(header: Header, config: Config, call: Call = here) -> str:
     """Return the suffix of the container that the enhanced clip gets where nobody says one.
 
     Raises:
         InputError: the source cannot be read.
     """
     encode = codec_for(config.encode, header.info)
-    return plan_streams(None if header.images else header.path, None, encode, config.output).suffix
+    read = None if header.images else header.path
+    return call(header.path, partial(plan_streams, read, None, encode, config.output)).suffix
 
 
-def analysed(header: Header, reporter: Reporter) -> Analysis:
+def analysed(header: Header, reporter: Reporter, call: Call = here) -> Analysis:
     """Decode a clip once, as far as its part goes, and report the progress.
 
     Raises:
         InputError, UsageError, ResourceError: as `analyse_clip`.
     """
     with reported(reporter, f"analyse {header.path.name}", header.frames_to_analyse):
-        return analyse_clip(header, on_frame=partial(reporter.worked, 1.0))
+        return call(header.path, partial(analyse_clip, header), partial(reporter.worked, 1.0))
 
 
 def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:

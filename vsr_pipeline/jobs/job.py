@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.files import file_sha256, make_folder, published
+from vsr_pipeline.isolation import Call, here
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.jobs.outcome import ClipOutcome, ShotOutcome
@@ -47,6 +48,8 @@ class RunOptions:
     workers: WorkerOptions = field(default_factory=WorkerOptions)
     retries: int = 2
     """How often a segment is given to another worker when its worker has died."""
+    call: Call = here
+    """In which process a source is decoded for the first time."""
     should_stop: Callable[[], bool] | None = None
     """Asked before each segment; when it says so, `StoppedForNow` is raised. The next run continues."""
 
@@ -175,7 +178,7 @@ class Job:
     def _analysed(self) -> Analysis:
         analysis = self._ledger.analysis()
         if analysis is None:
-            analysis = analysed(self._intake.header, self._reporter)
+            analysis = analysed(self._intake.header, self._reporter, self._options.call)
             self._ledger.save_analysis(analysis)
         if self._options.strict:
             refuse_damage(self._intake.header, analysis)
@@ -300,7 +303,7 @@ class Job:
             check_frames(temporary, work.schedule.times, decode=False)
             self._refuse_changed_source()
             status = temporary.stat()
-            outcome = self._outcome(work, computed, clock, status.st_size)
+            outcome = self._outcome(work, computed, clock, status.st_size, file_sha256(temporary))
             row = FinishedRow(output.name, status.st_size, status.st_mtime_ns, now(), outcome_to_json(outcome))
             self._ledger.save_finished(row)
         return outcome
@@ -331,7 +334,7 @@ class Job:
         self._notes.append(message)
         self._reporter.note(f"{self._name}: {message}")
 
-    def _outcome(self, work: _Work, computed: int, clock: Clock, output_bytes: int) -> ClipOutcome:
+    def _outcome(self, work: _Work, computed: int, clock: Clock, output_bytes: int, output_sha256: str) -> ClipOutcome:
         segments = self._ledger.segments().values()
         said = dict.fromkeys(note for row in segments for note in row.notes if note not in self._notes)
         width, height = self._intake.header.info.display_size
@@ -354,6 +357,7 @@ class Job:
             peak_memory_bytes=peak_memory_bytes(),
             peak_gpu_memory_bytes=self._built.peak_gpu_memory_bytes(),
             output_bytes=output_bytes,
+            output_sha256=output_sha256,
             shots=tuple(
                 ShotOutcome(shot.start, shot.stop, self._passes.get(computed.start, 0))
                 for shot, computed in zip(timeline.shots, timeline.without_repeats.shots, strict=True)

@@ -25,7 +25,8 @@ from vsr_pipeline.errors import (
     VsrError,
 )
 from vsr_pipeline.files import refusals_as_errors
-from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, changed_settings, plan_batch, settings_of
+from vsr_pipeline.isolation import Call
+from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions, changed_settings, compared, plan_batch, settings_of
 from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status
@@ -35,7 +36,7 @@ from vsr_pipeline.jobs.report import write_report
 from vsr_pipeline.jobs.runner import WORK_FOLDER, run_clip
 from vsr_pipeline.jobs.turns import Turn, TurnReporter, Turns
 from vsr_pipeline.jobs.workers import Workers
-from vsr_pipeline.reporting import Reporter, counted, reported
+from vsr_pipeline.reporting import LineReporter, Reporter, counted, reported
 
 LOG = "batch.log"
 WORKERS = "workers.json"
@@ -65,8 +66,9 @@ class Night:
         options: BatchOptions,
         open_workers: Callable[[], Workers],
         reporter: Reporter,
-        log: Reporter,
+        log: LineReporter,
         queue: Queue,
+        call: Call,
     ) -> None:
         self._folder = folder
         self._output = output
@@ -76,6 +78,7 @@ class Night:
         self._reporter = reporter
         self._log = log
         self._queue = queue
+        self._call = call
         self._clock = Clock()
         self._settings = settings_of(config, options.name_template)
         self._records = Records(queue, output, self._settings, options)
@@ -85,6 +88,7 @@ class Night:
         self._begun = 0
         self._stopped_because = ""
         self._exit_code = 0
+        self._has_locked = False
         started = datetime.datetime.now().astimezone()
         self._deadline = next_occurrence(options.until, started) if options.until else None
 
@@ -97,7 +101,7 @@ class Night:
         self._reporter.note(f"vsr {__version__}: batch of {self._folder}, into {self._output}")
         self._records.settle_deaths()
         rows = self._queue.rows()
-        clips = plan_batch(self._folder, self._output, self._config, rows=rows, options=self._options)
+        clips = plan_batch(self._folder, self._output, self._config, rows=rows, options=self._options, call=self._call)
         self._announce(clips)
         (self._output / WORK_FOLDER / WORKERS).unlink(missing_ok=True)
         outcomes: dict[Path, ClipOutcome] = {}
@@ -113,7 +117,7 @@ class Night:
         return self._finish(outcomes[clip.source] for clip in clips)
 
     def _one_by_one(self, clips: tuple[BatchClip, ...], outcomes: dict[Path, ClipOutcome]) -> None:
-        for clip in clips:
+        for clip in map(self._compared, clips):
             if clip.has_work:
                 self._reporter.overall(self._folder.name, len(outcomes), len(clips))
             outcomes[clip.source] = self._work(clip) if self._gets_a_turn(clip) else self._left(clip)
@@ -126,7 +130,7 @@ class Night:
         enhance = partial(self._enhance, reporter=TurnReporter(self._reporter, lambda: self._abandoned))
         with Turns(enhance) as turns, reported(self._reporter, f"enhance {self._folder.name}", 0):
             try:
-                for clip in clips:
+                for clip in map(self._compared, clips):
                     while clip.has_work and not self._may_begin(clip, turns):
                         self._settle(turns, outcomes)
                     if self._gets_a_turn(clip):
@@ -205,6 +209,19 @@ class Night:
                     f"not made again: --redo-outdated does that"
                 )
 
+    def _compared(self, clip: BatchClip) -> BatchClip:
+        """Decide by its content what to do with a clip that was touched, unless no more clips are begun."""
+        if clip.todo != "touched" or self._stopped_because or self._is_late():
+            return clip
+        self._reporter.note(f"{clip.clip}: it or its output was touched, their content is compared")
+        try:
+            known = compared(clip, self._output, self._config, self._options, self._call)
+        except (VsrError, OSError):
+            return replace(clip, todo="continue")  # its turn will say what is wrong, and start nothing over for it
+        if known.row is not None and known.row != clip.row:
+            self._queue.save(known.row)
+        return known
+
     def _gets_a_turn(self, clip: BatchClip) -> bool:
         if clip.has_work and not self._stopped_because and self._is_late():
             self._stop(StoppedForNow.exit_code, self._until_came())
@@ -247,13 +264,14 @@ class Night:
 
     def _done(self, turn: Turn, outcome: ClipOutcome) -> ClipOutcome:
         published = FileIdentity.of(turn.clip.output)
-        self._records.save(replace(turn.row, tries=0, published=published, outcome=outcome), "done")
+        row = replace(turn.row, tries=0, published=published, suspected=False, outcome=outcome)
+        self._records.save(row, "done")
         self._reporter.note(str(outcome))
         return outcome
 
     def _take_in(self, turn: Turn) -> None:
         with memory_as_error(turn.clip.source), refusals_as_errors():
-            turn.intake = take_in(turn.clip.source, turn.clip.output, self._config)
+            turn.intake = take_in(turn.clip.source, turn.clip.output, self._config, self._call)
 
     def _enhance(self, turn: Turn, reporter: Reporter) -> ClipOutcome:
         """Work on a clip that was taken in, in whatever thread."""
@@ -274,6 +292,7 @@ class Night:
             allow_cpu=self._options.allow_cpu,
             workers=self._options.workers,
             retries=self._options.retries,
+            call=self._call,
             should_stop=should_stop,
         )
         with memory_as_error(clip.source), refusals_as_errors():
@@ -302,13 +321,13 @@ class Night:
                 f"{self._stopped_because}; {counted(frames_done(clip.output), 'frame is', 'frames are')} done",
             )
         if isinstance(error, LockedError):
-            self._exit_code = self._exit_code or error.exit_code
+            self._has_locked = True
             self._begun -= 1
             return self._postponed(clip, row, str(error))
         exit_code = error.exit_code if isinstance(error, VsrError) else 1
         reason = str(error)
         if not isinstance(error, VsrError):
-            self._log.note("".join(traceback.format_exception(error)))
+            self._log.traceback("".join(traceback.format_exception(error)))
             reason = f"a bug: {type(error).__name__}: {reason}; the traceback is in {self._output / WORK_FOLDER / LOG}"
         lost = self._workers is not None and self._workers.are_lost()
         if isinstance(error, DiskFullError) or lost:
@@ -341,12 +360,13 @@ class Night:
         """Write the report of all clips, whether they were worked on or not."""
         outcomes = tuple(clips)
         some_failed = any(clip.status in ("failed", "given up") for clip in outcomes)
+        code = _SOME_FAILED if some_failed else LockedError.exit_code if self._has_locked else 0
         outcome = BatchOutcome(
             program=f"vsr {__version__}",
             title=str(self._folder),
             started_at=self._clock.started_at,
             elapsed_seconds=self._clock.elapsed_seconds,
-            exit_code=self._exit_code or (_SOME_FAILED if some_failed else 0),
+            exit_code=self._exit_code or code,
             clips=outcomes,
             config_toml=self._config.to_toml(),
             machine=platform.node(),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsr_pipeline.reporting import counted
+from vsr_pipeline.reporting import counted, one_line
 
 Status = Literal["done", "unchanged", "failed", "stopped", "given up"]
 """done: made now; unchanged: made earlier and still right; failed: `reason` says why; stopped: goes on next time;
@@ -43,6 +43,8 @@ class ClipOutcome:
     peak_memory_bytes: int = 0
     peak_gpu_memory_bytes: int = 0
     output_bytes: int = 0
+    output_sha256: str = ""
+    """Of the output as it was published; empty: an older version made it."""
     shots: tuple[ShotOutcome, ...] = ()
     decode_errors: int = 0
     """What the decoder could not read: lost packets, damaged frames, an unreadable rest."""
@@ -59,8 +61,8 @@ class ClipOutcome:
         if self.status in ("done", "unchanged"):
             width, height = self.output_size or (0, 0)
             frames = counted(self.frame_count, "frame")
-            return f"{self.output}: {frames} of {width}x{height}, {self.computed_frames} computed now"
-        return f"{self.output}: {self.status}, {self.reason}"
+            return one_line(f"{self.output}: {frames} of {width}x{height}, {self.computed_frames} computed now")
+        return one_line(f"{self.output}: {self.status}, {self.reason}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

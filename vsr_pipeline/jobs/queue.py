@@ -62,6 +62,10 @@ class QueueRow:
     changed_at: str = ""
     frames_before: int = 0
     """Frames that were finished when the run began that is or was at work on it."""
+    suspected: bool = False
+    """Whether it was open when a run ended without a word, and other clips were too, or the machine: it runs alone."""
+    boot_id: str = ""
+    """Of the machine, when the run began that is or was at work on it; empty where the system does not tell."""
     outcome: ClipOutcome | None = None
     """What it was when it was done last."""
 

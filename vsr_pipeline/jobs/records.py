@@ -1,6 +1,7 @@
 """What a batch writes into its queue about a clip: when it is begun, and how that ended."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +34,26 @@ class Records:
         """Settle what a run that was killed has left open: no other is at work here, because we hold the lock.
 
         A clip on which nothing was finished before the death may be its cause, such as by taking all memory, and so it
-        has failed; one that got on is continued.
+        has failed; one that got on is continued. Where several clips were open, or the machine has started anew since,
+        nothing says that a clip was the cause: it is made after the others, alone, and has failed if the same happens
+        again.
         """
-        for row in self._queue.rows().values():
-            if row.state == "working" and frames_done(self._output / row.output) > row.frames_before:
+        open_rows = [row for row in self._queue.rows().values() if row.state == "working"]
+        for row in open_rows:
+            has_restarted = row.boot_id != boot_id()
+            if frames_done(self._output / row.output) > row.frames_before:
                 self.save(row, "stopped", reason="the run was killed")
-            elif row.state == "working":
+            elif not row.suspected and (len(open_rows) > 1 or has_restarted):
+                why = (
+                    "the machine was started anew or is another one"
+                    if has_restarted
+                    else f"{len(open_rows)} clips were open"
+                )
+                reason = (
+                    f"the run ended without a word (killed, memory, or power) and {why}: it is made alone, at the end"
+                )
+                self.save(replace(row, suspected=True), "stopped", reason=reason)
+            else:
                 reason = "the run ended without a word while it was at work on this clip (killed, memory, or power)"
                 self.save_failure(row, reason, exit_code=1)
 
@@ -64,6 +79,8 @@ class Records:
             tries=before.tries if before is not None and counts_on and not self._options.retry_failed else 0,
             changed_at=now(),
             frames_before=frames_done(clip.output),
+            suspected=before is not None and before.suspected,
+            boot_id=boot_id(),
         )
         self._queue.save(row)
         return row
@@ -77,6 +94,13 @@ class Records:
     def save(self, row: QueueRow, state: State, *, reason: str = "", exit_code: int = 0) -> None:
         """Record how the work on a clip ended, for now or for good."""
         self._queue.save(replace(row, state=state, reason=reason, exit_code=exit_code, changed_at=now()))
+
+
+def boot_id() -> str:
+    """Return what names the time since the machine was started; empty where the system does not tell."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
 
 
 def frames_done(output: Path) -> int:

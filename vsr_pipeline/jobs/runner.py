@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError
-from vsr_pipeline.files import make_folder, write_failure
+from vsr_pipeline.files import file_sha256, make_folder, write_failure
 from vsr_pipeline.jobs.database import JOURNALS
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, refuse_damage
@@ -48,6 +48,15 @@ def job_folder(output: Path) -> Path:
     return output.parent / WORK_FOLDER / output.name
 
 
+def recorded_source_sha256(output: Path) -> str:
+    """Return the hash of what an output's job was begun with; empty where no ledger says it."""
+    path = job_folder(output) / LEDGER
+    if not path.exists():
+        return ""
+    with Ledger(path, only_read=True) as ledger:
+        return (ledger.fingerprint() or {}).get("source.sha256", "")
+
+
 def run_clip(intake: Intake, workers: Workers, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
     """Enhance a clip into its output, continuing where an earlier run was stopped.
 
@@ -68,7 +77,7 @@ def run_clip(intake: Intake, workers: Workers, *, options: RunOptions, reporter:
         with Ledger(folder / LEDGER) as ledger:
             _check_fingerprint(ledger, intake, workers.built)
             known = ledger.finished()
-            if known and _is_published(output, known):
+            if known and _is_published(output, known, ledger):
                 delete_intermediates(folder)
                 reporter.note(f"{output} is there already")
                 done = outcome_of(known)
@@ -156,10 +165,16 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder / SEGMENTS, ignore_errors=True)
 
 
-def _is_published(output: Path, known: FinishedRow) -> bool:
-    """Whether the output is there as it was published."""
+def _is_published(output: Path, known: FinishedRow, ledger: Ledger) -> bool:
+    """Whether the output is there as it was published; one that was only touched is, and its new time is recorded."""
     try:
         status = output.stat()
     except FileNotFoundError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.modified_ns)
+    if status.st_size != known.size_bytes or status.st_mtime_ns == known.modified_ns:
+        return status.st_size == known.size_bytes
+    sha256 = outcome_of(known).output_sha256
+    if not sha256 or not output.is_file() or file_sha256(output) != sha256:
+        return False
+    ledger.save_finished(replace(known, modified_ns=status.st_mtime_ns))
+    return True

@@ -6,10 +6,12 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, UsageError
+from vsr_pipeline.isolation import Call, here
 from vsr_pipeline.jobs.intake import default_suffix
 from vsr_pipeline.media.source import look_at
 from vsr_pipeline.workspace import VIDEO_SUFFIXES
@@ -97,13 +99,13 @@ def check_template(template: str) -> None:
         raise UsageError(f"--name '{template}' is no name of a file that shows: {allowed}")
 
 
-def output_for(source: Path, template: str, config: Config) -> Path:
+def output_for(source: Path, template: str, config: Config, call: Call = here) -> Path:
     """Return the name of the output of a source; opens it to choose the container.
 
     Of a file that cannot be read, the name is a guess: it is found unreadable again when its turn comes.
     """
     try:
-        suffix = default_suffix(look_at(source, config.input), config)
+        suffix = default_suffix(call(source, partial(look_at, source, config.input)), config, call)
     except Exception:  # noqa: BLE001 - whatever it is, it must not end the batch before other clips were done
         suffix = ".mkv"
     return Path(template.format(stem=source.stem, name=source.name) + suffix)
