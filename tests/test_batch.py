@@ -302,7 +302,7 @@ class ActsAfter(SilentReporter):
 
 def test_until_stops_at_a_segment_and_the_next_night_goes_on(workspace, inbox, video, batch):
     add(video, inbox / "a.mp4", inbox / "b.mp4")
-    moment = datetime.datetime.now() + datetime.timedelta(seconds=2)
+    moment = datetime.datetime.now() + datetime.timedelta(seconds=6)
     reporter = ActsAfter(0, lambda: time.sleep(max(0.0, (moment - datetime.datetime.now()).total_seconds())))
     options = api.BatchOptions(until=moment.time())
     stopped = api.batch(inbox, workspace / "out", CONFIG, options=options, reporter=reporter)
