@@ -5,6 +5,7 @@
     │   ├── ConfigError      a configuration file with an unknown key or a value out of range
     │   └── ChangedError     a job that was begun with other settings or another source
     ├── InputError       3   input that is missing, is not a video, or cannot be decoded
+    │   └── ReadError            its disk or network failed: reading it again may help
     ├── ModelError       4   a model or its weights: unknown, missing, damaged, of another kind
     │   └── NotFiniteError       its output has a NaN or an infinity
     ├── ResourceError    5   not enough disk, memory or GPU
@@ -47,6 +48,10 @@ class InputError(VsrError):
     """The input is missing, is no video, or cannot be decoded."""
 
     exit_code = 3
+
+
+class ReadError(InputError):
+    """The disk or the network that the input is on failed while it was read; the input may be well."""
 
 
 class ModelError(VsrError):

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vsr_pipeline.errors import DiskFullError, InputError, OutputError, VsrError
+from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ReadError, VsrError
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 def write_failure(path: Path, error: OSError) -> VsrError:
@@ -20,6 +21,15 @@ def write_failure(path: Path, error: OSError) -> VsrError:
     if error.errno in _OUT_OF_SPACE:
         return DiskFullError(f"no space left while writing {path}: free some and run the same command again")
     return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place or make it writable")
+
+
+def read_failure(path: Path, error: OSError) -> InputError:
+    """Turn an `OSError` from reading `path` into the error that a user can act on."""
+    if error.errno in _REFUSED:
+        return InputError(f"cannot read {path}: {error.strerror or error}")
+    return ReadError(
+        f"cannot read {path}: {error.strerror or error}; see that its disk or network works, and run again"
+    )
 
 
 @contextmanager
@@ -57,22 +67,36 @@ def check_file(path: Path) -> None:
     """Refuse what is no file that can be read; nothing of it is looked at.
 
     Raises:
-        InputError: it is missing, empty, a folder, no regular file, or closed to this user.
+        InputError: as `status_of_file`, or it is closed to this user.
+    """
+    status_of_file(path)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise read_failure(path, error) from error
+
+
+def status_of_file(path: Path) -> os.stat_result:
+    """Return the status of a file.
+
+    Raises:
+        InputError: it is missing, empty, a folder, no regular file, or cannot be looked at.
     """
     try:
         status = path.stat()
-        if stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
-            path.open("rb").close()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"no such file: {path}") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise read_failure(path, error) from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"cannot read {path}: {error}") from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path} is a folder; a video file is wanted here")
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
         raise InputError(f"{path} is no regular file; save the video to a file first")
     if status.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes)")
+    return status
 
 
 def make_folder(folder: Path) -> Path:

@@ -1,15 +1,16 @@
 """What a job was made from, so that continuing it with anything else is noticed."""
 
 import hashlib
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from vsr_pipeline import __version__
 from vsr_pipeline.config import MEANS, Config
-from vsr_pipeline.errors import InputError
-from vsr_pipeline.files import file_sha256
+from vsr_pipeline.errors import InputError, ReadError
+from vsr_pipeline.files import file_sha256, read_failure
 from vsr_pipeline.media.frames import images_of
 
 Fingerprint = Mapping[str, str]
@@ -77,6 +78,41 @@ class SourceIdentity:
             raise _unreadable(path, error) from error
 
 
+class SourceWatch:
+    """Tells whether a source changes while it is worked on.
+
+    All files of a folder are looked at once; after that only those that are about to be read, and the folder's own
+    time, which tells of files that were added, removed or renamed.
+
+    Args:
+        path: the source.
+        identity: what it was when the work began.
+    """
+
+    def __init__(self, path: Path, identity: SourceIdentity) -> None:
+        self._path = path
+        self._identity = identity
+        self._seen: dict[Path, tuple[int, int]] = {}
+
+    def is_untouched(self, images: Iterable[Path] | None = None) -> bool:
+        """Whether sizes and times are still the same.
+
+        Args:
+            images: those that are looked at, of those of the source. None: all of them.
+
+        Raises:
+            InputError: it cannot be found, or is a folder without images.
+        """
+        try:
+            if images is None or not self._seen:
+                self._seen = _sizes_and_times(self._path)
+                return _sums(self._seen) == (self._identity.size_bytes, self._identity.modified_ns)
+            looked_at = [*images, *([self._path] if self._path in self._seen else [])]
+            return all(_size_and_time_of(file) == self._seen.get(file) for file in looked_at)
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+
+
 def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str, str | int | float]) -> Fingerprint:
     """Return everything that the pixels of a job depend on.
 
@@ -115,10 +151,23 @@ def differences(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
+    return _sums(_sizes_and_times(path))
+
+
+def _sizes_and_times(path: Path) -> dict[Path, tuple[int, int]]:
+    """Return size in bytes and time in nanoseconds of each file of a source, and of a folder its time."""
     images = images_of(path)
-    parts = [file.stat() for file in (images.values() if images is not None else [path])]
-    own_time = path.stat().st_mtime_ns if path.is_dir() else 0
-    return sum(part.st_size for part in parts), own_time + sum(part.st_mtime_ns for part in parts)
+    files = [path] if images is None else [*images.values(), *([path] if path.is_dir() else [])]
+    return {file: _size_and_time_of(file) for file in files}
+
+
+def _size_and_time_of(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size, status.st_mtime_ns
+
+
+def _sums(files: Mapping[Path, tuple[int, int]]) -> tuple[int, int]:
+    return sum(size for size, _ in files.values()), sum(modified_ns for _, modified_ns in files.values())
 
 
 def _content_sha256(path: Path) -> str:
@@ -133,4 +182,5 @@ def _content_sha256(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot read {path}: {error.strerror or error}; give a video, or a folder of images")
+    failure = read_failure(path, error)
+    return failure if isinstance(failure, ReadError) else InputError(f"{failure}; give a video, or a folder of images")

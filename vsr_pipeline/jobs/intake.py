@@ -11,6 +11,7 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
 from vsr_pipeline.files import refuse_to_replace
 from vsr_pipeline.isolation import Call, here
+from vsr_pipeline.media._cutoff import missing_bytes
 from vsr_pipeline.media._streams import StreamPlan, plan_streams
 from vsr_pipeline.media.source import USUAL_FRAME_RATE, Header, analyse_clip, look_at
 from vsr_pipeline.media.writer import check_encoder, codec_for
@@ -85,7 +86,11 @@ def analysed(header: Header, reporter: Reporter, call: Call = here) -> Analysis:
 
 
 def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
-    """Say what of a clip could not be decoded: half a video must not look like a whole one."""
+    """Say what of a clip could not be decoded: half a video must not look like a whole one.
+
+    Raises:
+        ReadError: the file's end cannot be looked at.
+    """
     name, timeline = header.path.name, analysis.timeline
     damage = []
     if analysis.decode_errors:
@@ -101,6 +106,9 @@ def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
         length = float(timeline.duration_seconds)
         announced_length = length + float(analysis.missing_seconds)
         damage.append(f"{name} announces {announced_length:.1f} s, the picture lasts {length:.1f} s")
+    lost_bytes = 0 if header.images or header.settings.is_part else missing_bytes(header.path)
+    if lost_bytes:
+        damage.append(f"{name} is cut off: {lost_bytes} bytes are missing at its end, which may be sound alone")
     return tuple(damage)
 
 

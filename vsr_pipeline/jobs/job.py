@@ -4,7 +4,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.files import file_sha256, make_folder, published
 from vsr_pipeline.isolation import Call, here
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import SourceIdentity, SourceWatch
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.jobs.outcome import ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.preflight import estimate, refuse_too_large, refuse_what_cannot_fit
@@ -156,6 +156,7 @@ class Job:
         begun = ledger.fingerprint()
         assert begun is not None
         self._identity = SourceIdentity.recorded(intake.source, begun)
+        self._watch = SourceWatch(intake.source, self._identity)
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
@@ -226,10 +227,11 @@ class Job:
 
     def _tasks(self, work: _Work, todo: list[Segment]) -> Iterator[SegmentTask]:
         """Yield tasks when they are asked for: by then, an earlier one may have decided on its shot's cleaning."""
+        images = work.footage.images
         for segment in todo:
             if self._options.should_stop is not None and self._options.should_stop():
                 raise StoppedForNow(f"{self._name} is not finished; the next run goes on")
-            self._refuse_changed_source()
+            self._refuse_changed_source(images[segment.context_start : segment.context_stop])
             self._ledger.count_attempt(segment.start, segment.stop)
             yield SegmentTask(
                 footage=work.footage,
@@ -308,22 +310,25 @@ class Job:
             self._ledger.save_finished(row)
         return outcome
 
-    def _refuse_changed_source(self) -> None:
+    def _refuse_changed_source(self, images: Sequence[Path] | None = None) -> None:
         """Refuse to make an output of two videos.
+
+        Args:
+            images: those of the source that are looked at; None: all.
 
         Raises:
             InputError: the source is no longer what the job was begun with.
         """
         source = self._intake.source
         try:
-            if self._identity.is_untouched(source):
+            if self._watch.is_untouched(images):
                 return
         except InputError:
             return  # it is gone: who reads it next will say so, and what was read before is right
         identity = SourceIdentity.of(source)
         if identity.sha256 != self._identity.sha256:
             raise InputError(f"{source} was changed while it was enhanced: run again when it is complete")
-        self._identity = identity
+        self._identity, self._watch = identity, SourceWatch(source, identity)
 
     def _warn(self, message: str) -> None:
         self._warnings.append(message)

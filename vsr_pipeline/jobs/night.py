@@ -20,6 +20,7 @@ from vsr_pipeline.errors import (
     InputError,
     Interrupted,
     LockedError,
+    ReadError,
     ResourceError,
     StoppedForNow,
     VsrError,
@@ -332,8 +333,8 @@ class Night:
         lost = self._workers is not None and self._workers.are_lost()
         if isinstance(error, DiskFullError) or lost:
             self._stop(ResourceError.exit_code, _LOST if lost else reason)
-        if isinstance(error, ResourceError) or lost:
-            # The machine's fault and not the clip's: it is tried again every night.
+        if isinstance(error, ResourceError | ReadError) or lost:
+            # The machine's, the disk's or the network's fault and not the clip's: it is tried again every night.
             self._records.save(row, "failed", reason=reason, exit_code=exit_code)
         else:
             self._records.save_failure(row, reason, exit_code)

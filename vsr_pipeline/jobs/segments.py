@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -78,9 +79,13 @@ class SerialExecutor:
         self._on_work = on_work
 
     def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
-        """Yield results in the order of the tasks; see `Executor`."""
-        for task in tasks:
-            yield compute_segment(task, self._ladder, self._on_work)
+        """Yield results in the order of the tasks, which are of one clip; see `Executor`."""
+        with ExitStack() as stack:
+            source: FrameSource | None = None
+            for task in tasks:
+                if source is None:
+                    source = stack.enter_context(task.footage.open())
+                yield compute_segment(task, source, self._ladder, self._on_work)
 
 
 def segment_name(segment: Segment, encode: EncodeConfig) -> str:
@@ -88,8 +93,14 @@ def segment_name(segment: Segment, encode: EncodeConfig) -> str:
     return f"{segment.start:08d}-{segment.stop:08d}{track_suffix(encode)}"
 
 
-def compute_segment(task: SegmentTask, ladder: Ladder, on_work: OnWork) -> SegmentResult:
+def compute_segment(task: SegmentTask, source: FrameSource, ladder: Ladder, on_work: OnWork) -> SegmentResult:
     """Make a segment's file; it appears under its name when it is complete, verified and on disk.
+
+    Args:
+        task: which one.
+        source: the frames of its footage, opened once for all segments.
+        ladder: makes the frames.
+        on_work: told about progress.
 
     Raises:
         InputError: the source cannot be read, or no longer has the timeline's frames.
@@ -97,14 +108,13 @@ def compute_segment(task: SegmentTask, ladder: Ladder, on_work: OnWork) -> Segme
     """
     started = time.monotonic()
     fitted = ladder.fit(clip_size(task.footage))
-    with task.footage.open() as source:
-        passes, notes = _decided_passes(task, source, ladder)
+    passes, notes = _decided_passes(task, source, ladder)
 
-        def attempt(upscaler: Upscaler) -> None:
-            _encode_segment(task, source, upscaler, passes, on_work)
+    def attempt(upscaler: Upscaler) -> None:
+        _encode_segment(task, source, upscaler, passes, on_work)
 
-        _, said = ladder.run(task.segment, attempt)
-        notes = (*fitted, *notes, *said, *source.notes)
+    _, said = ladder.run(task.segment, attempt)
+    notes = (*fitted, *notes, *said, *source.notes)
     return SegmentResult(
         segment=task.segment,
         path=task.path,

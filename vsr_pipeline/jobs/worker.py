@@ -8,6 +8,7 @@ import platform
 import threading
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -69,6 +70,7 @@ class SegmentWorker:
         self._lock = threading.Lock()
         self._frames = 0.0
         self._notes: list[str] = []
+        self._opened = ExitStack()
 
     def about(self) -> tuple[str, str, int]:
         """Return the program's version, the name of the machine and the process: plain data for any version."""
@@ -83,7 +85,7 @@ class SegmentWorker:
             self._built = build_upscaler(spec.settings)
             if not computes(self._built.device):
                 raise ResourceError(_BROKEN)
-            self._clip: Path | None = None
+            self._clip: tuple[Path, SourceIdentity] | None = None
             return Ready(_device_of(self._built), self._built.description, dict(self._built.identity))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return Failure.of(error, self._node)
@@ -92,14 +94,18 @@ class SegmentWorker:
         """Make a segment, after a look at whether the source is the one that the driver sees."""
         try:
             self._set_threads()
-            if self._clip != task.folder:
+            if self._clip != (task.folder, source):
+                self._clip = None
                 _check_sight(task, source)
+                # One opening for all segments of a clip.
+                self._opened.close()
+                self._source = self._opened.enter_context(task.footage.open())
                 # As where one process does it all: what does not fit of one clip may fit of another.
                 self._ladder = Ladder(self._spec.settings, self._built, _Said(self), allow_cpu=self._spec.allow_cpu)
-                self._clip = task.folder
+                self._clip = (task.folder, source)
             self._said: set[str] = set()
             with memory_as_error(source.path):
-                result = compute_segment(task, self._ladder, self._count)
+                result = compute_segment(task, self._source, self._ladder, self._count)
             return replace(result, notes=tuple(self._with_node(note) for note in result.notes))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return self._failure(error, task, source)

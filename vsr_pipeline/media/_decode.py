@@ -5,10 +5,10 @@ single thread: what a decoder makes of damaged data depends on the number of thr
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Iterator
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,14 +18,21 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from vsr_pipeline.errors import InputError, OutOfMemoryError
+from vsr_pipeline.errors import InputError, OutOfMemoryError, ReadError
+from vsr_pipeline.media._bytes import PATIENCE_SECONDS
 from vsr_pipeline.media._clock import Clock
-from vsr_pipeline.media._input import choose_stream, open_input
+from vsr_pipeline.media._cursor import Cursor, TimedFrame
+from vsr_pipeline.media._input import choose_stream, open_container
 from vsr_pipeline.media.memory import refuse_absurd_size
 from vsr_pipeline.timeline import Timeline
 
 _SEEK_BACK_SECONDS = (0, 2, 10)
 """How long before a frame to look for a keyframe, one after the other, before the file is read from its start."""
+
+_READ_ON_FRAMES = 50
+"""A frame so close behind the latest one is reached by decoding on; one that is farther away by seeking."""
+_CURSORS = 2
+"""One for the frames of segments, one for samples of a shot that are looked at before."""
 
 # Bits of AVFormatContext.flags and AVInputFormat.flags.
 _GENERATE_PTS = 0x0001
@@ -47,14 +54,6 @@ class _UntrustedError(Exception):
     """Decoding from a keyframe gave something else than the timeline says."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimedFrame:
-    """A decoded frame, as coded, with its repaired timestamp in ticks of the stream."""
-
-    pts: int
-    picture: VideoFrame
-
-
 class Decoder:
     """Frames of the chosen video stream of one opened file, from the present position on."""
 
@@ -63,14 +62,15 @@ class Decoder:
         """Packets that could not be decoded, frames that were decoded with errors, and an end that came too early."""
         self._path = path
         self._frame_threads = frame_threads
-        self.container = open_input(path)
+        self._is_at_start = True
+        self.container, self._file = open_container(path)
         try:
             # PyAV asks for timestamps made up from later packets; ffmpeg does not.
             self.container.flags &= ~_GENERATE_PTS
             self.stream = choose_stream(self.container, path, video_stream)
             refuse_absurd_size(path, self.stream.codec_context.width, self.stream.codec_context.height)
         except BaseException:
-            self.container.close()
+            self._close()
             raise
         # Decoding changes what the codec context says.
         self.field_order_from_header = int(self.stream.codec_context.field_order)
@@ -84,12 +84,28 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self.container.close()
+        self._file.close()
 
     @property
     def time_base(self) -> Fraction:
         """Seconds per tick."""
         return self.stream.time_base or Fraction(1, 90_000)
+
+    def clock_is_steady(self) -> bool:
+        """Whether decoding times only rise, where they need not; all packets are read for that if nobody has yet.
+
+        Raises:
+            ReadError: the disk or the network failed.
+        """
+        if not self.container.format.flags & _CLOCK_MAY_JUMP:
+            return True
+        if self.stream.index not in self._file.known.clock_is_steady:
+            deque(self._packets(), maxlen=0)
+        return self._file.known.clock_is_steady.get(self.stream.index, False)
 
     def clock(self) -> Clock:
         """Return a clock for frames of this stream."""
@@ -97,15 +113,27 @@ class Decoder:
         return Clock(time_base=self.time_base, average_step=max(1, round(1 / (rate * self.time_base))))
 
     def seek(self, pts: int) -> bool:
-        """Go to a keyframe at or before `pts`, as far as the container knows; False where it cannot seek."""
+        """Go to a keyframe at or before `pts`, as far as the container knows; False where it cannot seek.
+
+        Raises:
+            ReadError: the disk or the network failed.
+        """
+        self._file.begin_packet()
+        self._is_at_start = False
         try:
             self.container.seek(pts, stream=self.stream, backward=True)
         except av.error.FFmpegError:
+            self._file.check()
             return False
+        self._file.check()
         return True
 
     def frames(self) -> Iterator[VideoFrame]:
-        """All frames that the decoder gives, in presentation order."""
+        """All frames that the decoder gives, in presentation order.
+
+        Raises:
+            ReadError: the disk or the network failed.
+        """
         last_packet_pts: int | None = None
         last_frame_pts: int | None = None
         given = missing = failures = 0
@@ -139,22 +167,37 @@ class Decoder:
         """Packets of the stream, then None. A file that cannot be read on ends there."""
         packets = self.container.demux(self.stream)
         left, empty = self.container.size + _MOST_EMPTY_PACKETS, 0
+        is_steady, last_dts = True, None
         # No packet is shorter than a byte: a demuxer that gives more of them than the file has goes in circles.
         while left > 0 and empty < _MOST_EMPTY_PACKETS:
+            self._file.begin_packet()
             try:
                 packet = next(packets)
             except StopIteration:
+                self._file.check()
                 return
+            except av.error.ExitError as error:
+                self._file.check()
+                raise ReadError(f"{self._path} gives no packet in {PATIENCE_SECONDS:.0f} seconds") from error
             except av.error.FFmpegError:
+                self._file.check()
                 break
+            self._file.check()
             left -= 1
             empty = 0 if packet.size else empty + 1
             if packet.size:
+                if packet.dts is not None:
+                    is_steady &= last_dts is None or last_dts < packet.dts
+                    last_dts = packet.dts
                 yield packet
             elif packet.dts is None:
                 # PyAV's mark of the end. Going on could fail: it does not expect streams that appear on the way.
+                if self._is_at_start:
+                    self._file.known.clock_is_steady[self.stream.index] = is_steady
                 yield None
                 return
+        if self._is_at_start:
+            self._file.known.clock_is_steady[self.stream.index] = False
         self.errors += 1
         yield None
 
@@ -168,6 +211,8 @@ class FrameSource:
         self.decode_errors = 0
         """What could not be decoded in the latest pass over the file or a part of it."""
         self._may_seek: bool | None = None
+        self._pts: tuple[int, ...] = ()
+        self._cursors: list[Cursor] = []
 
     def all(self) -> Iterator[TimedFrame]:
         """Every frame, from the start.
@@ -202,37 +247,97 @@ class FrameSource:
     def part(self, timeline: Timeline, start: int, stop: int) -> Iterator[TimedFrame]:
         """Frames `[start, stop)` of `timeline`: the same ones, to the pixel, as `all` gives.
 
-        Decoding begins at a keyframe where the frames after it can be told by their timestamps without doubt, and at
-        the start of the file otherwise.
+        Decoding goes on from where an earlier part ended, if that is near. Else it begins at a keyframe where the
+        frames after it can be told by their timestamps without doubt, and at the start of the file otherwise.
 
         Raises:
-            InputError: the frames are not where the timeline says.
+            InputError: the frames are not where the timeline says, or the disk or the network failed.
         """
-        done = start
-        for seconds in _SEEK_BACK_SECONDS if start > 0 and self._seeking_is_safe() else ():
-            try:
-                for frame in self._from_keyframe(timeline, start, stop, back_seconds=seconds):
-                    yield frame
-                    done += 1
-                return
-            except _UntrustedError:
-                if done > start:
-                    break
-        index = -1
-        for index, frame in enumerate(islice(self.all(), stop)):
-            if frame.pts != timeline.pts[index]:
-                break
-            if index >= done:
-                yield frame
-                done += 1
-        if done < stop:
-            raise InputError(
-                f"frame {max(index, done)} of {self.path} is not where it was when the file was analysed: "
-                "the file has changed; analyse it again"
-            )
+        if timeline.pts != self._pts:
+            self.close()
+            self._pts = timeline.pts
+        for index in range(start, stop):
+            yield self._frame(timeline, index)
 
-    def _from_keyframe(self, timeline: Timeline, start: int, stop: int, *, back_seconds: int) -> Iterator[TimedFrame]:
-        """Decode from a keyframe before frame `start`; raise `_UntrustedError` before anything doubtful is yielded."""
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        for cursor in self._cursors:
+            cursor.close()
+        self._cursors.clear()
+
+    def _frame(self, timeline: Timeline, index: int) -> TimedFrame:
+        for cursor in sorted(self._cursors, key=lambda cursor: cursor.distance_to(index) or 0):
+            distance = cursor.distance_to(index)
+            if distance is None or (distance > _READ_ON_FRAMES and self._seeking_is_safe()):
+                continue
+            try:
+                frame = cursor.frame(index)
+            except _UntrustedError:
+                self._drop(cursor)
+                continue
+            except BaseException:
+                self._drop(cursor)
+                raise
+            if frame is not None:
+                self._cursors.remove(cursor)
+                self._cursors.append(cursor)  # the one that was used last is the last to be closed
+                return frame
+        return self._frame_anew(timeline, index)
+
+    def _frame_anew(self, timeline: Timeline, index: int) -> TimedFrame:
+        """Open the file, and go to a frame."""
+        for seconds in _SEEK_BACK_SECONDS if index > 0 and self._seeking_is_safe() else ():
+            cursor = Cursor(self._from_keyframe(timeline, index, back_seconds=seconds), index, from_start=False)
+            try:
+                frame = cursor.frame(index)
+            except _UntrustedError:
+                continue
+            if frame is not None:
+                self._keep(cursor)
+                return frame
+        for cursor in self._cursors:
+            if cursor.from_start and cursor.distance_to(index) is not None:
+                self._cursors.remove(cursor)
+                if (frame := cursor.frame(index)) is not None:
+                    self._cursors.append(cursor)
+                    return frame
+                break
+        cursor = Cursor(self._from_start(timeline), 0, from_start=True)
+        frame = cursor.frame(index)
+        if frame is None:
+            raise self._changed(index)
+        self._keep(cursor)
+        return frame
+
+    def _keep(self, cursor: Cursor) -> None:
+        if len(self._cursors) == _CURSORS:
+            self._drop(self._cursors[0])
+        self._cursors.append(cursor)
+
+    def _drop(self, cursor: Cursor) -> None:
+        self._cursors.remove(cursor)
+        cursor.close()
+
+    def _changed(self, index: int) -> InputError:
+        return InputError(
+            f"frame {index} of {self.path} is not where it was when the file was analysed: "
+            "the file has changed; analyse it again"
+        )
+
+    def _from_start(self, timeline: Timeline) -> Generator[TimedFrame]:
+        for index, frame in enumerate(self.all()):
+            if index == timeline.frame_count:
+                return
+            if frame.pts != timeline.pts[index]:
+                raise self._changed(index)
+            yield frame
+
+    def _from_keyframe(self, timeline: Timeline, start: int, *, back_seconds: int) -> Generator[TimedFrame]:
+        """Decode from a keyframe before frame `start`, and yield that frame and all after it.
+
+        Raises:
+            _UntrustedError: before anything doubtful is yielded.
+        """
         with Decoder(self.path, self._video_stream, frame_threads=True) as decoder:
             if not decoder.seek(timeline.pts[start] - int(back_seconds / decoder.time_base)):
                 raise _UntrustedError
@@ -248,7 +353,7 @@ class FrameSource:
                     self.decode_errors = 0
                     yield TimedFrame(pts, picture)
                 index += 1
-                if index == stop:
+                if index == timeline.frame_count:
                     return
             raise _UntrustedError
 
@@ -256,16 +361,11 @@ class FrameSource:
         """Whether a timestamp names one place in the file only.
 
         Recordings of broadcasts, joined ones above all, may count the same time twice; for containers in which that
-        happens all packets are looked at (not decoded), once.
+        happens all packets are looked at, once in a process: the analysis does that on its way.
         """
         if self._may_seek is None:
             with Decoder(self.path, self._video_stream, frame_threads=False) as decoder:
-                if decoder.container.format.flags & _CLOCK_MAY_JUMP:
-                    times = (packet.dts for packet in decoder._packets() if packet is not None)
-                    self._may_seek = all(a < b for a, b in pairwise(dts for dts in times if dts is not None))
-                    self._may_seek &= decoder.errors == 0
-                else:
-                    self._may_seek = True
+                self._may_seek = decoder.clock_is_steady()
         return self._may_seek
 
 

@@ -1,6 +1,7 @@
 """Opening a media file: only this one file, and only its video stream."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.files import check_file
+from vsr_pipeline.media._bytes import PATIENCE_SECONDS, SourceBytes
 
 # Demuxers that open further files or devices, or that show a text file as a picture.
 _FORBIDDEN_FORMATS = frozenset(
@@ -23,33 +24,52 @@ _FORBIDDEN_FORMATS = frozenset(
 )
 
 
-_PATIENCE_SECONDS = 120.0
-"""How long opening a file, or reading one packet of it, may take."""
-
-
 @cache
 def allowed_formats() -> str:
     """Names of the demuxers that may be used, separated by commas."""
     return ",".join(sorted(av.format.formats_available - _FORBIDDEN_FORMATS))
 
 
-def open_input(path: Path) -> InputContainer:
-    """Open a media file for reading.
+@contextmanager
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open a media file for reading; see `open_container`.
+
+    Raises:
+        InputError: as `open_container`; at the end of the block, too, where something could not be read in it.
+    """
+    container, file = open_container(path)
+    with file, container:
+        try:
+            yield container
+        except av.error.FFmpegError:
+            file.check()
+            raise
+        file.check()
+
+
+def open_container(path: Path) -> tuple[InputContainer, SourceBytes]:
+    """Open a media file for reading; the caller closes both, and asks the second what could not be read.
 
     `path` is a file, never a URL, a pattern or a playlist: whatever its name and its content, no other file is read.
 
     Raises:
         InputError: it is missing, empty, no regular file, cannot be read, or no known container.
     """
-    check_file(path)
+    file = SourceBytes(path)
     options = {"protocol_whitelist": "file", "format_whitelist": allowed_formats(), "pattern_type": "none"}
     try:
         # Tags in an unknown encoding are no reason to refuse a film.
-        return av.open(
-            f"file:{os.fspath(path)}", container_options=options, metadata_errors="replace", timeout=_PATIENCE_SECONDS
+        container = av.open(
+            file, mode="r", container_options=options, metadata_errors="replace", timeout=PATIENCE_SECONDS
         )
-    except av.error.FFmpegError as error:
+        file.check()
+    except BaseException as error:
+        file.close()
+        if not isinstance(error, av.error.FFmpegError):
+            raise
+        file.check()
         raise InputError(f"not a video file that can be read: {path} ({error.strerror})") from error
+    return container, file
 
 
 def video_streams(container: InputContainer) -> list[VideoStream]:

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media._colour import matrix_for_swscale
-from vsr_pipeline.media._decode import TimedFrame
+from vsr_pipeline.media._cursor import TimedFrame
 from vsr_pipeline.media._filters import FilterChain
 from vsr_pipeline.timeline import FieldOrder, VideoInfo
 

@@ -9,18 +9,28 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import ffmpeg
 import imageio_ffmpeg
 
-from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ResourceError, UsageError, VsrError
+from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ReadError, ResourceError, UsageError, VsrError
+from vsr_pipeline.files import read_failure
 
 _STDERR_BYTES_KEPT = 32_768
 _BYTES = "bytes:"
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _NO_MEMORY = re.compile(r"Cannot allocate memory")
+_READ_ERROR = re.compile(
+    r"^\[in#\d+/(\S+) @ .*Error during demuxing: "
+    r"(Input/output error|Connection timed out|Stale file handle|Host is down|No such device)",
+    re.MULTILINE,
+)
+# Their demuxers say "Input/output error" of the disk or the network only, never of damaged data.
+_PLAIN_SPOKEN = re.compile(r"mov,|matroska,|mpegts$|mpeg$|avi$|flv$|asf$|ogg$|mxf$|rm$")
+_CHUNK_BYTES = 1 << 20
 _BAD_INPUT = re.compile(r"Invalid data found when processing input|Error opening input|moov atom not found")
 # What ffmpeg says after the line that tells the cause.
 _EMPTY_WORDS = re.compile(
@@ -89,14 +99,27 @@ def run_ffmpeg(node: Any, *, what: str, repeated_options: Sequence[str] = ()) ->
         repeated_options: output options that ffmpeg-python cannot express, because they are given several times.
 
     Raises:
-        InputError: ffmpeg cannot read an input.
+        InputError: ffmpeg cannot read an input, or the disk or the network that it is on failed meanwhile.
         DiskFullError: the disk is full.
         ResourceError: ffmpeg got no memory; a damaged file may ask for an absurd amount.
         OutputError: any other failure.
     """
     *arguments, output = map(_as_argument, ffmpeg.get_args(node))
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
-    returncode, stderr = _run([str(ffmpeg_binary()), *quiet, *arguments, *repeated_options, output])
+    command = [str(ffmpeg_binary()), *quiet, *arguments, *repeated_options, output]
+    returncode, stderr = _run(command)
+    if _READ_ERROR.search(stderr):
+        # ffmpeg ends there as if the input did, with status 0. A few demuxers say the same of damaged data.
+        for option, url in pairwise(arguments):
+            if option == "-i":
+                _read_all(Path(url.removeprefix("file:")))
+        returncode, stderr = _run(command)
+        error = _READ_ERROR.search(stderr)
+        if error and (error[2] != "Input/output error" or _PLAIN_SPOKEN.match(error[1])):
+            raise ReadError(
+                f"{what} failed: the input cannot be read: {error[2]}; see that its disk or "
+                "network works, and run again"
+            )
     if returncode != 0:
         raise _failure(what, returncode, stderr)
 
@@ -148,9 +171,7 @@ _LIVE: set[subprocess.Popen[bytes]] = set()
 
 def _failure(what: str, returncode: int, stderr: str) -> VsrError:
     """Make one line of what ffmpeg said, and choose the error by it."""
-    lines = [_SPEAKER.sub("", line.strip()) for line in stderr.splitlines()]
-    telling = [line for line in lines if not _EMPTY_WORDS.match(line)] or [line for line in lines if line]
-    reason = telling[-1] if telling else f"ffmpeg ended with status {returncode} and said nothing"
+    reason = _reason(returncode, stderr)
     if _NO_SPACE.search(stderr):
         return DiskFullError(f"no space left while {what}: free some and run the same command again")
     if _NO_MEMORY.search(stderr):
@@ -158,3 +179,24 @@ def _failure(what: str, returncode: int, stderr: str) -> VsrError:
     if _BAD_INPUT.search(stderr):
         return InputError(f"{what} failed: ffmpeg cannot read the input: {reason}")
     return OutputError(f"{what} failed: {reason}")
+
+
+def _reason(returncode: int, stderr: str) -> str:
+    """Return the line that tells the cause."""
+    lines = [_SPEAKER.sub("", line.strip()) for line in stderr.splitlines()]
+    telling = [line for line in lines if not _EMPTY_WORDS.match(line)] or [line for line in lines if line]
+    return telling[-1] if telling else f"ffmpeg ended with status {returncode} and said nothing"
+
+
+def _read_all(path: Path) -> None:
+    """Read a file to its end.
+
+    Raises:
+        InputError: that fails.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            while file.read(_CHUNK_BYTES):
+                pass
+    except OSError as error:
+        raise read_failure(path, error) from error

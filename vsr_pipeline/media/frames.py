@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsr_pipeline.errors import InputError, OutputError, ResourceError
-from vsr_pipeline.files import published
+from vsr_pipeline.errors import InputError, OutputError, ResourceError, UsageError
+from vsr_pipeline.files import published, read_failure
 from vsr_pipeline.media._images import PNG_END, PNG_SIGNATURE, fault_of, losses_of
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -90,7 +91,7 @@ def images_of(path: Path) -> dict[int, Path] | None:
     try:
         return _images_of(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise read_failure(path, error) from error
 
 
 def _images_of(path: Path) -> dict[int, Path] | None:
@@ -147,6 +148,36 @@ def _natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
 
 
+def numbers_of(images: Sequence[Path]) -> tuple[int, ...]:
+    """Return the numbers in the names of images, in order; none where the names differ in more than their number."""
+    found = [re.fullmatch(r"(.*?)(\d+)(\D*)", path.name, re.ASCII | re.DOTALL) for path in images]
+    around = {(match[1], match[3]) if match else None for match in found}
+    return tuple(sorted(int(match[2]) for match in found if match)) if len(around) == 1 else ()
+
+
+def each_picture(folder: Path, output: Path) -> tuple[tuple[Path, ImageTarget], ...]:
+    """Return the images of a folder, each with the target that has its name in another folder.
+
+    An image of a kind that is not written becomes a PNG.
+
+    Raises:
+        InputError: the folder is missing, cannot be read or has no images.
+        UsageError: two would get the same name, or a name would mean numbered images.
+    """
+    images = images_of(folder) if folder.is_dir() else None
+    if images is None:
+        raise InputError(f"{folder} is no folder: --each is for a folder of images")
+    pairs: dict[str, Path] = {}
+    for path in images.values():
+        name = path.name if path.suffix.lower() in _WRITTEN_SUFFIXES else f"{path.stem}.png"
+        if name in pairs:
+            raise UsageError(f"{pairs[name]} and {path} would both become {output / name}: rename one of them")
+        if _NUMBER.search(name):
+            raise UsageError(f"{path} has a % in its name, which means numbered images: rename it")
+        pairs[name] = path
+    return tuple((path, ImageTarget(output, name)) for name, path in pairs.items())
+
+
 def read_image(path: Path) -> Pixels:
     """Read an image as RGB of its own depth (8 or 16 bits), upright as its EXIF tag says.
 
@@ -174,7 +205,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise read_failure(path, error) from error
     if fault := fault_of(data):
         raise InputError(f"{path} {fault}")
     return data
@@ -231,7 +262,7 @@ def is_whole(path: Path) -> bool:
 def png_size(path: Path) -> tuple[int, int] | None:
     """(width, height) of a PNG that is complete to its end, else None. Reads 40 bytes, not the picture."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:  # a buffer would read all of a small picture
             head = file.read(24)
             file.seek(-len(PNG_END), 2)
             tail = file.read()

@@ -1,15 +1,16 @@
 """Frames of a video file as upright RGB arrays with exact timestamps."""
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from vsr_pipeline.config import InputConfig
-from vsr_pipeline.media._decode import FrameSource, TimedFrame
+from vsr_pipeline.media._cursor import TimedFrame
+from vsr_pipeline.media._decode import FrameSource
 from vsr_pipeline.media._interlace import deinterlaced
 from vsr_pipeline.media._pixels import RgbConverter
 from vsr_pipeline.media.frames import Pixels
@@ -34,7 +35,7 @@ class VideoReader:
     Every frame that the decoder gives is there: what an edit list hides is not, what is damaged is as far as it can be
     decoded. Timestamps increase strictly (`_clock.Clock` says how missing and repeated ones are repaired). Sources of 8
     bits give uint8, deeper ones uint16 over its full range. Frames of another size than `info` says are scaled to it.
-    Every call that reads opens the file anew; leaving the `with` block ends all of them.
+    `read` goes on in the file where an earlier call ended, if that is near. Leaving the `with` block closes the file.
 
     Raises:
         InputError: as `probe`.
@@ -45,7 +46,7 @@ class VideoReader:
         self.notes: list[str] = []
         """What was assumed, changed or dropped, in plain sentences, each once."""
         self._source = FrameSource(path, settings.video_stream)
-        self._open_iterators = ExitStack()
+        self._open_iterators: WeakSet[Generator[Frame]] = WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +54,9 @@ class VideoReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open_iterators.close()
+        for frames in tuple(self._open_iterators):
+            frames.close()
+        self._source.close()
 
     @property
     def decode_errors(self) -> int:
@@ -96,5 +99,5 @@ class VideoReader:
     def _converted(self, frames: Iterator[TimedFrame]) -> Iterator[Frame]:
         to_rgb = RgbConverter(self.info, self.notes)
         converted = (Frame(frame.pts, to_rgb(frame.picture)) for frame in frames)
-        self._open_iterators.callback(converted.close)
+        self._open_iterators.add(converted)
         return converted

@@ -13,7 +13,7 @@ import numpy as np
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.frames import Pixels, image_losses, images_of, png_size, read_image
+from vsr_pipeline.media.frames import Pixels, image_losses, images_of, numbers_of, png_size, read_image
 from vsr_pipeline.media.mux import origin_ticks
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.media.reader import VideoReader
@@ -115,6 +115,12 @@ class Footage:
         is_to_the_end = self.part.stop == self.file_timeline.frame_count and self.header.settings.end is None
         return timeline.pts[0] * timeline.time_base, None if is_to_the_end else end
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Files of the distinct frames of the part; none: it is a video."""
+        images = self.header.images
+        return tuple(images[self.part.first + index][1] for index in self.timeline.distinct) if images else ()
+
     def origin_ticks(self, drop: Sequence[str] = ()) -> int:
         """Return the tick of the source that is 0 in the output: a part begins there, a whole clip where it did.
 
@@ -133,7 +139,7 @@ class Footage:
             InputError: they cannot be read.
         """
         if self.header.images:
-            yield FolderSource([self.header.images[self.part.first + index][1] for index in self.timeline.distinct])
+            yield FolderSource(self.images, self.header.info)
         else:
             with VideoReader(self.header.path, self.header.settings) as reader:
                 yield _VideoPart(reader, self)
@@ -142,18 +148,34 @@ class Footage:
 class FolderSource:
     """Images, which all have one size and depth.
 
+    Args:
+        images: the files.
+        info: what they are, where `check_headers` has seen them. None: as the first of them is; the others' headers are
+            compared with it.
+
     Raises:
         InputError: the first image cannot be read, or another PNG's header has another size.
     """
 
     notes: Sequence[str] = ()
 
-    def __init__(self, images: Sequence[Path]) -> None:
+    def __init__(self, images: Sequence[Path], info: VideoInfo | None = None) -> None:
         self._images = images
-        first = read_image(images[0])
-        self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
-        self.bit_depth = first.itemsize * 8
-        for path in images:
+        if info is None:
+            first = read_image(images[0])
+            self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
+            self.bit_depth = first.itemsize * 8
+            self.check_headers()
+        else:
+            self.shape, self.bit_depth = (info.height, info.width), info.bit_depth
+
+    def check_headers(self) -> None:
+        """Compare the sizes in the headers of PNGs, before any of them is decoded.
+
+        Raises:
+            InputError: one of them has another size.
+        """
+        for path in self._images:
             size = png_size(path) if path.suffix.lower() == ".png" else None
             if size:
                 self._check(path, (size[1], size[0]))
@@ -174,7 +196,8 @@ class FolderSource:
         if shape != self.shape:
             height, width = self.shape
             raise InputError(
-                f"{path} is {shape[1]}x{shape[0]}, the first frame {width}x{height}: all frames of a clip have one size"
+                f"{path} is {shape[1]}x{shape[0]}, the first frame {width}x{height}: all frames of a clip have one "
+                "size; for a folder of pictures of their own, `vsr run --each` enhances each by itself"
             )
 
 
@@ -244,13 +267,13 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
         return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
     whole = Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
     part = part_of(whole, header.settings, start_seconds=Fraction(0))
-    # The first image stands before the part, because the header has its size and depth.
-    files = [header.images[0][1], *(path for _, path in header.images[part.first : part.stop])]
+    source = FolderSource([path for _, path in header.images[part.first : part.stop]], header.info)
+    source.check_headers()
     repeats: list[int] = []
 
     def counted() -> Iterator[Pixels]:
         previous: Pixels | None = None
-        for index, pixels in enumerate(FolderSource(files).read(1, len(files)), start=part.first):
+        for index, pixels in enumerate(source.read(0, part.stop - part.first), start=part.first):
             if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
                 repeats.append(index)
             previous = pixels
@@ -313,8 +336,10 @@ def _notes_on(header: Header) -> tuple[str, ...]:
 
     Whoever shows a note says which clip it is about, so one image is not named again.
     """
-    numbers = [number for number, _ in header.images]
-    missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+    numbers: Sequence[int] = [number for number, _ in header.images]
+    if header.path.is_dir():
+        numbers = numbers_of([path for _, path in header.images]) or numbers
+    missing = numbers[-1] - numbers[0] + 1 - len(set(numbers))
     first = header.images[0][1]
     name = "" if first.name == header.path.name else f"{first.name}: "
     notes = [f"{name}{loss}" for loss in image_losses(first)]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vsr_pipeline import __version__
-from vsr_pipeline.build import build_upscaler
+from vsr_pipeline.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.files import make_folder, write_text
@@ -22,7 +22,7 @@ from vsr_pipeline.jobs.preflight import clip_size, refuse_too_large
 from vsr_pipeline.jobs.runner import WORK_FOLDER
 from vsr_pipeline.ladder import Ladder
 from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, read_image, remove_frames_from, write_image
-from vsr_pipeline.media.source import Footage, FrameSource, footage_of, look_at
+from vsr_pipeline.media.source import FolderSource, Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind, read_ahead
 from vsr_pipeline.plan import (
     CLEANING_SAMPLES,
@@ -67,6 +67,7 @@ def enhance(
     *,
     options: RunOptions,
     reporter: Reporter,
+    build: Callable[[], BuiltUpscaler] | None = None,
 ) -> EnhanceResult:
     """Upscale a video or images into images.
 
@@ -79,6 +80,7 @@ def enhance(
         config: the settings.
         options: how it behaves; a stage does not know until when to work.
         reporter: is told about progress.
+        build: gives the model of the settings, where several inputs share it. None: it is built.
 
     Raises:
         InputError: the input is missing or cannot be read.
@@ -97,7 +99,7 @@ def enhance(
     _refuse_one_image_of_many(target, footage)
     _refuse_own_source(target, footage)
     refuse_too_large(footage.header, config, len(footage.timeline.distinct))
-    built = build_upscaler(config.upscale)
+    built = build() if build is not None else build_upscaler(config.upscale)
     reporter.note(f"model: {built.description}")
     make_folder(target.folder)
     settings = {f"input.{name}": str(value) for name, value in config.input.model_dump(mode="json").items()}
@@ -152,6 +154,7 @@ def _open(path: Path, config: Config, reporter: Reporter, *, strict: bool) -> tu
             f"{path} has {counted(len(header.images), 'image')}, its clip.json says {clip.timeline.frame_count}: "
             "run `vsr split` again, or move the images to a folder of their own"
         )
+    FolderSource([image for _, image in header.images], header.info).check_headers()
     # What was edited since the split counts, not what the video repeated.
     skips = config.input.skip_duplicates and not every_frame
     timeline = clip.timeline.with_repeats(_repeats(header.images) if skips else ())
