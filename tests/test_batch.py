@@ -383,6 +383,33 @@ def test_folders_and_globs(inbox, video):
     assert found(include=("*.mp4", "*.mkv"), exclude=("*/y/*",)) == ["a.mp4", "x/c.mkv"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links want a privilege there")
+def test_links_to_folders_are_followed_when_asked_for_and_said_when_not(workspace, inbox, video, capsys):
+    add(video, inbox / "x" / "a.mp4", workspace / "elsewhere" / "b.mp4", workspace / "elsewhere" / "y" / "c.mp4")
+    (inbox / "far").symlink_to(workspace / "elsewhere")
+    (inbox / "a_loop").symlink_to(inbox)
+    (workspace / "elsewhere" / "back").symlink_to(inbox)
+    (inbox / "again").symlink_to(inbox / "x")
+    (inbox / "nowhere").symlink_to(workspace / "missing")
+
+    def found(**options):
+        videos = find_videos(inbox, output=workspace / "out", recursive=True, **options)
+        return [path.relative_to(inbox).as_posix() for path in videos]
+
+    assert found() == ["x/a.mp4"]
+    assert found(follow_links=True) == ["far/b.mp4", "far/y/c.mp4", "x/a.mp4"]
+    run = ["batch", "in", "--output", "out", "--recursive", *SETTINGS]
+    for options in (["--dry-run"], []):
+        assert cli.run([*run, *options]) == 0
+        assert "not looked into: far; --follow-links does" in capsys.readouterr().err
+    assert cli.run([*run, "--dry-run", "--follow-links"]) == 0
+    said = capsys.readouterr()
+    assert "far/b.mp4" in said.out
+    assert "not looked into" not in said.err
+    assert cli.run([*run, "--dry-run", "--exclude", "far/*"]) == 0
+    assert "not looked into" not in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user may read every folder")
 def test_a_folder_that_cannot_be_read_is_said_or_excluded(inbox, video):
     add(video, inbox / "a.mp4")

@@ -199,3 +199,40 @@ def test_bad_images_are_one_line(workspace, name, data, message, capsys):
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vsr: ")]
     assert message in line
     assert [p.name for p in workspace.iterdir()] == [name]
+
+
+def test_pictures_of_a_folder_each_by_itself(workspace, capsys):
+    album = workspace / "album"
+    sizes = {"b.png": (12, 16), "A photo.jpg": (20, 14), "img10.png": (18, 18)}
+    for index, (name, (height, width)) in enumerate(sizes.items()):
+        write_image(album / name, picture(index, height=height, width=width))
+    cv2.imwrite(str(album / "old.bmp"), picture(height=10, width=22))
+    (album / "broken.png").write_bytes(b"no picture")
+    run("album", "--output", "video.mp4", code=3)
+    assert "--each" in capsys.readouterr().err
+    run("album", "--each", "--output", "large/", code=7)
+    assert "broken.png" in capsys.readouterr().err
+    found = {path.name: read_image(path).shape[:2] for path in (workspace / "large").iterdir() if path.is_file()}
+    assert found == {name: (4 * h, 4 * w) for name, (h, w) in sizes.items()} | {"old.png": (40, 88)}
+    (album / "broken.png").unlink()
+    run("album", "--each", "--output", "large/", "--json")
+    assert capsys.readouterr().out.count('"computed_frames": 0') == 4
+
+
+def test_each_is_refused_where_it_cannot_be_meant(workspace, capsys):
+    write_image(workspace / "album" / "a.png", picture())
+    run("album", "--each", "--output", "out.mp4", code=2)
+    run("album/a.png", "--each", "--output", "large/", code=3)
+    run("album", "--each", "--output", "album/", code=6)
+    cv2.imwrite(str(workspace / "album" / "a.bmp"), picture())
+    run("album", "--each", "--output", "large/", code=2)
+    assert "would both become" in capsys.readouterr().err
+
+
+def test_a_gap_in_the_numbers_of_a_folder_is_said(workspace, capsys):
+    shots(workspace / "shots", numbers=(7, 8, 11))
+    run("shots", "--output", "out.mp4")
+    assert "shots: between 7 and 11, 2 numbers have no image" in capsys.readouterr().err
+    write_image(workspace / "shots" / "last.png", picture())
+    run("shots", "--output", "other.mp4")
+    assert "have no image" not in capsys.readouterr().err

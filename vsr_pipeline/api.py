@@ -28,7 +28,7 @@ from vsr_pipeline.jobs.report import ReportFiles, write_report
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
 from vsr_pipeline.jobs.workers import WorkerOptions, uses_ray, with_default_address, workers_for
 from vsr_pipeline.measure import measure
-from vsr_pipeline.media.frames import ImageTarget, image_target
+from vsr_pipeline.media.frames import ImageTarget, each_picture, image_target
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.metrics import Scores
 from vsr_pipeline.reporting import Reporter, SilentReporter, reported, reporter_for
@@ -68,8 +68,10 @@ __all__ = [
     "batch_status",
     "batch_workers",
     "bench",
+    "build_upscaler",
     "default_output",
     "demo",
+    "each_picture",
     "enhance",
     "estimate",
     "examine",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import os
 from collections import Counter
 from pathlib import Path
@@ -37,7 +38,18 @@ from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.reporting import one_line
 
 if TYPE_CHECKING:
-    from vsr_pipeline.api import BatchOutcome, Config, QueueRow, WorkerOptions, WorkerOutcome
+    from collections.abc import Callable
+
+    from vsr_pipeline.api import (
+        BatchOutcome,
+        Config,
+        ImageTarget,
+        QueueRow,
+        Reporter,
+        RunOptions,
+        WorkerOptions,
+        WorkerOutcome,
+    )
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -62,6 +74,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will need, and stop.")] = False,
     print_config: PrintConfig = False,
     log_format: LogFormat = "text",
+    each_picture: Annotated[
+        bool, typer.Option("--each", help="INPUT is a folder of pictures, not of frames: each by itself, names kept.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Enhance a video, from file to file.
@@ -76,15 +91,9 @@ def run(
         print(settings.to_toml())
         return 0
 
-    def one(text: str) -> object:
-        refuse_missing(text)
-        refuse_unknown(
-            settings, weights_are_here=executor != "ray" and not (ray_address or os.environ.get("RAY_ADDRESS"))
-        )
-        announce_loading(reporter)
+    def options_for(images: "ImageTarget | None") -> "RunOptions":
         from vsr_pipeline import api
 
-        images = api.image_target(output)
         for option, is_given in (
             ("--dry-run", dry_run),
             ("--executor ray", executor == "ray"),
@@ -93,9 +102,19 @@ def run(
             if images is not None and is_given:
                 raise UsageError(f"{option} is for videos: {output} is for images")
         workers = _workers(executor, ray_address, cpus_per_worker, settings)
-        options = api.RunOptions(
+        return api.RunOptions(
             fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu, workers=workers, retries=retries
         )
+
+    def one(text: str) -> object:
+        refuse_missing(text)
+        here = executor != "ray" and not (ray_address or os.environ.get("RAY_ADDRESS"))
+        refuse_unknown(settings, weights_are_here=here)
+        announce_loading(reporter)
+        from vsr_pipeline import api
+
+        images = api.image_target(output)
+        options = options_for(images)
         path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
         if images is not None:
             return api.enhance(path, images, settings, options=options, reporter=reporter)
@@ -103,6 +122,8 @@ def run(
             return api.estimate(path, Path(output), settings, options=options, reporter=reporter)
         return api.run(path, Path(output), settings, options=options, reporter=reporter)
 
+    if each_picture:
+        return _each_picture(input_path, output, settings, options_for, reporter, as_json)
     return each((input_path,), one, as_json)
 
 
@@ -113,6 +134,9 @@ def batch(
     given: Given,
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder of videos.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Folders in it, too; they are kept.")] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="With --recursive, also folders that links lead to.")
+    ] = False,
     include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.mov'; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not what matches, such as 'raw/*'; repeatable.")] = None,
     name: Annotated[str, typer.Option(help="Name of an output, of {stem} or {name}, without suffix.")] = "{stem}_x4",
@@ -165,6 +189,7 @@ def batch(
 
     options = api.BatchOptions(
         recursive=recursive,
+        follow_links=follow_links,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         name_template=name,
@@ -181,10 +206,37 @@ def batch(
         workers=_workers(executor, ray_address, cpus_per_worker, settings),
     )
     if dry_run:
-        return each(api.preview_batch(folder, output, settings, options), lambda clip: clip, as_json)
+        return each(api.preview_batch(folder, output, settings, options, reporter), lambda clip: clip, as_json)
     outcome = api.batch(folder, output, settings, options=options, reporter=reporter)
     _print_batch(outcome, as_json)
     return outcome.exit_code
+
+
+def _each_picture(
+    folder: str,
+    output: str,
+    settings: "Config",
+    options_for: "Callable[[ImageTarget], RunOptions]",
+    reporter: "Reporter",
+    as_json: bool,
+) -> int:
+    """Enhance each picture of a folder by itself, with one model."""
+    refuse_missing(folder)
+    refuse_unknown(settings, weights_are_here=True)
+    announce_loading(reporter)
+    from vsr_pipeline import api
+
+    images = api.image_target(output)
+    if images is None or not images.is_frames_folder:
+        raise UsageError(f"--each makes a folder of pictures: give one as --output, such as {output}/")
+    options = options_for(images)
+    build = functools.cache(functools.partial(api.build_upscaler, settings.upscale))
+
+    def enhance(pair: "tuple[Path, ImageTarget]") -> object:
+        path, target = pair
+        return api.enhance(path, target, settings, options=options, reporter=reporter, build=build)
+
+    return each(api.each_picture(Path(folder), images.folder), enhance, as_json)
 
 
 def _workers(

@@ -1,7 +1,7 @@
 """What a batch has to do: for each clip, what the queue knows of it against what is on the disk now."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,8 @@ class BatchOptions:
     """Which clips a batch takes, and how it treats them. Sizes and times are those of the source files."""
 
     recursive: bool = False
+    follow_links: bool = False
+    """With `recursive`, look into folders that links lead to."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     name_template: str = "{stem}_x4"
@@ -84,6 +86,7 @@ def plan_batch(
     rows: Mapping[str, QueueRow],
     options: BatchOptions,
     call: Call = here,
+    note: Callable[[str], None] | None = None,
 ) -> tuple[BatchClip, ...]:
     """Decide what to do with each clip, in the order in which they take their turns.
 
@@ -98,15 +101,26 @@ def plan_batch(
         rows: the queue.
         options: how the batch was called.
         call: in which process a clip is looked at, to choose the name of its output.
+        note: told about links to folders that are not followed.
 
     Raises:
         InputError: the folder cannot be read.
         UsageError: the name template cannot be meant, or gives two sources the same output.
     """
     check_template(options.name_template)
+    skipped: list[Path] = []
     found = find_videos(
-        folder, output=output, recursive=options.recursive, include=options.include, exclude=options.exclude
+        folder,
+        output=output,
+        recursive=options.recursive,
+        include=options.include,
+        exclude=options.exclude,
+        follow_links=options.follow_links,
+        on_skipped_link=skipped.append,
     )
+    if skipped and note is not None:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in skipped)
+        note(f"links to folders that are not looked into: {names}; --follow-links does")
     settings = settings_of(config, options.name_template)
     clips = []
     for source in found:

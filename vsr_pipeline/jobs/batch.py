@@ -85,7 +85,9 @@ def run_batch(
             raise
 
 
-def preview_batch(folder: Path, output: Path, config: Config, options: BatchOptions) -> tuple[BatchClip, ...]:
+def preview_batch(
+    folder: Path, output: Path, config: Config, options: BatchOptions, reporter: Reporter | None = None
+) -> tuple[BatchClip, ...]:
     """Say what `run_batch` would do with each clip, in its order; nothing is written.
 
     Raises:
@@ -94,8 +96,9 @@ def preview_batch(folder: Path, output: Path, config: Config, options: BatchOpti
     check_folders(folder, output)
     known = batch_status(output) if (output / WORK_FOLDER / QUEUE).exists() else ()
     rows = {row.clip: row for row in known}
+    note = reporter.note if reporter is not None else None
     with Isolation() as call:
-        return plan_batch(folder, output, config, rows=rows, options=options, call=call)
+        return plan_batch(folder, output, config, rows=rows, options=options, call=call, note=note)
 
 
 def batch_status(output: Path) -> tuple[QueueRow, ...]:

@@ -102,7 +102,15 @@ class Night:
         self._reporter.note(f"vsr {__version__}: batch of {self._folder}, into {self._output}")
         self._records.settle_deaths()
         rows = self._queue.rows()
-        clips = plan_batch(self._folder, self._output, self._config, rows=rows, options=self._options, call=self._call)
+        clips = plan_batch(
+            self._folder,
+            self._output,
+            self._config,
+            rows=rows,
+            options=self._options,
+            call=self._call,
+            note=self._reporter.note,
+        )
         self._announce(clips)
         (self._output / WORK_FOLDER / WORKERS).unlink(missing_ok=True)
         outcomes: dict[Path, ClipOutcome] = {}

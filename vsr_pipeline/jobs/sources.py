@@ -4,7 +4,7 @@ import os
 import string
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -33,12 +33,20 @@ def check_folders(folder: Path, output: Path) -> None:
 
 
 def find_videos(
-    folder: Path, *, output: Path, recursive: bool, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    output: Path,
+    recursive: bool,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    follow_links: bool = False,
+    on_skipped_link: Callable[[Path], None] | None = None,
 ) -> tuple[Path, ...]:
     """Return the videos of a folder, by their suffix, in the order of their names; no file is opened.
 
     Hidden files and folders are left out, and so is everything in `output`. Links to files are followed, links to
-    folders are not. A folder that cannot be read is no error where all that is in it is excluded.
+    folders where that is asked for; each folder is looked into once, under its own name where it has one in `folder`. A
+    folder that cannot be read is no error where all that is in it is excluded.
 
     Args:
         folder: where to look.
@@ -46,6 +54,8 @@ def find_videos(
         recursive: look into its folders, too.
         include: globs on the path relative to `folder`, with `/`, of which one must match; `*` matches `/`, too.
         exclude: globs of which none may match.
+        follow_links: with `recursive`, look into folders that links lead to, too.
+        on_skipped_link: told about each link to a folder that is not followed.
 
     Raises:
         InputError: a folder cannot be read.
@@ -57,27 +67,47 @@ def find_videos(
             fnmatchcase(name, glob) for glob in exclude
         )
 
+    def is_excluded(inside: Path) -> bool:
+        return any(fnmatchcase(f"{inside.relative_to(folder).as_posix()}/", glob) for glob in exclude)
+
     def refuse(error: OSError) -> None:
-        inside = f"{Path(error.filename).relative_to(folder).as_posix()}/"
-        if not any(fnmatchcase(inside, glob) for glob in exclude):
+        if not is_excluded(Path(error.filename)):
+            inside = f"{Path(error.filename).relative_to(folder).as_posix()}/"
             raise InputError(
                 f"cannot read the folder {error.filename}: {error.strerror}; make it readable, or --exclude '{inside}*'"
             ) from error
 
     suffixes = VIDEO_SUFFIXES.split()
-    files = (path for path in _files_in(folder, output.resolve(), recursive, refuse) if path.suffix.lower() in suffixes)
-    return tuple(sorted(path for path in files if is_wanted(path) and path.is_file()))
+    found: list[Path] = []
+    left = [folder]  # and then links, one after the other
+    seen = {os.path.realpath(output)}
+    for place in left:
+        if place == folder or os.path.realpath(place) not in seen:
+            files, links = _look_into(place, seen, recursive, refuse)
+            found += (path for path in files if path.suffix.lower() in suffixes and is_wanted(path))
+            if follow_links:
+                left += sorted(links)
+            elif on_skipped_link is not None:
+                for link in sorted(links):
+                    if os.path.realpath(link) not in seen and not is_excluded(link):
+                        on_skipped_link(link)
+    return tuple(sorted(path for path in found if path.is_file()))
 
 
-def _files_in(folder: Path, output: Path, recursive: bool, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+def _look_into(
+    folder: Path, seen: set[str], recursive: bool, on_error: Callable[[OSError], None]
+) -> tuple[list[Path], list[Path]]:
+    """Return the files in a folder and those below, but for the ones that were `seen`, and the links to folders."""
+    files: list[Path] = []
+    links: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=on_error):
         here = Path(root)
-        yield from (here / name for name in names if not name.startswith("."))
-        folders[:] = (
-            [name for name in folders if not name.startswith(".") and (here / name).resolve() != output]
-            if recursive
-            else []
-        )
+        seen.add(os.path.realpath(root))
+        files += (here / name for name in names if not name.startswith("."))
+        inside = [here / name for name in folders if recursive and not name.startswith(".")]
+        links += (path for path in inside if path.is_symlink() and os.path.realpath(path) not in seen)
+        folders[:] = [p.name for p in inside if not p.is_symlink() and os.path.realpath(p) not in seen]
+    return files, links
 
 
 def check_template(template: str) -> None:
