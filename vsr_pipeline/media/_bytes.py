@@ -59,6 +59,7 @@ class SourceBytes:
         self._size = status.st_size
         self.known = _known(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         self._position = self._place_in_file = 0
+        self._begun: float | None = None
         self.begin_packet()
 
     def __enter__(self) -> Self:
@@ -74,8 +75,12 @@ class SourceBytes:
         self._file.close()
 
     def begin_packet(self) -> None:
-        """Start to count the time that the next packet may take."""
+        """Start to count the time that opening the file, or the next packet, may take."""
         self._begun = time.monotonic()
+
+    def end_packet(self) -> None:
+        """Stop to count."""
+        self._begun = None
 
     def check(self) -> None:
         """Raise what went wrong while reading.
@@ -110,7 +115,7 @@ class SourceBytes:
         return self._position
 
     def _next(self, count: int) -> bytes:
-        if time.monotonic() - self._begun > PATIENCE_SECONDS:
+        if self._begun is not None and time.monotonic() - self._begun > PATIENCE_SECONDS:
             raise TimeoutError(errno.ETIMEDOUT, f"no packet in {PATIENCE_SECONDS:.0f} seconds")
         data = self._kept(count) or self._from_file(self._position, count)
         if not data and self._position < self._size:

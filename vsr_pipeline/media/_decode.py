@@ -31,8 +31,9 @@ _SEEK_BACK_SECONDS = (0, 2, 10)
 
 _READ_ON_FRAMES = 50
 """A frame so close behind the latest one is reached by decoding on; one that is farther away by seeking."""
-_CURSORS = 2
-"""One for the frames of segments, one for samples of a shot that are looked at before."""
+_CURSORS_FROM_START = 2
+"""One for the frames of segments, one for the samples of a shot that are looked at before them; with one alone, a file
+that cannot be seeked in would be read from its start for each shot."""
 
 # Bits of AVFormatContext.flags and AVInputFormat.flags.
 _GENERATE_PTS = 0x0001
@@ -310,7 +311,8 @@ class FrameSource:
         return frame
 
     def _keep(self, cursor: Cursor) -> None:
-        if len(self._cursors) == _CURSORS:
+        most = _CURSORS_FROM_START if cursor.from_start else 1  # a decoder with many threads takes much memory
+        while len(self._cursors) >= most:
             self._drop(self._cursors[0])
         self._cursors.append(cursor)
 

@@ -62,6 +62,7 @@ def open_container(path: Path) -> tuple[InputContainer, SourceBytes]:
         container = av.open(
             file, mode="r", container_options=options, metadata_errors="replace", timeout=PATIENCE_SECONDS
         )
+        file.end_packet()
         file.check()
     except BaseException as error:
         file.close()

@@ -7,8 +7,7 @@ from statistics import median_low
 import av.error
 from av.container import InputContainer
 
-from vsr_pipeline.media._bytes import SourceBytes
-from vsr_pipeline.media._input import open_container
+from vsr_pipeline.media._input import open_input
 from vsr_pipeline.timeline import Timeline, VideoInfo
 
 _MICROSECONDS = 1_000_000
@@ -23,14 +22,13 @@ def missing_seconds(info: VideoInfo, timeline: Timeline) -> Fraction:
     lists hide frames, and some containers count fields. One that announces a time misses its end. Where only the whole
     file announces one, the picture may end before the sound does; then the file's own end is what is missing.
     """
-    container, file = open_container(info.path)
-    with file, container:
+    with open_input(info.path) as container:
         stream = container.streams[info.stream_index]
         announced = None if stream.duration is None or not stream.time_base else stream.duration * stream.time_base
         if announced is None and container.duration:
             announced = Fraction(container.duration, _MICROSECONDS)
             if announced - timeline.duration_seconds > _ROUNDING:
-                return _whole_or_nothing(announced - _end_of_packets(container, file))
+                return _whole_or_nothing(announced - _end_of_packets(container))
             return Fraction(0)
     lacking = (announced or Fraction(0)) - timeline.duration_seconds
     if info.frame_count_from_header is None or timeline.frame_count < 2:
@@ -46,16 +44,14 @@ def _whole_or_nothing(seconds: Fraction) -> Fraction:
     return seconds if seconds > _ROUNDING else Fraction(0)
 
 
-def _end_of_packets(container: InputContainer, file: SourceBytes) -> Fraction:
+def _end_of_packets(container: InputContainer) -> Fraction:
     """When the last packet of all streams ends, in seconds of what the container counts as its duration."""
     end = Fraction(0)
     try:
         for packet in container.demux():
-            file.begin_packet()
             if packet.pts is not None and packet.time_base:
                 end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
     except (av.error.FFmpegError, KeyError, IndexError):
         pass  # a stream that appears on the way, which PyAV does not expect, or the place where the file is broken
-    file.check()
     counts_from_zero = "matroska" in container.format.name
     return end if counts_from_zero else end - Fraction(container.start_time or 0, _MICROSECONDS)

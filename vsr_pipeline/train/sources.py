@@ -9,13 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-import av
 import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.media._input import open_input
 from vsr_pipeline.media.frames import IMAGE_SUFFIXES, read_image
 from vsr_pipeline.media.probe import probe
 
@@ -113,7 +113,7 @@ def read_span(path: Path, start_seconds: float, count: int) -> Frames:
     frames: list[Frames] = []
     before: npt.NDArray[Any] | None = None
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with open_input(path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             if start_seconds > 0 and stream.time_base:
