@@ -148,6 +148,9 @@ class InputConfig(_Section):
         "auto", description="auto: bwdif for what is interlaced; keep: as coded; refuse: exit code 3"
     )
     keep_rotation: bool = Field(False, description="enhance the frames as coded, and keep the rotation tag")
+    dolby_vision: Literal["refuse", "ignore"] = Field(
+        "refuse", description="of a base layer with colours of its own (profile 5); ignore: as coded, wrong colours"
+    )
     skip_duplicates: bool = Field(True, description="do not compute frames again that are equal to the one before them")
 
     @field_validator("start", "end")

@@ -50,11 +50,21 @@ class HdrMetadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Crop:
+    """Columns and rows at the edges of a coded picture that its container says are not shown."""
+
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What the header of a file says about the video stream that is enhanced.
 
-    `width` and `height` are pixels as coded. To show the picture upright, turn it clockwise by `rotation_degrees`
-    (0, 90, 180 or 270), then, if `mirrored`, swap left and right. The reader does so if `upright`.
+    `width` and `height` are pixels as coded, of which `crop` is not shown. To show the picture upright, turn it clockwise
+    by `rotation_degrees` (0, 90, 180 or 270), then, if `mirrored`, swap left and right. The reader does so if `upright`.
     """
 
     path: Path
@@ -85,11 +95,14 @@ class VideoInfo:
     hdr: HdrMetadata | None = None
     upright: bool = True
     """Whether the reader turns the frames upright; else they come as coded."""
+    crop: Crop = Crop()
 
     @property
     def display_size(self) -> tuple[int, int]:
         """(width, height) in pixels of the frames that the reader gives; the pixel aspect ratio is not applied."""
-        return (self.height, self.width) if self._is_turned_sideways else (self.width, self.height)
+        width = self.width - self.crop.left - self.crop.right
+        height = self.height - self.crop.top - self.crop.bottom
+        return (height, width) if self._is_turned_sideways else (width, height)
 
     @property
     def display_aspect_ratio_of_pixels(self) -> Fraction:

@@ -94,6 +94,9 @@ READING = VIDEO_STREAM | {
     "keep_rotation": Annotated[
         bool | None, typer.Option("--keep-rotation", help="Frames as coded, with the rotation tag; else upright.")
     ],
+    "dolby_vision": Annotated[
+        str | None, typer.Option(help="Profile 5: refuse, or ignore (wrong colours). [default: refuse]")
+    ],
 }
 REPEATS = {
     "skip_duplicates": Annotated[

@@ -61,6 +61,8 @@ class Decoder:
     def __init__(self, path: Path, video_stream: int | None = None, *, frame_threads: bool) -> None:
         self.errors = 0
         """Packets that could not be decoded, frames that were decoded with errors, and an end that came too early."""
+        self.packet_side_data: set[str] = set()
+        """FFmpeg's names of what came with the packets so far."""
         self._path = path
         self._frame_threads = frame_threads
         self._is_at_start = True
@@ -139,6 +141,8 @@ class Decoder:
         last_frame_pts: int | None = None
         given = missing = failures = 0
         for packet in self._packets():
+            if packet is not None:
+                self.packet_side_data.update(data.data_desc for data in packet.iter_sidedata())
             if packet is not None and not packet.is_discard:
                 missing += 1
                 if packet.pts is not None:
@@ -211,6 +215,8 @@ class FrameSource:
         self._video_stream = video_stream
         self.decode_errors = 0
         """What could not be decoded in the latest pass over the file or a part of it."""
+        self.packet_side_data: set[str] = set()
+        """FFmpeg's names of what came with the packets of the latest pass over the file."""
         self._may_seek: bool | None = None
         self._pts: tuple[int, ...] = ()
         self._cursors: list[Cursor] = []
@@ -236,6 +242,7 @@ class FrameSource:
     def _pass(self, *, frame_threads: bool) -> Iterator[TimedFrame]:
         with Decoder(self.path, self._video_stream, frame_threads=frame_threads) as decoder:
             clock = decoder.clock()
+            self.packet_side_data = decoder.packet_side_data
             for frame in decoder.frames():
                 if frame_threads and decoder.errors:
                     raise _DamageError

@@ -26,7 +26,7 @@ from vsr_pipeline.media._colour import (
 )
 from vsr_pipeline.media._filters import FilterChain
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.timeline import Colour, VideoInfo
+from vsr_pipeline.timeline import Colour, Crop, VideoInfo
 
 _ACCURATE = (
     Interpolation.BICUBIC
@@ -87,6 +87,10 @@ class RgbConverter:
                 f"cannot convert frames of {self._info.path}: {frame.width}x{frame.height} {frame.format.name} "
                 f"({error.strerror})"
             ) from error
+        crop = self._info.crop
+        if crop != Crop():
+            # A copy: what is made of a frame takes its memory to be in one piece.
+            rgb = rgb[crop.top : rgb.shape[0] - crop.bottom, crop.left : rgb.shape[1] - crop.right].copy()
         if not self._info.upright:
             return rgb
         return turn_upright(rgb, rotation_degrees=self._info.rotation_degrees, mirrored=self._info.mirrored)

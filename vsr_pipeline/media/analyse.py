@@ -21,9 +21,11 @@ from vsr_pipeline.media._interlace import FieldMeter, decide
 from vsr_pipeline.media._missing import missing_seconds
 from vsr_pipeline.media._pixels import ALPHA_NOTE, size_note
 from vsr_pipeline.media._repeats import RepeatFinder
+from vsr_pipeline.media._sidedata import SideDataReader, described
+from vsr_pipeline.media._sidedata_table import FrameLosses, packet_losses, stream_losses
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.shots import ANALYSIS_WIDTH, CutDetector
-from vsr_pipeline.timeline import Analysis, Timeline, VideoInfo
+from vsr_pipeline.timeline import Analysis, Crop, Timeline, VideoInfo
 
 _USUAL_FRAME_RATE = Fraction(25)
 
@@ -51,11 +53,12 @@ def analyse(
         ResourceError: as `probe`.
     """
     info = probe(path, settings)
-    notes = [*_other_streams(info), *_about_the_picture(info)]
+    notes = [*_about_the_file(info), *_about_the_picture(info)]
     source = FrameSource(path, settings.video_stream)
     detector = CutDetector()
     shrink = _Shrinker(info)
     fields = FieldMeter(_expected_frames(info))
+    side_data, losses = SideDataReader(), FrameLosses(info.width, info.height)
     finder = RepeatFinder() if settings.skip_duplicates else None
     pts: list[int] = []
     last: VideoFrame | None = None
@@ -68,6 +71,7 @@ def analyse(
         try:
             detector.feed(shrink(last))
             fields.feed(last)
+            losses.feed(side_data(last))
             if finder is not None:
                 finder.feed(last)
         except av.error.FFmpegError as error:
@@ -78,6 +82,8 @@ def analyse(
         if on_frame is not None:
             on_frame()
     assert last is not None, "a source without frames raises"
+    found = (*losses.sentences, *packet_losses(source.packet_side_data, has_alpha=info.has_alpha))
+    notes += [loss for loss in found if not any(note.startswith(loss) for note in notes)]
     timeline = Timeline(
         time_base=info.time_base,
         pts=tuple(pts),
@@ -114,9 +120,11 @@ class _Shrinker:
         return np.asarray(small.to_ndarray(), dtype=np.uint8)
 
 
-def _other_streams(info: VideoInfo) -> Iterator[str]:
-    """Name the video streams that are not enhanced."""
+def _about_the_file(info: VideoInfo) -> Iterator[str]:
+    """Name the video streams that are not enhanced, and say what is lost of the side data of the one that is."""
     with open_input(info.path) as container:
+        side_data, groups = described(container, info.stream_index)
+        yield from stream_losses(side_data, groups, container.streams[info.stream_index].metadata)
         for number, stream in enumerate(video_streams(container)):
             if number != info.video_stream:
                 coded = cast("VideoCodecContext | None", stream.codec_context)  # none without a decoder
@@ -129,6 +137,9 @@ def _about_the_picture(info: VideoInfo) -> Iterator[str]:
     pixel_format = VideoFormat(info.pixel_format)
     if not is_rgb(pixel_format):
         yield from coding_of(info.colour, pixel_format, width=info.width, height=info.height)[1]
+    if info.crop != Crop():
+        width, height = info.display_size if info.rotation_degrees % 180 == 0 else info.display_size[::-1]
+        yield f"the container crops the picture of {info.width}x{info.height} to {width}x{height}"
     if info.has_alpha:
         yield ALPHA_NOTE
     if info.is_hdr:

@@ -4,14 +4,12 @@ import difflib
 import os
 import re
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.logging
 from av.codec.codec import UnknownCodecError
 from av.codec.context import OptionFlags
 from av.video.codeccontext import VideoCodecContext
@@ -19,6 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, UsageError
 from vsr_pipeline.media._codecs import AUTO, CODECS, Codec, find_codec
+from vsr_pipeline.media._log import listening
 from vsr_pipeline.timeline import VideoInfo
 
 # Hardware encoders refuse smaller pictures.
@@ -32,7 +31,6 @@ _NOT_FOR_USERS = {
 }  # fmt: skip
 # Encoders only warn about these inside their own lists (x265-params and its like), and go on without.
 _NOT_UNDERSTOOD = re.compile(r"Unknown option|Error parsing option|Invalid value")
-_LISTENER = threading.Lock()
 
 
 def codec_for(settings: EncodeConfig, info: VideoInfo) -> EncodeConfig:
@@ -160,7 +158,7 @@ def _refusal(
     context.pix_fmt = pixel_format
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = codec.options(settings)
-    with _listening() as said:
+    with listening() as said:
         try:
             open_encoder(context)
             frame = av.VideoFrame(context.width, context.height, pixel_format)
@@ -181,22 +179,6 @@ def _refusal(
 def _sentence(entry: tuple[int, str, str]) -> str:
     """What FFmpeg said, as a part of a sentence."""
     return " ".join(entry[2].split()).rstrip(".")
-
-
-@contextmanager
-def _listening() -> Iterator[list[tuple[int, str, str]]]:
-    """Collect what FFmpeg says, warnings and worse, as (level, speaker, text), instead of saying it on stderr."""
-    # The level is the process's: of two threads that listened at once, the later one would leave it raised.
-    with _LISTENER:
-        level, skipping = av.logging.get_level(), av.logging.get_skip_repeated()
-        av.logging.set_level(av.logging.WARNING)
-        av.logging.set_skip_repeated(False)
-        try:
-            with av.logging.Capture(local=False) as said:
-                yield said
-        finally:
-            av.logging.set_level(level)
-            av.logging.set_skip_repeated(skipping)
 
 
 def quiet_encoders() -> None:

@@ -1,5 +1,6 @@
 """What a media file is, from its header and its first frame."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +17,15 @@ from vsr_pipeline.media._decode import Decoder
 from vsr_pipeline.media._input import video_streams
 from vsr_pipeline.media._interlace import is_top_field_first
 from vsr_pipeline.media._pixels import bit_depth
-from vsr_pipeline.media._sidedata import hdr_metadata, orientation
+from vsr_pipeline.media._sidedata import SideDataReader, crop_of, described, hdr_metadata, orientation, plain_name
+from vsr_pipeline.media._sidedata_table import dolby_vision_of
 from vsr_pipeline.media.memory import refuse_absurd_size
 from vsr_pipeline.timeline import VideoInfo
 
 _MICROSECONDS = 1_000_000
 _MACROBLOCK = 16
+# Those of which some versions have a base layer with colours of its own.
+_DOLBY_VISION_PROFILES = (8, 10, 20)
 
 # Numbers of AVFieldOrder. The last two store the fields in another order than they are shown in; those that write and
 # read them mean the field that is stored first.
@@ -40,15 +44,21 @@ def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
     One frame is decoded: it alone says for certain how the picture is turned, and whether there is one.
 
     Raises:
-        InputError: the file is missing, is no video, has no such video stream, or nothing of it can be decoded.
+        InputError: the file is missing, is no video, has no such video stream, nothing of it can be decoded, it is one
+            picture made of tiles, or Dolby Vision whose colours cannot be read.
         ResourceError: a frame and its enlargement cannot fit into memory.
     """
     with Decoder(path, settings.video_stream, frame_threads=False) as decoder:
+        of_stream, groups = described(decoder.container, decoder.stream.index)
+        _refuse_tiles(path, groups)
+        if settings.dolby_vision == "refuse":
+            _refuse_own_colours(path, of_stream)
         frame = next(decoder.frames(), None)
         if frame is None:
             raise InputError(f"no frame of {path} can be decoded: it is damaged or encrypted")
         container, stream = decoder.container, decoder.stream
-        rotation_degrees, mirrored = orientation(frame)
+        side_data = dict(SideDataReader()(frame))
+        rotation_degrees, mirrored = orientation(frame, side_data)
         width, height = _size(decoder, frame)
         refuse_absurd_size(path, width, height, bits=bit_depth(frame.format))
         codec = stream.codec_context.codec.canonical_name
@@ -76,8 +86,25 @@ def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
             video_stream=[video.index for video in videos].index(stream.index),
             field_order=_field_order(decoder, frame),
             has_alpha=has_alpha(frame.format) or _alpha_in_a_stream_of_its_own(stream),
-            hdr=hdr_metadata(frame),
+            hdr=hdr_metadata(side_data),
             upright=not settings.keep_rotation,
+            crop=crop_of(of_stream, width, height),
+        )
+
+
+def _refuse_tiles(path: Path, groups: Iterable[str]) -> None:
+    """Refuse a picture of which each stream is a part: only one of them would be enhanced."""
+    if any(plain_name(group) == "tilegrid" for group in groups):
+        raise InputError(f"{path} is one picture made of tiles, which are not joined: save it as PNG or JPEG first")
+
+
+def _refuse_own_colours(path: Path, side_data: Mapping[str, str]) -> None:
+    """Refuse Dolby Vision whose base layer is no picture that others can show: its colours are in IPT-PQ."""
+    profile, compatibility = dolby_vision_of(side_data)
+    if profile == 5 or (profile in _DOLBY_VISION_PROFILES and compatibility == 0):
+        raise InputError(
+            f"{path} is Dolby Vision profile {profile}, whose colours cannot be read: convert it to HDR10 first, "
+            "or give --dolby-vision ignore for wrong colours"
         )
 
 
