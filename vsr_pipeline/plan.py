@@ -124,14 +124,17 @@ def part_of(timeline: Timeline, settings: InputConfig, *, start_seconds: Fractio
             f"{known} at {float(tick * timeline.time_base - start_seconds):.3f} s"
         )
     is_end = stop == timeline.frame_count
+    cuts = tuple(cut - first for cut in timeline.cuts if first < cut < stop)
+    first_shot = bisect_right(timeline.cuts, first)
     part = Timeline(
         time_base=timeline.time_base,
         pts=timeline.pts[first:stop],
         last_duration=timeline.last_duration if is_end else timeline.pts[stop] - timeline.pts[stop - 1],
-        cuts=tuple(cut - first for cut in timeline.cuts if first < cut < stop),
+        cuts=cuts,
         deinterlace=timeline.deinterlace,
         # The first frame repeats nothing that is there.
         repeats=tuple(index - first for index in timeline.repeats if first < index < stop),
+        tints=timeline.tints[first_shot : first_shot + len(cuts) + 1],
     )
     return Part(first, part)
 

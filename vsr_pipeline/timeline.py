@@ -4,7 +4,7 @@ Times are exact: integer ticks (`pts`) with a `time_base` in seconds, or `Fracti
 0-based.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -63,8 +63,9 @@ class Crop:
 class VideoInfo:
     """What the header of a file says about the video stream that is enhanced.
 
-    `width` and `height` are pixels as coded, of which `crop` is not shown. To show the picture upright, turn it clockwise
-    by `rotation_degrees` (0, 90, 180 or 270), then, if `mirrored`, swap left and right. The reader does so if `upright`.
+    `width` and `height` are pixels as coded, of which `crop` is not shown. To show the picture upright, turn it
+    clockwise by `rotation_degrees` (0, 90, 180 or 270), then, if `mirrored`, swap left and right. The reader does so if
+    `upright`.
     """
 
     path: Path
@@ -136,13 +137,24 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
+class Tint:
+    """The one tint of a picture: what red, green and blue have more than its luma, white being 1. All 0: it is grey."""
+
+    red: float = 0.0
+    green: float = 0.0
+    blue: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """Exact time of every frame of a clip, and where its scenes change.
 
     `pts` are ticks of `time_base` seconds, strictly increasing, one per frame. `last_duration` is how many ticks the
     last frame is shown. `cuts` are the indices of the first frames of all shots but the first. `deinterlace` is the
     order of the fields that the reader makes whole pictures of; None where it leaves the frames as they are. `repeats`
-    are the indices of frames that need not be computed: each is equal, to the pixel, to the one before it.
+    are the indices of frames that need not be computed: each is equal, to the pixel, to the one before it. `tints` has
+    one entry per shot, the tint that all its frames have everywhere, or None where it has several colours; empty where
+    nobody has looked.
     """
 
     time_base: Fraction
@@ -151,6 +163,7 @@ class Timeline:
     cuts: tuple[int, ...] = ()
     deinterlace: FieldOrder | None = None
     repeats: tuple[int, ...] = ()
+    tints: tuple[Tint | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pts:
@@ -165,6 +178,8 @@ class Timeline:
         inside = (0, *self.repeats, len(self.pts))
         if any(a >= b for a, b in pairwise(inside)) or not set(self.repeats).isdisjoint(self.cuts):
             raise ValueError(f"repeats are not increasing inside 1..{len(self.pts) - 1}, or one of them is a cut")
+        if len(self.tints) not in (0, len(self.cuts) + 1):
+            raise ValueError(f"{len(self.tints)} tints for {len(self.cuts) + 1} shots")
         if self.repeats and self.deinterlace:
             raise ValueError("frames that are deinterlaced depend on their neighbours: none is a repeat")
 
@@ -190,6 +205,7 @@ class Timeline:
             pts=tuple(self.pts[index] for index in distinct),
             last_duration=self.pts[-1] + self.last_duration - self.pts[distinct[-1]],
             cuts=tuple(bisect_left(distinct, cut) for cut in self.cuts),
+            tints=self.tints,
         )
 
     def with_repeats(self, found: Iterable[int]) -> "Timeline":
@@ -206,6 +222,10 @@ class Timeline:
     def shots(self) -> tuple[Shot, ...]:
         """The shots, in order; together they are all frames."""
         return tuple(Shot(a, b) for a, b in pairwise((0, *self.cuts, len(self.pts))))
+
+    def tint_at(self, index: int) -> Tint | None:
+        """Return the tint of the shot that a frame is in; None where it has several colours, or nobody has looked."""
+        return self.tints[bisect_right(self.cuts, index)] if self.tints else None
 
     @property
     def duration_seconds(self) -> Fraction:

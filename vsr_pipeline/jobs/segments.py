@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.files import file_sha256, published, sync
 from vsr_pipeline.jobs.preflight import clip_size
 from vsr_pipeline.ladder import Ladder
+from vsr_pipeline.media._tint import with_tint
 from vsr_pipeline.media.frames import Pixels
 from vsr_pipeline.media.join import check_frames
 from vsr_pipeline.media.source import Footage, FrameSource
@@ -139,7 +141,7 @@ def _decided_passes(task: SegmentTask, source: FrameSource, ladder: Ladder) -> t
 
 
 def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, passes: int, on_work: OnWork) -> None:
-    segment, schedule = task.segment, task.schedule
+    segment, schedule, clip = task.segment, task.schedule, task.footage.timeline.without_repeats
     kept: dict[int, Pixels] = {}
 
     def frames() -> Iterator[Pixels]:
@@ -161,11 +163,13 @@ def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, 
         ):
             outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=counted)
             for index, pixels in enumerate(outputs, start=segment.start):
+                tint = clip.tint_at(index)
                 for place in shown.get(index, ()):
                     pts, duration = schedule.pts[place], schedule.duration(place)
-                    writes.call(partial(writer.write, pts, pixels, duration=duration))
+                    writes.call(partial(writer.write, pts, pixels, duration=duration, tint=tint))
                 if index in kept:
-                    save_stills(task.folder.parent, kept[index], pixels)
+                    shape = task.footage.header.info.display_aspect_ratio_of_pixels
+                    save_stills(task.folder.parent, kept[index], with_tint(pixels, tint), pixel_aspect_ratio=shape)
         try:
             check_frames(
                 temporary, [schedule.pts[i] * schedule.time_base for i in schedule.shows(segment)], decode=True
@@ -192,12 +196,25 @@ def _writer(task: SegmentTask, path: Path) -> VideoWriter:
     )
 
 
-def save_stills(folder: Path, before: Pixels, after: Pixels) -> None:
-    """Write `before.jpg` and `after.jpg` for the report; the latter at most 960 pixels wide."""
-    scale = min(1.0, _STILL_WIDTH / after.shape[1])
-    for name, pixels, factor in (("before.jpg", before, 1.0), ("after.jpg", after, scale)):
+def save_stills(folder: Path, before: Pixels, after: Pixels, *, pixel_aspect_ratio: Fraction = Fraction(1)) -> None:
+    """Write `before.jpg` and `after.jpg` for the report, with square pixels; the latter at most 960 pixels wide.
+
+    Args:
+        folder: where they go.
+        before: the frame that went into the model.
+        after: the same frame, enhanced.
+        pixel_aspect_ratio: width / height of a pixel of both; the smaller side of a pixel is stretched.
+    """
+    stretch_x, stretch_y = max(pixel_aspect_ratio, Fraction(1)), max(1 / pixel_aspect_ratio, Fraction(1))
+    scale = min(Fraction(1), _STILL_WIDTH / (after.shape[1] * stretch_x))
+    for name, pixels, factor in (("before.jpg", before, Fraction(1)), ("after.jpg", after, scale)):
         eight_bit = cv2.convertScaleAbs(pixels, alpha=1 / 257) if pixels.itemsize == 2 else pixels
-        small = cv2.resize(eight_bit, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        width, height = (
+            max(1, round(pixels.shape[1] * stretch_x * factor)),
+            max(1, round(pixels.shape[0] * stretch_y * factor)),
+        )
+        smaller = width < pixels.shape[1] or height < pixels.shape[0]
+        small = cv2.resize(eight_bit, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
         encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
         with published(folder / name) as temporary:
             temporary.write_bytes(encoded.data)

@@ -16,16 +16,16 @@ from types import TracebackType
 from typing import Self
 
 from vsr_pipeline.jobs.database import Database, storable
-from vsr_pipeline.timeline import Analysis, Timeline
+from vsr_pipeline.timeline import Analysis, Timeline, Tint
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = (
     "CREATE TABLE fingerprint (position INTEGER PRIMARY KEY, field TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
     """CREATE TABLE analysis (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         time_base TEXT NOT NULL, pts TEXT NOT NULL, last_duration INTEGER NOT NULL, cuts TEXT NOT NULL,
-        deinterlace TEXT, repeats TEXT NOT NULL,
+        deinterlace TEXT, repeats TEXT NOT NULL, tints TEXT NOT NULL,
         decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, notes TEXT NOT NULL)""",
     "CREATE TABLE cleaning (shot_start INTEGER PRIMARY KEY, passes INTEGER NOT NULL CHECK (passes >= 0))",
     """CREATE TABLE attempts (
@@ -148,10 +148,11 @@ class Ledger:
 
     def analysis(self) -> Analysis | None:
         """Return what the analysis of the clip gave; None before it is complete."""
-        for time_base, pts, last_duration, cuts, deinterlace, repeats, errors, missing, notes in self._database.rows(
-            "SELECT time_base, pts, last_duration, cuts, deinterlace, repeats, decode_errors, missing_seconds, notes"
-            " FROM analysis"
-        ):
+        rows = self._database.rows(
+            "SELECT time_base, pts, last_duration, cuts, deinterlace, repeats, tints,"
+            " decode_errors, missing_seconds, notes FROM analysis"
+        )
+        for time_base, pts, last_duration, cuts, deinterlace, repeats, tints, errors, missing, notes in rows:
             timeline = Timeline(
                 Fraction(time_base),
                 tuple(json.loads(pts)),
@@ -159,6 +160,7 @@ class Ledger:
                 tuple(json.loads(cuts)),
                 deinterlace,
                 tuple(json.loads(repeats)),
+                tuple(None if tint is None else Tint(*tint) for tint in json.loads(tints)),
             )
             return Analysis(timeline, errors, Fraction(missing), tuple(json.loads(notes)))
         return None
@@ -167,13 +169,14 @@ class Ledger:
         """Record what the analysis of the clip gave."""
         timeline = analysis.timeline
         self._database.write(
-            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             str(timeline.time_base),
             json.dumps(timeline.pts),
             timeline.last_duration,
             json.dumps(timeline.cuts),
             timeline.deinterlace,
             json.dumps(timeline.repeats),
+            json.dumps([None if tint is None else dataclasses.astuple(tint) for tint in timeline.tints]),
             analysis.decode_errors,
             str(analysis.missing_seconds),
             json.dumps(analysis.notes),

@@ -10,7 +10,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from vsr_pipeline.timeline import Colour
+from vsr_pipeline.timeline import Colour, Tint
 
 # Numbers of H.273 and ffmpeg's names; what is not listed is unspecified or reserved.
 _MATRICES = {
@@ -168,16 +168,27 @@ def yuv_to_rgb(matrix: str, *, full_range: bool, bits: int, white: int) -> npt.N
 
     `bits` is how many bits the values were coded with: full range ends at 2^bits - 1, limited range scales with 2^bits.
     """
-    if matrix == "ycgco":
-        mix = np.array([[1, -1, 1], [1, 1, 0], [1, -1, -1]], dtype=np.float64)
-    else:
-        red, blue = LUMA_WEIGHTS[matrix]
-        green = 1 - red - blue
-        to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
-        mix = np.array([[1, 0, to_red], [1, -to_blue * blue / green, -to_red * red / green], [1, to_blue, 0]])
     scale, offset = _levels(full_range=full_range, bits=bits)
-    mix = mix * scale * white
+    mix = _mix(matrix) * scale * white
     return np.column_stack([mix, -mix @ offset])
+
+
+def tint_of(coding: "Coding", bits: int, chroma: tuple[int, int]) -> Tint:
+    """Return the tint of a picture whose chroma samples, of so many bits, all have these values."""
+    scale, offset = _levels(full_range=coding.full_range, bits=bits)
+    codes = np.array([0, *chroma]) * 2.0 ** (16 - bits)
+    red, green, blue = (float(part) + 0.0 for part in _mix(coding.matrix)[:, 1:] @ ((codes - offset) * scale)[1:])
+    return Tint(red, green, blue)
+
+
+def _mix(matrix: str) -> npt.NDArray[np.float64]:
+    """(3, 3) matrix from luma in 0..1 and chroma in -0.5..0.5 to R, G, B in 0..1."""
+    if matrix == "ycgco":
+        return np.array([[1, -1, 1], [1, 1, 0], [1, -1, -1]], dtype=np.float64)
+    red, blue = LUMA_WEIGHTS[matrix]
+    green = 1 - red - blue
+    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
+    return np.array([[1, 0, to_red], [1, -to_blue * blue / green, -to_red * red / green], [1, to_blue, 0]])
 
 
 def grey_to_rgb(*, full_range: bool, bits: int, white: int) -> npt.NDArray[np.float64]:

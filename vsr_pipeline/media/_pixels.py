@@ -60,6 +60,18 @@ def turn_upright(pixels: Pixels, *, rotation_degrees: int, mirrored: bool) -> Pi
     return pixels
 
 
+def coding_of_frame(frame: VideoFrame, info: VideoInfo) -> tuple[Coding, tuple[str, ...]]:
+    """How the values of a frame are to be understood: as it says, else as the stream says, else by a guess.
+
+    The second value tells what was assumed.
+    """
+    said, known = colour_of(frame), info.colour
+    colour = Colour(
+        matrix=said.matrix or known.matrix, range=said.range or known.range, chroma_location=known.chroma_location
+    )
+    return coding_of(colour, frame.format, width=info.width, height=info.height)
+
+
 class RgbConverter:
     """Converts the frames of one stream to the size, depth and orientation that `info` says."""
 
@@ -107,12 +119,7 @@ class RgbConverter:
         return self._grey(frame, coding) if is_grey(frame.format) else self._yuv(frame, coding)
 
     def _coding(self, frame: VideoFrame) -> Coding:
-        """How the values of a frame are to be understood: as it says, else as the stream says, else by a guess."""
-        said, known = colour_of(frame), self._info.colour
-        colour = Colour(
-            matrix=said.matrix or known.matrix, range=said.range or known.range, chroma_location=known.chroma_location
-        )
-        coding, assumed = coding_of(colour, frame.format, width=self._info.width, height=self._info.height)
+        coding, assumed = coding_of_frame(frame, self._info)
         for sentence in assumed:
             self._note(sentence)
         return coding
@@ -143,7 +150,7 @@ class RgbConverter:
     def _grey(self, frame: VideoFrame, coding: Coding) -> Pixels:
         bits = bit_depth(frame.format)
         scaled = self._resample(frame, frame.format.name, full=True)
-        codes = _shifted_up(_plane(scaled, 0)[:, :: 2 if frame.format.name.startswith("ya") else 1], bits)
+        codes = _shifted_up(plane_samples(scaled, 0)[:, :: 2 if frame.format.name.startswith("ya") else 1], bits)
         return self._apply(grey_to_rgb(full_range=coding.full_range, bits=bits, white=self._white), codes)
 
     def _apply(self, affine: npt.NDArray[np.float64], codes: npt.NDArray[np.uint16]) -> Pixels:
@@ -172,7 +179,7 @@ class RgbConverter:
             self._notes.append(sentence)
 
 
-def _plane(frame: VideoFrame, index: int) -> npt.NDArray[np.uint16]:
+def plane_samples(frame: VideoFrame, index: int) -> npt.NDArray[np.uint16]:
     """(H, W or more for interleaved samples) samples of one plane in the low bits, without the padding of its rows."""
     plane = frame.planes[index]
     bits = bit_depth(frame.format)
@@ -185,7 +192,7 @@ def _plane(frame: VideoFrame, index: int) -> npt.NDArray[np.uint16]:
 
 def _merge(frame: VideoFrame) -> npt.NDArray[np.uint16]:
     """(H, W, 3) array of a frame with three planes of equal size."""
-    return np.asarray(cv2.merge([_plane(frame, index) for index in range(3)]), dtype=np.uint16)
+    return np.asarray(cv2.merge([plane_samples(frame, index) for index in range(3)]), dtype=np.uint16)
 
 
 def _shifted_up(codes: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint16]:

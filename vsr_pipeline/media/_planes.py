@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 
 from vsr_pipeline.media._colour import LUMA_WEIGHTS
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.timeline import Colour
+from vsr_pipeline.timeline import Colour, Tint
 
 # Where a chroma sample lies along one axis: a filter of three taps around pixel 0, and the first pixel it sits on.
 _ON_PIXEL_0 = ((0.25, 0.5, 0.25), 0)
@@ -72,8 +72,11 @@ class RgbToYuv:
         """(width, height) in pixels of the frames for arrays of this size: whole chroma samples."""
         return width + -width % self.step_x, height + -height % self.step_y
 
-    def __call__(self, pixels: Pixels) -> VideoFrame:
-        """Convert one array (height, width, 3), uint8 or uint16; where `coded_size` is larger, the edge is repeated."""
+    def __call__(self, pixels: Pixels, tint: Tint | None = None) -> VideoFrame:
+        """Convert one array (height, width, 3), uint8 or uint16; where `coded_size` is larger, the edge is repeated.
+
+        With a `tint` all chroma samples have its value, and the pixels give the luma alone.
+        """
         samples: npt.NDArray[Any] = pixels
         height, width, _ = samples.shape
         coded_width, coded_height = self.coded_size(width, height)
@@ -85,12 +88,17 @@ class RgbToYuv:
         frame = VideoFrame(coded_width, coded_height, self._planar)
         planes = [self._samples_of(frame, index) for index in range(3)]
         affine = self._affine / white
+        if tint is not None:
+            chroma = self._affine[1:] @ np.array([tint.red, tint.green, tint.blue, 1])
+            for plane, value in zip(planes[1:], chroma, strict=True):
+                plane[:] = self._rounded(value)
+            planes = planes[:1]
         for top in range(0, coded_height, _BAND_ROWS):
             bottom = min(top + _BAND_ROWS, coded_height)
             above = max(top - 1, 0)  # chroma is filtered over one row more on either side
             # OpenCV has vector instructions for this in float32, and none for integers to one channel: 20 times slower.
             band = samples[above : bottom + 1].astype(np.float32)
-            for index, (plane, weights) in enumerate(zip(planes, affine, strict=True)):
+            for index, (plane, weights) in enumerate(zip(planes, affine, strict=False)):
                 values = cv2.transform(band, weights[None])
                 if index == 0:
                     plane[top:bottom] = self._rounded(values[top - above : bottom - above])

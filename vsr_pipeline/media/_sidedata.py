@@ -43,11 +43,12 @@ class SideDataReader:
     """Reads the side data of frames: FFmpeg's name of each, and the data; None: it is there, but cannot be read."""
 
     def __init__(self) -> None:
-        known = {int(kind.value) for kind in Type}
+        known = {cast("int", kind.value): kind.name for kind in Type}
         unreadable = [number for number in range(_LAST_NUMBER) if number not in known]
-        self._icc = _only(Type.ICC_PROFILE.value)
+        icc = next(number for number, name in known.items() if name == "ICC_PROFILE")
+        self._icc = _only(icc)
         self._newer = {number: _only(number) for number in unreadable}
-        self._without_icc = FilterChain(_without(Type.ICC_PROFILE.value))
+        self._without_icc = FilterChain(_without(icc))
         self._without_newer = FilterChain(*map(_without, unreadable))
 
     def __call__(self, frame: VideoFrame) -> Sequence[tuple[str, SideData | None]]:

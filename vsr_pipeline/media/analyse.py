@@ -23,6 +23,7 @@ from vsr_pipeline.media._pixels import ALPHA_NOTE, size_note
 from vsr_pipeline.media._repeats import RepeatFinder
 from vsr_pipeline.media._sidedata import SideDataReader, described
 from vsr_pipeline.media._sidedata_table import FrameLosses, packet_losses, stream_losses
+from vsr_pipeline.media._tint import TintFinder, tint_note
 from vsr_pipeline.media.probe import probe
 from vsr_pipeline.shots import ANALYSIS_WIDTH, CutDetector
 from vsr_pipeline.timeline import Analysis, Crop, Timeline, VideoInfo
@@ -59,6 +60,7 @@ def analyse(
     shrink = _Shrinker(info)
     fields = FieldMeter(_expected_frames(info))
     side_data, losses = SideDataReader(), FrameLosses(info.width, info.height)
+    tints = TintFinder(info)
     finder = RepeatFinder() if settings.skip_duplicates else None
     pts: list[int] = []
     last: VideoFrame | None = None
@@ -66,36 +68,42 @@ def analyse(
     for frame in source.all():
         last = frame.picture
         pts.append(frame.pts)
+        is_whole = is_enough is None or not is_enough(frame.pts)
         if (last.width, last.height) != (info.width, info.height):
             notes.append(size_note(last, info))
         try:
             detector.feed(shrink(last))
             fields.feed(last)
             losses.feed(side_data(last))
+            if is_whole:
+                tints.feed(last)
+            else:
+                tints.skip()
             if finder is not None:
                 finder.feed(last)
         except av.error.FFmpegError as error:
             raise InputError(f"cannot convert frames of {path}: {last.format.name} ({error.strerror})") from error
-        if is_enough is not None and is_enough(frame.pts):
-            is_whole = False
+        if not is_whole:
             break
         if on_frame is not None:
             on_frame()
     assert last is not None, "a source without frames raises"
     found = (*losses.sentences, *packet_losses(source.packet_side_data, has_alpha=info.has_alpha))
     notes += [loss for loss in found if not any(note.startswith(loss) for note in notes)]
+    cuts = detector.cuts
     timeline = Timeline(
         time_base=info.time_base,
         pts=tuple(pts),
         last_duration=_last_duration(pts, last, info),
-        cuts=detector.cuts,
+        cuts=cuts,
         deinterlace=decide(info, fields, settings.interlaced, notes),
+        tints=tints.of_shots(cuts),
     )
     return Analysis(
         timeline=timeline.with_repeats(finder.repeats) if finder is not None else timeline,
         decode_errors=source.decode_errors,
         missing_seconds=missing_seconds(info, timeline) if is_whole else Fraction(0),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys((*notes, *tint_note(timeline.tints)))),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.media._tint import tint_note, tint_of_pixels, tints_of_shots
 from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.media.frames import Pixels, image_losses, images_of, numbers_of, png_size, read_image
 from vsr_pipeline.media.mux import origin_ticks
@@ -20,7 +21,7 @@ from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.plan import Part, part_of
 from vsr_pipeline.reporting import counted
 from vsr_pipeline.shots import detect_cuts
-from vsr_pipeline.timeline import Analysis, Colour, Timeline, VideoInfo
+from vsr_pipeline.timeline import Analysis, Colour, Timeline, Tint, VideoInfo
 
 USUAL_FRAME_RATE = Fraction(25)
 _IMAGES = "images"
@@ -177,7 +178,8 @@ class FolderSource:
         """
         for path in self._images:
             size = png_size(path) if path.suffix.lower() == ".png" else None
-            if size:
+            # An EXIF orientation may turn it sideways; whether it does shows when it is read.
+            if size and size != self.shape:
                 self._check(path, (size[1], size[0]))
 
     def read(self, start: int, stop: int) -> Iterator[Pixels]:
@@ -270,6 +272,7 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
     source = FolderSource([path for _, path in header.images[part.first : part.stop]], header.info)
     source.check_headers()
     repeats: list[int] = []
+    tints: list[Tint | None] = []
 
     def counted() -> Iterator[Pixels]:
         previous: Pixels | None = None
@@ -277,13 +280,17 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
             if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
                 repeats.append(index)
             previous = pixels
+            tints.append(tint_of_pixels(pixels))
             yield pixels
             if on_frame is not None:
                 on_frame()
 
     cuts = tuple(part.first + cut for cut in detect_cuts(counted()))
     timeline = Timeline.constant_rate(len(header.images), 1 / header.info.time_base, cuts)
-    return Analysis(timeline.with_repeats(repeats), notes=_notes_on(header))
+    # A shot may begin before the part, or end after it.
+    known = [*tints[:1] * part.first, *tints, *tints[-1:] * (len(header.images) - part.stop)]
+    timeline = replace(timeline, tints=tints_of_shots(known, cuts))
+    return Analysis(timeline.with_repeats(repeats), notes=(*_notes_on(header), *tint_note(timeline.tints)))
 
 
 def _end_of_part(header: Header) -> Callable[[int], bool] | None:

@@ -29,7 +29,7 @@ from vsr_pipeline.media.encoders import (
 )
 from vsr_pipeline.media.ffmpeg import file_url
 from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.timeline import Colour, HdrMetadata, VideoInfo
+from vsr_pipeline.timeline import Colour, HdrMetadata, Tint, VideoInfo
 
 __all__ = ["VideoWriter", "available_codecs", "check_encoder", "codec_for", "colour_to_write", "track_suffix"]
 
@@ -165,13 +165,14 @@ class VideoWriter:
         open_encoder(stream.codec_context)
         return stream
 
-    def write(self, pts: int, pixels: Pixels, *, duration: int | None = None) -> None:
+    def write(self, pts: int, pixels: Pixels, *, duration: int | None = None, tint: Tint | None = None) -> None:
         """Encode one frame, shown from tick `pts` on.
 
         Args:
             pts: ticks of `time_base`; at least 0 (a file has no time before its start) and above the last one.
             pixels: (height, width, 3), RGB, full range, uint8 or uint16.
             duration: ticks that the frame is shown; needed for the last frame, the next one's `pts` tells the others.
+            tint: that the frame is given everywhere, exactly; None: its own colours.
 
         Raises:
             OutputError, ResourceError: the file cannot be written.
@@ -181,7 +182,7 @@ class VideoWriter:
         if pts < 0 or (self._last_pts is not None and pts <= self._last_pts):
             raise ValueError(f"pts {pts} after {self._last_pts}: must not be negative and must increase")
         self._last_pts = pts
-        frame = self._conversion(pixels)
+        frame = self._conversion(pixels, tint)
         # ProRes takes its tags from the frames.
         context = self._stream.codec_context
         frame.colorspace, frame.color_range = context.colorspace, context.color_range

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.preflight import clip_size, refuse_too_large
 from vsr_pipeline.jobs.runner import WORK_FOLDER
 from vsr_pipeline.ladder import Ladder
+from vsr_pipeline.media._tint import GREY, tint_of_pixels, with_tint
 from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, read_image, remove_frames_from, write_image
 from vsr_pipeline.media.source import FolderSource, Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.overlap import WriteBehind, read_ahead
@@ -33,7 +34,7 @@ from vsr_pipeline.plan import (
     schedule_of,
 )
 from vsr_pipeline.reporting import Reporter, counted, one_line, reported, retracted_on_failure
-from vsr_pipeline.timeline import Analysis, Segment, Shot
+from vsr_pipeline.timeline import Analysis, Segment, Shot, Tint
 from vsr_pipeline.upscale import Upscaler
 from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 
@@ -157,7 +158,8 @@ def _open(path: Path, config: Config, reporter: Reporter, *, strict: bool) -> tu
     FolderSource([image for _, image in header.images], header.info).check_headers()
     # What was edited since the split counts, not what the video repeated.
     skips = config.input.skip_duplicates and not every_frame
-    timeline = clip.timeline.with_repeats(_repeats(header.images) if skips else ())
+    timeline = replace(clip.timeline, tints=tuple(_tint(header.images[s.start : s.stop]) for s in clip.timeline.shots))
+    timeline = timeline.with_repeats(_repeats(header.images) if skips else ())
     part = part_of(timeline, config.input, start_seconds=timeline.pts[0] * timeline.time_base)
     for note in repeats_note(part.timeline):
         reporter.note(f"{_name(path)}: {note}")
@@ -171,12 +173,18 @@ def _repeats(images: Sequence[tuple[int, Path]]) -> Iterator[int]:
             yield index
 
 
+def _tint(images: Sequence[tuple[int, Path]]) -> Tint | None:
+    """Return the tint that all images of a shot have; only those before the first with colours are read."""
+    return GREY if all(tint_of_pixels(read_image(path)) == GREY for _, path in images) else None
+
+
 class _Job:
     """The images of one clip: which of them are there, and how the others are made."""
 
     def __init__(self, footage: Footage, target: ImageTarget, record: "_Record", reporter: Reporter) -> None:
         header, part = footage.header, footage.part
         self._footage = footage
+        self._clip = part.timeline.without_repeats
         images = header.images[part.first : part.stop]
         self._files = [images[index][1] for index in part.timeline.distinct] if images else [header.path]
         self._schedule = schedule_of(part.timeline, origin_ticks=0)
@@ -231,18 +239,20 @@ class _Job:
             ):
                 outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes[shot], on_work=counted)
                 for index, pixels in enumerate(outputs, start=segment.start):
+                    pixels = with_tint(pixels, self._clip.tint_at(index))
                     for path in outputs_of[index]:
                         writes.call(partial(write_image, path, pixels))
 
         ladder.run(segment, attempt)
 
     def _identity(self, segment: Segment) -> str:
-        """Hash of what the segment's images are made from: names, sizes and times of its files, and its place."""
+        """Hash of what the segment's images are made from: names, sizes and times of its files, its place, tints."""
         files = self._files if self._is_video else self._files[segment.context_start : segment.context_stop]
         facts = [(s.path.name, s.size_bytes, s.modified_ns) for s in map(SourceFile.of, files)]
         place = (segment.start, segment.stop, segment.context_start, segment.context_stop)
         shot = (segment.shot.start, segment.shot.stop)
-        return hashlib.sha256(json.dumps([facts, place, shot]).encode()).hexdigest()[:32]
+        tints = dict.fromkeys(str(self._clip.tint_at(index)) for index in range(segment.start, segment.stop))
+        return hashlib.sha256(json.dumps([facts, place, shot, *tints]).encode()).hexdigest()[:32]
 
 
 def _samples(source: FrameSource, shot: Shot) -> Iterator[Pixels]:
