@@ -9,6 +9,7 @@ from string import Template
 
 from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.totals import headline, totals_of
+from vsr_pipeline.media._images import jpeg_size
 
 STILLS_BYTES = 24 * 1024**2
 """JPEGs that a page holds at most. Pictures inside a page cannot be loaded lazily, and a phone has to open it."""
@@ -91,7 +92,8 @@ class _Album:
                 f'<p class="aside">No room for more pictures here: see <bdi>{text(clip.after_still.parent)}</bdi></p>'
             )
         self._room_bytes -= len(before) + len(after)
-        width, height = clip.output_size or (_STILL_WIDTH, _STILL_WIDTH)
+        # The still's own: its pixels are square, the clip's need not be.
+        width, height = jpeg_size(after) or clip.output_size or (_STILL_WIDTH, _STILL_WIDTH)
         name = text(clip.input.name)
         return (
             f'<figure class="pair" style="--width:{min(width, _STILL_WIDTH)}px;--shape:{width / height:.4f}">'

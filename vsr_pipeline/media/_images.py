@@ -46,15 +46,27 @@ def losses_of(data: bytes, channels: int) -> tuple[str, ...]:
     return tuple(losses)
 
 
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that the frame header of a JPEG announces; None where there is none."""
+    header = _jpeg_frame_header(data)
+    return (int.from_bytes(header[3:5], "big"), int.from_bytes(header[1:3], "big")) if header else None
+
+
 def _jpeg_components(data: bytes) -> int:
     """Number of components that the frame header of a JPEG announces; 0 where there is none."""
-    position = 2
+    header = _jpeg_frame_header(data)
+    return header[5] if header else 0
+
+
+def _jpeg_frame_header(data: bytes) -> bytes:
+    """Depth, height, width and number of components, in 6 bytes; empty where a JPEG has no frame header."""
+    position = 2 if data.startswith(b"\xff\xd8") else len(data)
     while position + 10 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[position + 9]
+            return data[position + 4 : position + 10]
         position += 2 + length
-    return 0
+    return b""
 
 
 def _fault_of_tiff(data: bytes) -> str | None:
