@@ -132,7 +132,7 @@ TABLE: dict[str, Row] = {
     "pixfmt/fate__prores4444_with_transparency.mov": Row(
         frames=1,
         whole=True,
-        size=(7680, 4320),
+        size=(7552, 4248),
         colour=BT709,
         suffix=".mov",
         depth=10,

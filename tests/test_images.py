@@ -1,6 +1,7 @@
 """Images as input and as output: folders, patterns, single ones, of 8 and 16 bits."""
 
 import struct
+import zlib
 from fractions import Fraction
 
 import av
@@ -185,7 +186,7 @@ def two_pages():
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.webp", animated_webp(), "several pictures"),
+        ("a.webp", animated_webp(), "not an image"),
         ("a.tif", two_pages(), "several pictures"),
         ("a.png", cv2.imencode(".png", picture())[1].tobytes()[:-40], "cut off"),
         ("a.jpg", cv2.imencode(".jpg", picture())[1].tobytes()[:-40], "cut off"),
@@ -236,3 +237,54 @@ def test_a_gap_in_the_numbers_of_a_folder_is_said(workspace, capsys):
     write_image(workspace / "shots" / "last.png", picture())
     run("shots", "--output", "other.mp4")
     assert "have no image" not in capsys.readouterr().err
+
+
+def animated(path, colours=(0, 60, 120), milliseconds=(40, 80, 120)):
+    animation = cv2.Animation()
+    shades = [np.full((24, 32, 3), (shade, 50, 200 - shade), np.uint8) for shade in colours]
+    animation.frames = [np.dstack([shade, np.full((24, 32), 255, np.uint8)]) for shade in shades]
+    animation.durations = np.array(milliseconds, np.int32)
+    assert cv2.imwriteanimation(str(path), animation)
+
+
+@pytest.mark.parametrize("name", ["move.webp", "move.png"])
+def test_an_animated_image_is_a_clip_with_its_own_times(workspace, name):
+    animated(workspace / name)
+    run(name, "--output", "out.mp4")
+    assert times(workspace / "out.mp4") == [0, Fraction(40, 1000), Fraction(120, 1000)]
+    with av.open(str(workspace / "out.mp4")) as container:
+        assert container.duration == 240_000
+    run(name, "--output", "faster.mp4", "--fps", "50")
+    assert times(workspace / "faster.mp4") == [0, Fraction(1, 50), Fraction(2, 50)]
+    run(name, "--output", "large_%d.png", "--start", "0.1")
+    (image,) = workspace.glob("large_*.png")
+    pixels = read_image(image)
+    assert image.name == "large_2.png"
+    assert pixels.shape == (96, 128, 3)
+    assert abs(pixels.astype(int) - (80, 50, 120)).max() <= 8
+
+
+def test_an_animated_image_that_is_cut_off_is_one_line(workspace, capsys):
+    animated(workspace / "move.webp")
+    data = (workspace / "move.webp").read_bytes()
+    (workspace / "cut.webp").write_bytes(data[:-30])
+    run("cut.webp", "--output", "out.mp4", code=3)
+    assert "is cut off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_png_is_turned_upright_by_its_exif_tag(workspace, orientation):
+    """A corner that is marked tells how; sideways ones have another size than the PNG's header says."""
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:16, :16] = 255
+    tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x112, 3, 1, orientation, 0)
+    chunk = struct.pack(">I", len(tiff)) + b"eXIf" + tiff + struct.pack(">I", zlib.crc32(b"eXIf" + tiff))
+    data = cv2.imencode(".png", pixels)[1].tobytes()
+    for number in range(2):
+        (workspace / f"in_{number}.png").write_bytes(data[:33] + chunk + data[33:])
+    run("in_%d.png", "--output", "out_%d.png")
+    turned = read_image(workspace / "out_1.png")
+    assert turned.shape == ((192, 256, 3) if orientation < 5 else (256, 192, 3))
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    assert turned[corner[orientation]].min() == 255
+    assert (turned > 127).mean() < 0.1

@@ -12,9 +12,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import pytest
 import requests
 
+from tests.enhancing import H264, make, picture, ran
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.page import duration, report_page
@@ -393,3 +395,14 @@ def test_four_hundred_clips_open(browser, tmp_path, stills):
     assert browser.script(DIVIDER)["decoded"]
     assert browser.script("return document.querySelectorAll('article').length") == 400
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(("ratio", "shape"), [("16/11", 1.939), ("2/3", 0.889), ("1/1", 1.333)])
+def test_stills_have_the_shape_that_players_show(tmp_path, ratio, shape):
+    source = make(tmp_path / "wide.mkv", *picture(frames=2), "-vf", f"setsar={ratio}", *H264)
+    clip = ran(source, tmp_path).clip
+    for name in ("before_still", "after_still"):
+        height, width = cv2.imread(clip[name]).shape[:2]
+        assert width / height == pytest.approx(shape, rel=0.03)
+    html = (tmp_path / ".vsr" / "out.mp4" / "report.html").read_text()
+    assert float(re.search(r"--shape:([\d.]+)", html)[1]) == pytest.approx(shape, rel=0.01)

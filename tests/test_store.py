@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, ResourceError, UsageError
 from vsr_pipeline.jobs.store import SCHEMA_VERSION, Attempts, FinishedRow, JoinedRow, Ledger, SegmentRow
-from vsr_pipeline.timeline import Analysis, Timeline
+from vsr_pipeline.timeline import Analysis, Timeline, Tint
 
 
 def segment(start, stop, **changes):
@@ -130,7 +130,14 @@ def timelines(draw):
         pts.append(pts[-1] + step)
     cuts = draw(st.sets(st.integers(1, len(pts) - 1))) if len(pts) > 1 else set()
     time_base = draw(st.fractions(min_value=Fraction(1, 10**12), max_value=10**6).filter(lambda f: f > 0))
-    timeline = Timeline(time_base, tuple(pts), draw(st.integers(1, 2**62)), tuple(sorted(cuts)))
+    parts = st.floats(-1, 1)
+    tints = draw(
+        st.lists(st.none() | st.builds(Tint, parts, parts, parts), min_size=len(cuts) + 1, max_size=len(cuts) + 1)
+    )
+    last_duration = draw(st.integers(1, 2**62))
+    timeline = Timeline(
+        time_base, tuple(pts), last_duration, tuple(sorted(cuts)), tints=draw(st.sampled_from([(), tuple(tints)]))
+    )
     return timeline.with_repeats(range(1, len(pts), 3)) if draw(st.booleans()) else timeline
 
 

@@ -124,7 +124,7 @@ def refuse_damage(header: Header, analysis: Analysis) -> None:
 
 def rate_notes(header: Header, config: Config) -> tuple[str, ...]:
     """Say how fast images are shown where nobody did."""
-    if header.images and len(header.images) > 1 and config.encode.constant_rate is None:
+    if len(header.images) > 1 and not header.animation_ticks and config.encode.constant_rate is None:
         return (f"the images are shown at {USUAL_FRAME_RATE} frames per second: --fps gives another rate",)
     return ()
 

@@ -9,7 +9,7 @@ _JPEG_END = b"\xff\xd9"
 _TAIL_BYTES = 1 << 16  # cameras write thumbnails and notes behind the end of a JPEG
 _HEAD_BYTES = 1 << 17
 _COLOUR_PROFILES = (b"iCCP", b"ICC_PROFILE\0")
-_ANIMATED = "holds several pictures: give a video, or one picture per file"
+_ANIMATED = "holds several pictures: give an animated WebP or PNG alone, or one picture per file"
 _CUT_OFF = "is cut off"
 _NEW_SUBFILE_TYPE, _LONG = 254, 4
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.media._animation import AnimationSource, is_animation, read_animation
+from vsr_pipeline.media._pixels import ALPHA_NOTE
 from vsr_pipeline.media._tint import tint_note, tint_of_pixels, tints_of_shots
 from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.media.frames import Pixels, image_losses, images_of, numbers_of, png_size, read_image
@@ -46,17 +49,22 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of a clip before it is decoded. `images` are its files by number; none: it is a video."""
+    """What is known of a clip before it is decoded. `images` are its files by number; none: it is a video.
+
+    `animation_ticks` says how long each frame of an animated image is shown, in ticks of its time base; all its frames
+    are in one file. None: it is no animated image.
+    """
 
     path: Path
     images: tuple[tuple[int, Path], ...]
     info: VideoInfo
     settings: InputConfig
+    animation_ticks: tuple[int, ...] = ()
 
     @property
     def size_bytes(self) -> int:
         """Size of its files."""
-        return sum(path.stat().st_size for _, path in self.images) if self.images else self.path.stat().st_size
+        return sum(path.stat().st_size for path in {path for _, path in self.images} or {self.path})
 
     @property
     def frames_of_part(self) -> int:
@@ -140,10 +148,18 @@ class Footage:
             InputError: they cannot be read.
         """
         if self.header.images:
-            yield FolderSource(self.images, self.header.info)
+            yield _pictures(self.header, [self.part.first + index for index in self.timeline.distinct])
         else:
             with VideoReader(self.header.path, self.header.settings) as reader:
                 yield _VideoPart(reader, self)
+
+
+def _pictures(header: Header, places: Sequence[int]) -> "FolderSource | AnimationSource":
+    """Open some of the images of a clip, by their places in it."""
+    if header.animation_ticks:
+        frames = read_animation(header.path).frames
+        return AnimationSource([frames[place] for place in places])
+    return FolderSource([header.images[place][1] for place in places], header.info)
 
 
 class FolderSource:
@@ -228,7 +244,7 @@ def look_at(path: Path, settings: InputConfig, *, frame_rate: Fraction | None = 
     Args:
         path: a video, a folder of images, one image, or a pattern: see `images_of`.
         settings: what of it is meant.
-        frame_rate: how fast images are shown.
+        frame_rate: how fast images are shown; None: an animated image as it says, others at the usual rate.
 
     Raises:
         InputError: it cannot be read.
@@ -237,25 +253,35 @@ def look_at(path: Path, settings: InputConfig, *, frame_rate: Fraction | None = 
     images = images_of(path)
     if images is None:
         return Header(path, (), probe(path, settings), settings)
-    first = read_image(next(iter(images.values())))
+    file = next(iter(images.values()))
+    animation = read_animation(file) if len(images) == 1 and is_animation(file) else None
+    first = animation.frames[0] if animation else read_image(file)
     rate = frame_rate or USUAL_FRAME_RATE
+    time_base = 1 / rate
+    ticks: tuple[int, ...] = ()
+    if animation:
+        images = dict.fromkeys(range(len(animation.frames)), file)
+        ticks = animation.milliseconds if frame_rate is None else (1,) * len(images)
+        time_base = Fraction(1, 1000) if frame_rate is None else time_base
+        rate = 1 / (Fraction(sum(ticks), len(ticks)) * time_base)
     info = VideoInfo(
         path=path,
         container=_IMAGES,
-        codec=next(iter(images.values())).suffix[1:].lower(),
+        codec=file.suffix[1:].lower(),
         stream_index=0,
         width=first.shape[1],
         height=first.shape[0],
         pixel_format="rgb24" if first.itemsize == 1 else "rgb48",
         bit_depth=8 * first.itemsize,
-        time_base=1 / rate,
+        time_base=time_base,
         average_frame_rate=rate,
         colour=Colour(matrix="bt709", range="tv"),
         frame_count_from_header=len(images),
         video_streams=0,
         field_order="progressive",
+        has_alpha=animation is not None and animation.has_alpha,
     )
-    return Header(path, tuple(images.items()), info, settings)
+    return Header(path, tuple(images.items()), info, settings, ticks)
 
 
 def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) -> Analysis:
@@ -267,16 +293,17 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
     """
     if not header.images:
         return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
-    whole = Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
+    whole = _timeline_of_images(header)
     part = part_of(whole, header.settings, start_seconds=Fraction(0))
-    source = FolderSource([path for _, path in header.images[part.first : part.stop]], header.info)
-    source.check_headers()
+    pictures = _pictures(header, range(part.first, part.stop))
+    if isinstance(pictures, FolderSource):
+        pictures.check_headers()
     repeats: list[int] = []
     tints: list[Tint | None] = []
 
     def counted() -> Iterator[Pixels]:
         previous: Pixels | None = None
-        for index, pixels in enumerate(source.read(0, part.stop - part.first), start=part.first):
+        for index, pixels in enumerate(pictures.read(0, part.stop - part.first), start=part.first):
             if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
                 repeats.append(index)
             previous = pixels
@@ -286,11 +313,18 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
                 on_frame()
 
     cuts = tuple(part.first + cut for cut in detect_cuts(counted()))
-    timeline = Timeline.constant_rate(len(header.images), 1 / header.info.time_base, cuts)
+    timeline = replace(whole, cuts=cuts)
     # A shot may begin before the part, or end after it.
     known = [*tints[:1] * part.first, *tints, *tints[-1:] * (len(header.images) - part.stop)]
     timeline = replace(timeline, tints=tints_of_shots(known, cuts))
     return Analysis(timeline.with_repeats(repeats), notes=(*_notes_on(header), *tint_note(timeline.tints)))
+
+
+def _timeline_of_images(header: Header) -> Timeline:
+    if not header.animation_ticks:
+        return Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
+    begins = tuple(accumulate(header.animation_ticks[:-1], initial=0))
+    return Timeline(header.info.time_base, begins, header.animation_ticks[-1])
 
 
 def _end_of_part(header: Header) -> Callable[[int], bool] | None:
@@ -343,6 +377,8 @@ def _notes_on(header: Header) -> tuple[str, ...]:
 
     Whoever shows a note says which clip it is about, so one image is not named again.
     """
+    if header.animation_ticks:
+        return (ALPHA_NOTE,) if header.info.has_alpha else ()
     numbers: Sequence[int] = [number for number, _ in header.images]
     if header.path.is_dir():
         numbers = numbers_of([path for _, path in header.images]) or numbers
