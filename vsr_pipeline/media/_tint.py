@@ -42,7 +42,7 @@ class TintFinder:
         return tints_of_shots(self._tints, cuts)
 
     def _tint(self, frame: VideoFrame) -> Tint | None:
-        if is_grey(frame.format) or frame.format.name.startswith("mono"):
+        if is_grey(frame.format) or frame.format.name.startswith(("mono", "ya")):
             return GREY
         if is_rgb(frame.format):
             name = "rgb24" if bit_depth(frame.format) <= 8 else "rgb48le"
