@@ -16,7 +16,15 @@ from tests.streams import lavfi, make
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media._sidedata import NEWER, SideDataReader, crop_of
-from vsr_pipeline.media._sidedata_table import APPLIED, FRAME_FATES, KEPT, PACKET_FATES, REPLACED, FrameLosses
+from vsr_pipeline.media._sidedata_table import (
+    APPLIED,
+    FRAME_FATES,
+    KEPT,
+    PACKET_FATES,
+    REPLACED,
+    FrameLosses,
+    is_profile_5,
+)
 from vsr_pipeline.media.analyse import analyse
 from vsr_pipeline.media.ffmpeg import file_url, run_ffmpeg
 from vsr_pipeline.media.probe import probe
@@ -165,6 +173,19 @@ def test_dolby_vision_with_colours_of_its_own_is_refused(tmp_path, profile, comp
     assert f"Dolby Vision metadata is left out, the base layer is enhanced (profile {profile})" in notes(
         path, dolby_vision="ignore" if is_refused else "refuse"
     )
+
+
+def test_dolby_vision_is_told_from_a_frame_where_no_record_says_it(shared_data):
+    """The header of a real one, of profile 8, with what profile 5 says in two places."""
+    path = shared_data / "data/media/large_phone/androidx__sample_edit_list.mp4"
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        metadata = bytearray(memoryview(dict(SideDataReader()(frame))["DOVI_METADATA"]))
+    assert not is_profile_5(bytes(metadata))
+    (offset,) = struct.unpack_from("=Q", metadata)
+    metadata[offset + 4], metadata[offset + 10] = 0, 1
+    assert is_profile_5(bytes(metadata))
+    assert not is_profile_5(bytes(metadata[: offset + 5]))
 
 
 def matroska_with_crop(faults, path, **edges):

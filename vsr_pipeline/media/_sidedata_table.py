@@ -5,6 +5,7 @@ sentence for the report that says that it is lost.
 """
 
 import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, get_args
 
@@ -146,6 +147,7 @@ _ENCODERS = frozenset(
     }
 )
 _UUID_BYTES = 16
+_DOVI_HEADER_BYTES = 14
 
 
 class FrameLosses:
@@ -217,6 +219,17 @@ def dolby_vision_of(side_data: Mapping[str, str]) -> tuple[int, int]:
     numbers = (re.search(rf"{name}: (\d+)", text) for name in ("profile", "compatibility id"))
     profile, compatibility = (int(found[1]) if found else 0 for found in numbers)
     return profile, compatibility
+
+
+def is_profile_5(metadata: bytes) -> bool:
+    """Whether AVDOVIMetadata of a frame is of profile 5: for streams without a record, such as raw HEVC.
+
+    Byte 4 of its header is the RPU's profile, byte 10 says whether the base layer has full range: 0 and 1 only in
+    profile 5.
+    """
+    (offset,) = struct.unpack_from("=Q", metadata)
+    header = metadata[offset : offset + _DOVI_HEADER_BYTES]
+    return len(header) == _DOVI_HEADER_BYTES and (header[4], header[10]) == (0, 1)
 
 
 def _fate_of_packet_data(name: str) -> str:

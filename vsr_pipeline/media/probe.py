@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -18,7 +19,7 @@ from vsr_pipeline.media._input import video_streams
 from vsr_pipeline.media._interlace import is_top_field_first
 from vsr_pipeline.media._pixels import bit_depth
 from vsr_pipeline.media._sidedata import SideDataReader, crop_of, described, hdr_metadata, orientation, plain_name
-from vsr_pipeline.media._sidedata_table import dolby_vision_of
+from vsr_pipeline.media._sidedata_table import dolby_vision_of, is_profile_5
 from vsr_pipeline.media.memory import refuse_absurd_size
 from vsr_pipeline.timeline import VideoInfo
 
@@ -51,13 +52,13 @@ def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
     with Decoder(path, settings.video_stream, frame_threads=False) as decoder:
         of_stream, groups = described(decoder.container, decoder.stream.index)
         _refuse_tiles(path, groups)
-        if settings.dolby_vision == "refuse":
-            _refuse_own_colours(path, of_stream)
         frame = next(decoder.frames(), None)
         if frame is None:
             raise InputError(f"no frame of {path} can be decoded: it is damaged or encrypted")
         container, stream = decoder.container, decoder.stream
         side_data = dict(SideDataReader()(frame))
+        if settings.dolby_vision == "refuse":
+            _refuse_own_colours(path, of_stream, side_data.get("DOVI_METADATA"))
         rotation_degrees, mirrored = orientation(frame, side_data)
         width, height = _size(decoder, frame)
         refuse_absurd_size(path, width, height, bits=bit_depth(frame.format))
@@ -98,9 +99,11 @@ def _refuse_tiles(path: Path, groups: Iterable[str]) -> None:
         raise InputError(f"{path} is one picture made of tiles, which are not joined: save it as PNG or JPEG first")
 
 
-def _refuse_own_colours(path: Path, side_data: Mapping[str, str]) -> None:
+def _refuse_own_colours(path: Path, side_data: Mapping[str, str], metadata: SideData | None) -> None:
     """Refuse Dolby Vision whose base layer is no picture that others can show: its colours are in IPT-PQ."""
     profile, compatibility = dolby_vision_of(side_data)
+    if profile == 0 and metadata is not None and is_profile_5(bytes(memoryview(metadata))):
+        profile = 5
     if profile == 5 or (profile in _DOLBY_VISION_PROFILES and compatibility == 0):
         raise InputError(
             f"{path} is Dolby Vision profile {profile}, whose colours cannot be read: convert it to HDR10 first, "
