@@ -157,6 +157,11 @@ class Schedule:
         return [tick * self.time_base for tick in self.pts]
 
     @property
+    def end(self) -> Fraction:
+        """When the last frame is no longer shown, in seconds."""
+        return (self.pts[-1] + self.last_duration) * self.time_base
+
+    @property
     def repeated(self) -> int:
         """How many frames of the output show what the frame before them shows."""
         return len(self.frames) - len(set(self.frames))

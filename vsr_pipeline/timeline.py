@@ -146,6 +146,15 @@ class Tint:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockPart:
+    """From a position in the file on, its clock counts from another time: `shift_seconds` more make it continuous."""
+
+    position: int
+    """Byte of the file from which on this holds, for the packets of all streams."""
+    shift_seconds: Fraction
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """Exact time of every frame of a clip, and where its scenes change.
 
@@ -155,6 +164,9 @@ class Timeline:
     are the indices of frames that need not be computed: each is equal, to the pixel, to the one before it. `tints` has
     one entry per shot, the tint that all its frames have everywhere, or None where it has several colours; empty where
     nobody has looked.
+
+    `coded_pts` are what the decoder gives the frames, by which they are found in the file; empty: the same as `pts`.
+    `clock_parts` say how the file's clock became that of `pts`, for its other streams; empty: it is the same one.
     """
 
     time_base: Fraction
@@ -164,12 +176,16 @@ class Timeline:
     deinterlace: FieldOrder | None = None
     repeats: tuple[int, ...] = ()
     tints: tuple[Tint | None, ...] = ()
+    coded_pts: tuple[int, ...] = ()
+    clock_parts: tuple[ClockPart, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pts:
             raise ValueError("a timeline needs at least one frame")
         if any(a >= b for a, b in pairwise(self.pts)):
             raise ValueError("timestamps are not strictly increasing")
+        if len(self.coded_pts) not in (0, len(self.pts)):
+            raise ValueError(f"{len(self.coded_pts)} coded timestamps for {len(self.pts)} frames")
         if self.last_duration <= 0 or self.time_base <= 0:
             raise ValueError(f"last_duration {self.last_duration} and time_base {self.time_base} must be positive")
         inside = (0, *self.cuts, len(self.pts))
@@ -187,6 +203,11 @@ class Timeline:
     def frame_count(self) -> int:
         """Number of frames, repeats and all."""
         return len(self.pts)
+
+    @property
+    def pts_in_file(self) -> tuple[int, ...]:
+        """What the decoder gives each frame."""
+        return self.coded_pts or self.pts
 
     @property
     def distinct(self) -> tuple[int, ...]:
@@ -247,6 +268,8 @@ class Analysis:
     """Lost packets, frames with errors, an unreadable rest."""
     missing_seconds: Fraction = Fraction(0)
     """What the header announces and the decoder does not give; 0 where the header says nothing."""
+    hidden_frames: int = 0
+    """Frames that the header counts and an edit list hides: they are not missing."""
     notes: tuple[str, ...] = ()
     """What was guessed, measured, changed or left out, in plain sentences."""
 

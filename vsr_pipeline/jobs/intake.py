@@ -19,6 +19,9 @@ from vsr_pipeline.reporting import Reporter, counted, reported
 from vsr_pipeline.timeline import Analysis
 from vsr_pipeline.upscale import SCALE
 
+_NOTICEABLE_SECONDS = 0.5
+"""Less is said in milliseconds, so that two numbers that differ look different."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -97,15 +100,16 @@ def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
         errors = counted(analysis.decode_errors, "decode error")
         damage.append(f"{name} is damaged: {errors}, what can be decoded is kept")
     announced = header.info.frame_count_from_header
+    announced = None if announced is None else announced - analysis.hidden_frames
     if not header.settings.is_part and announced is not None and timeline.frame_count < announced:
         damage.append(
             f"{name} announces {counted(announced, 'frame')}, {timeline.frame_count} could be decoded: "
             "it may be damaged or cut off"
         )
     if analysis.missing_seconds > 0:
-        length = float(timeline.duration_seconds)
-        announced_length = length + float(analysis.missing_seconds)
-        damage.append(f"{name} announces {announced_length:.1f} s, the picture lasts {length:.1f} s")
+        length, missing = float(timeline.duration_seconds), float(analysis.missing_seconds)
+        digits = 1 if missing > _NOTICEABLE_SECONDS else 3
+        damage.append(f"{name} announces {length + missing:.{digits}f} s, the picture lasts {length:.{digits}f} s")
     lost_bytes = 0 if header.images or header.settings.is_part else missing_bytes(header.path)
     if lost_bytes:
         damage.append(f"{name} is cut off: {lost_bytes} bytes are missing at its end, which may be sound alone")

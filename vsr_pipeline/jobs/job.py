@@ -20,6 +20,7 @@ from vsr_pipeline.jobs.preflight import estimate, refuse_too_large, refuse_what_
 from vsr_pipeline.jobs.segments import SegmentResult, SegmentTask, segment_name
 from vsr_pipeline.jobs.store import FinishedRow, JoinedRow, Ledger, SegmentRow
 from vsr_pipeline.jobs.workers import WorkerOptions, Workers
+from vsr_pipeline.media._dry import check_times
 from vsr_pipeline.media.join import check_frames, join_segments
 from vsr_pipeline.media.mux import mux
 from vsr_pipeline.media.source import Footage, footage_of
@@ -165,6 +166,7 @@ class Job:
         work = self._planned(self._analysed())
         has_track = self._has_track()  # asked once: it reads the whole track
         if not has_track:
+            self._check_times(work.schedule)
             refuse_too_large(self._intake.header, self._config, len(work.footage.timeline.distinct))
             needed = estimate(work.footage, work.schedule, work.segments, self._config, self._folder)
             there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
@@ -206,6 +208,17 @@ class Job:
             )
         segments = tuple(s for s in self._built.upscaler.plan(footage.timeline) if schedule.shows(s))
         return _Work(analysis, footage, schedule, origin, segments)
+
+    def _check_times(self, schedule: Schedule) -> None:
+        """Refuse times that the output cannot hold, before any frame is made."""
+        for note in check_times(
+            schedule.pts,
+            schedule.time_base,
+            schedule.last_duration,
+            suffix=self._intake.output.suffix.lower(),
+            track_suffix=self._track.suffix,
+        ):
+            self._warn(f"{self._name}: {note}")
 
     def _compute(self, work: _Work) -> int:
         """Make every segment that is not there and right; return how many frames that were."""
@@ -279,7 +292,7 @@ class Job:
         """Join the segments to one track and record it."""
         files = [self._folder / SEGMENTS / segment_name(s, self._config.encode) for s in work.segments]
         with published(self._track) as temporary:
-            join_segments(files, temporary)
+            join_segments(files, temporary, work.schedule.end)
             check_frames(temporary, work.schedule.times, decode=False)
         self._ledger.save_joined(JoinedRow(self._track.name, self._track.stat().st_size, file_sha256(self._track)))
 
@@ -301,6 +314,8 @@ class Job:
                 transcode_audio=self._config.output.transcode_audio,
                 drop=self._config.output.drop,
                 rotation=None if header.info.upright else turned,
+                last_duration=work.schedule.last_duration * work.schedule.time_base,
+                clock_parts=work.footage.file_timeline.clock_parts,
             )
             check_frames(temporary, work.schedule.times, decode=False)
             self._refuse_changed_source()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from vsr_pipeline.jobs.database import Database, storable
-from vsr_pipeline.timeline import Analysis, Timeline, Tint
+from vsr_pipeline.timeline import Analysis, ClockPart, Timeline, Tint
 
 SCHEMA_VERSION = 4
 
@@ -26,7 +26,9 @@ _SCHEMA = (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         time_base TEXT NOT NULL, pts TEXT NOT NULL, last_duration INTEGER NOT NULL, cuts TEXT NOT NULL,
         deinterlace TEXT, repeats TEXT NOT NULL, tints TEXT NOT NULL,
-        decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, notes TEXT NOT NULL)""",
+        coded_pts TEXT NOT NULL, clock_parts TEXT NOT NULL,
+        decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, hidden_frames INTEGER NOT NULL,
+        notes TEXT NOT NULL)""",
     "CREATE TABLE cleaning (shot_start INTEGER PRIMARY KEY, passes INTEGER NOT NULL CHECK (passes >= 0))",
     """CREATE TABLE attempts (
         start INTEGER NOT NULL, stop INTEGER NOT NULL CHECK (stop > start),
@@ -149,27 +151,31 @@ class Ledger:
     def analysis(self) -> Analysis | None:
         """Return what the analysis of the clip gave; None before it is complete."""
         rows = self._database.rows(
-            "SELECT time_base, pts, last_duration, cuts, deinterlace, repeats, tints,"
-            " decode_errors, missing_seconds, notes FROM analysis"
+            "SELECT time_base, pts, last_duration, cuts, deinterlace, repeats, tints, coded_pts, clock_parts,"
+            " decode_errors, missing_seconds, hidden_frames, notes FROM analysis"
         )
-        for time_base, pts, last_duration, cuts, deinterlace, repeats, tints, errors, missing, notes in rows:
-            timeline = Timeline(
-                Fraction(time_base),
-                tuple(json.loads(pts)),
-                last_duration,
-                tuple(json.loads(cuts)),
-                deinterlace,
-                tuple(json.loads(repeats)),
-                tuple(None if tint is None else Tint(*tint) for tint in json.loads(tints)),
-            )
-            return Analysis(timeline, errors, Fraction(missing), tuple(json.loads(notes)))
-        return None
+        if not rows:
+            return None
+        time_base, pts, last_duration, cuts, deinterlace, repeats, tints, coded, parts, *rest = rows[0]
+        timeline = Timeline(
+            Fraction(time_base),
+            tuple(json.loads(pts)),
+            last_duration,
+            tuple(json.loads(cuts)),
+            deinterlace,
+            tuple(json.loads(repeats)),
+            tuple(None if tint is None else Tint(*tint) for tint in json.loads(tints)),
+            tuple(json.loads(coded)),
+            tuple(ClockPart(position, Fraction(shift)) for position, shift in json.loads(parts)),
+        )
+        errors, missing, hidden, notes = rest
+        return Analysis(timeline, errors, Fraction(missing), hidden, tuple(json.loads(notes)))
 
     def save_analysis(self, analysis: Analysis) -> None:
         """Record what the analysis of the clip gave."""
         timeline = analysis.timeline
         self._database.write(
-            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO analysis VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             str(timeline.time_base),
             json.dumps(timeline.pts),
             timeline.last_duration,
@@ -177,8 +183,11 @@ class Ledger:
             timeline.deinterlace,
             json.dumps(timeline.repeats),
             json.dumps([None if tint is None else dataclasses.astuple(tint) for tint in timeline.tints]),
+            json.dumps(timeline.coded_pts),
+            json.dumps([(part.position, str(part.shift_seconds)) for part in timeline.clock_parts]),
             analysis.decode_errors,
             str(analysis.missing_seconds),
+            analysis.hidden_frames,
             json.dumps(analysis.notes),
         )
 

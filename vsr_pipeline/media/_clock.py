@@ -8,6 +8,12 @@ _CENTURY_SECONDS = 2**32
 """Cameras that count seconds since 1970 stay below."""
 
 
+def stated_pts(frame: VideoFrame, time_base: Fraction) -> int | None:
+    """Timestamp that a decoded frame has: of presentation, else of decoding; None where it has none that can be."""
+    raw = frame.pts if frame.pts is not None else frame.dts
+    return None if raw is None or abs(raw) > min(2**61, int(_CENTURY_SECONDS / time_base)) else raw
+
+
 class Clock:
     """Makes timestamps strictly increasing.
 
@@ -22,7 +28,7 @@ class Clock:
 
     def __init__(self, *, time_base: Fraction, average_step: int) -> None:
         self._second = max(1, int(1 / time_base))
-        self._latest = min(2**61, int(_CENTURY_SECONDS / time_base))
+        self._time_base = time_base
         self._step = average_step
         self._previous: int | None = None
         self._previous_duration = 0
@@ -30,8 +36,7 @@ class Clock:
 
     def __call__(self, frame: VideoFrame) -> int:
         """Timestamp of the next frame."""
-        raw = frame.pts if frame.pts is not None else frame.dts
-        pts = self._next(None if raw is None or abs(raw) > self._latest else raw)
+        pts = self._next(stated_pts(frame, self._time_base))
         if self._previous is not None:
             self._step = pts - self._previous
         self._previous, self._previous_duration = pts, frame.duration

@@ -11,10 +11,11 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import av.error
 from av.packet import Packet
+from av.stream import Discard, Stream
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -23,6 +24,7 @@ from vsr_pipeline.media._bytes import PATIENCE_SECONDS
 from vsr_pipeline.media._clock import Clock
 from vsr_pipeline.media._cursor import Cursor, TimedFrame
 from vsr_pipeline.media._input import choose_stream, open_container
+from vsr_pipeline.media._jumps import JumpFinder, clock_may_jump
 from vsr_pipeline.media.memory import refuse_absurd_size
 from vsr_pipeline.timeline import Timeline
 
@@ -35,9 +37,8 @@ _CURSORS_FROM_START = 2
 """One for the frames of segments, one for the samples of a shot that are looked at before them; with one alone, a file
 that cannot be seeked in would be read from its start for each shot."""
 
-# Bits of AVFormatContext.flags and AVInputFormat.flags.
+# A bit of AVFormatContext.flags.
 _GENERATE_PTS = 0x0001
-_CLOCK_MAY_JUMP = 0x0200
 
 _MOST_FAILURES = 500
 _MOST_SILENCE = 20_000
@@ -58,11 +59,20 @@ class _UntrustedError(Exception):
 class Decoder:
     """Frames of the chosen video stream of one opened file, from the present position on."""
 
-    def __init__(self, path: Path, video_stream: int | None = None, *, frame_threads: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        video_stream: int | None = None,
+        *,
+        frame_threads: bool,
+        jumps: JumpFinder | None = None,
+    ) -> None:
         self.errors = 0
         """Packets that could not be decoded, frames that were decoded with errors, and an end that came too early."""
         self.packet_side_data: set[str] = set()
         """FFmpeg's names of what came with the packets so far."""
+        self.hidden = 0
+        """Packets that the file itself hides, by an edit list."""
         self._path = path
         self._frame_threads = frame_threads
         self._is_at_start = True
@@ -75,6 +85,9 @@ class Decoder:
         except BaseException:
             self._close()
             raise
+        self._jumps = jumps
+        if jumps is not None:
+            jumps.restart(self.container)
         # Decoding changes what the codec context says.
         self.field_order_from_header = int(self.stream.codec_context.field_order)
         self.size_from_header = (self.stream.codec_context.width, self.stream.codec_context.height)
@@ -104,7 +117,7 @@ class Decoder:
         Raises:
             ReadError: the disk or the network failed.
         """
-        if not self.container.format.flags & _CLOCK_MAY_JUMP:
+        if not clock_may_jump(self.container):
             return True
         if self.stream.index not in self._file.known.clock_is_steady:
             deque(self._packets(), maxlen=0)
@@ -142,6 +155,7 @@ class Decoder:
         given = missing = failures = 0
         for packet in self._packets():
             if packet is not None:
+                self.hidden += packet.is_discard
                 self.packet_side_data.update(data.data_desc for data in packet.iter_sidedata())
             if packet is not None and not packet.is_discard:
                 missing += 1
@@ -168,9 +182,17 @@ class Decoder:
         if self._frame_threads and missing > 0 and last_frame_pts != last_packet_pts:
             self.errors += 1
 
+    def _watched(self) -> list[Stream]:
+        """Streams whose packets are read: with a finder of jumps, the sound, too, where it lies between the picture."""
+        if self._jumps is None or "mov" in self.container.format.name.split(","):
+            return [self.stream]
+        for sound in self.container.streams.audio:
+            sound.discard = Discard.default
+        return [self.stream, *self.container.streams.audio]
+
     def _packets(self) -> "Iterator[Packet[VideoStream] | None]":
         """Packets of the stream, then None. A file that cannot be read on ends there."""
-        packets = self.container.demux(self.stream)
+        packets = self.container.demux(*self._watched())
         left, empty = self.container.size + _MOST_EMPTY_PACKETS, 0
         is_steady, last_dts = True, None
         # No packet is shorter than a byte: a demuxer that gives more of them than the file has goes in circles.
@@ -191,10 +213,14 @@ class Decoder:
             left -= 1
             empty = 0 if packet.size else empty + 1
             if packet.size:
+                if self._jumps is not None:
+                    self._jumps.feed(packet)
+                if packet.stream.index != self.stream.index:
+                    continue
                 if packet.dts is not None:
                     is_steady &= last_dts is None or last_dts < packet.dts
                     last_dts = packet.dts
-                yield packet
+                yield cast("Packet[VideoStream]", packet)
             elif packet.dts is None:
                 # PyAV's mark of the end. Going on could fail: it does not expect streams that appear on the way.
                 if self._is_at_start:
@@ -210,13 +236,16 @@ class Decoder:
 class FrameSource:
     """Decoded frames of one file, in presentation order, with timestamps that increase strictly."""
 
-    def __init__(self, path: Path, video_stream: int | None = None) -> None:
+    def __init__(self, path: Path, video_stream: int | None = None, *, jumps: JumpFinder | None = None) -> None:
         self.path = path
+        self._jumps = jumps
         self._video_stream = video_stream
         self.decode_errors = 0
         """What could not be decoded in the latest pass over the file or a part of it."""
         self.packet_side_data: set[str] = set()
         """FFmpeg's names of what came with the packets of the latest pass over the file."""
+        self.hidden_frames = 0
+        """Frames that the file itself hides, by an edit list, in the latest pass over all of it."""
         self._may_seek: bool | None = None
         self._pts: tuple[int, ...] = ()
         self._cursors: list[Cursor] = []
@@ -240,7 +269,7 @@ class FrameSource:
             raise InputError(f"no frame of {self.path} can be decoded: it is damaged or encrypted")
 
     def _pass(self, *, frame_threads: bool) -> Iterator[TimedFrame]:
-        with Decoder(self.path, self._video_stream, frame_threads=frame_threads) as decoder:
+        with Decoder(self.path, self._video_stream, frame_threads=frame_threads, jumps=self._jumps) as decoder:
             clock = decoder.clock()
             self.packet_side_data = decoder.packet_side_data
             for frame in decoder.frames():
@@ -248,7 +277,7 @@ class FrameSource:
                     raise _DamageError
                 self.decode_errors = decoder.errors
                 yield TimedFrame(clock(frame), frame)
-            self.decode_errors = decoder.errors
+            self.decode_errors, self.hidden_frames = decoder.errors, decoder.hidden
             if frame_threads and decoder.errors:
                 raise _DamageError
 
@@ -261,9 +290,9 @@ class FrameSource:
         Raises:
             InputError: the frames are not where the timeline says, or the disk or the network failed.
         """
-        if timeline.pts != self._pts:
+        if timeline.pts_in_file != self._pts:
             self.close()
-            self._pts = timeline.pts
+            self._pts = timeline.pts_in_file
         for index in range(start, stop):
             yield self._frame(timeline, index)
 
@@ -337,7 +366,7 @@ class FrameSource:
         for index, frame in enumerate(self.all()):
             if index == timeline.frame_count:
                 return
-            if frame.pts != timeline.pts[index]:
+            if frame.pts != timeline.pts_in_file[index]:
                 raise self._changed(index)
             yield frame
 
@@ -348,15 +377,15 @@ class FrameSource:
             _UntrustedError: before anything doubtful is yielded.
         """
         with Decoder(self.path, self._video_stream, frame_threads=True) as decoder:
-            if not decoder.seek(timeline.pts[start] - int(back_seconds / decoder.time_base)):
+            if not decoder.seek(timeline.pts_in_file[start] - int(back_seconds / decoder.time_base)):
                 raise _UntrustedError
             pictures = decoder.frames()
-            anchor = _first_trusted(pictures, not_after=timeline.pts[start])
-            index = bisect_left(timeline.pts, anchor.pts or 0)
+            anchor = _first_trusted(pictures, not_after=timeline.pts_in_file[start])
+            index = bisect_left(timeline.pts_in_file, anchor.pts or 0)
             errors, clock = decoder.errors, decoder.clock()
             for picture in (frame for frames in ((anchor,), pictures) for frame in frames):
                 pts = clock(picture)
-                if decoder.errors > errors or timeline.pts[index] != pts:
+                if decoder.errors > errors or timeline.pts_in_file[index] != pts:
                     raise _UntrustedError
                 if index >= start:
                     self.decode_errors = 0

@@ -15,13 +15,15 @@ _ROUNDING = Fraction(1, 10)
 """Seconds by which announced durations may be off in a file that is whole."""
 
 
-def missing_seconds(info: VideoInfo, timeline: Timeline) -> Fraction:
+def missing_seconds(info: VideoInfo, timeline: Timeline, hidden_frames: int = 0) -> Fraction:
     """Seconds of picture that are announced and missing; 0 where nothing is announced.
 
     A stream that announces frames misses those that did not come, as far as there are holes in time for them: edit
     lists hide frames, and some containers count fields. One that announces a time misses its end. Where only the whole
     file announces one, the picture may end before the sound does; then the file's own end is what is missing.
     """
+    if timeline.clock_parts:
+        return Fraction(0)  # what is announced is a difference of times of two clocks
     with open_input(info.path) as container:
         stream = container.streams[info.stream_index]
         announced = None if stream.duration is None or not stream.time_base else stream.duration * stream.time_base
@@ -36,8 +38,9 @@ def missing_seconds(info: VideoInfo, timeline: Timeline) -> Fraction:
     steps = [b - a for a, b in pairwise(timeline.pts)]
     usual = median_low(steps)
     holes = sum(step - usual for step in steps if 2 * step > 3 * usual)
-    lost_frames = info.frame_count_from_header - timeline.frame_count
-    return max(Fraction(0), min(lost_frames * usual * timeline.time_base, lacking + holes * timeline.time_base))
+    lost_frames = info.frame_count_from_header - hidden_frames - timeline.frame_count
+    seconds = min(lost_frames * usual * timeline.time_base, lacking + holes * timeline.time_base)
+    return seconds if 2 * seconds > usual * timeline.time_base else Fraction(0)
 
 
 def _whole_or_nothing(seconds: Fraction) -> Fraction:

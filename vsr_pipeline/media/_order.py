@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import median_low
 from typing import NamedTuple
 
 from av.packet import Packet
 from av.video.stream import VideoStream
+
+_LONG_LEAD = 3
+"""A lead of so many times the usual steps of the frames that are delayed is one over a pause."""
 
 
 class PacketTimes(NamedTuple):
@@ -30,9 +34,15 @@ def packet_times(decoded: Sequence[int], end: int) -> list[PacketTimes]:
     durations = {a: b - a for a, b in pairwise([*shown, end])}
     delay = max(index - place[pts] for index, pts in enumerate(decoded))
     # The last packet is one of the last `delay + 1` frames, so the lead is at least one tick per delayed packet.
-    lead = end - shown[len(shown) - 1 - delay] - durations[decoded[-1]]
+    last = shown[len(shown) - 1 - delay]
+    lead = end - last - durations[decoded[-1]]
+    if delay and lead > _LONG_LEAD * delay * median_low(durations.values()):
+        # A pause lies between the decoding of the last packet and its showing: it is decoded after the pause, too.
+        shortest = max(end - decoded[-1] - durations[decoded[-1]], delay * median_low(durations.values()))
+        last, lead = last + lead - shortest, shortest
     ahead = [shown[0] - lead + lead * index // delay for index in range(delay)]
     times = [*ahead, *shown[: len(shown) - delay]]
+    times[-1] = last
     return [PacketTimes(dts, durations[pts]) for dts, pts in zip(times, decoded, strict=True)]
 
 

@@ -202,7 +202,7 @@ def _refuse_losses(plan: StreamPlan, losses: tuple[SourceStream, ...], source: P
 
 
 def _holds_video(suffix: str, codec: str) -> bool:
-    return codec in _codecs_of(FORMATS[suffix])
+    return codec in codecs_of(FORMATS[suffix])
 
 
 def _holds(suffix: str, stream: SourceStream) -> bool:
@@ -217,7 +217,7 @@ def _holds(suffix: str, stream: SourceStream) -> bool:
         case "data":
             # A timecode is also a tag, which Matroska has, too. Of other data, ffmpeg writes GoPro's only.
             return stream.codec == TIMECODE or (stream.codec == _GOPRO and container in ("mp4", "mov"))
-    return stream.codec in _codecs_of(container)
+    return stream.codec in codecs_of(container)
 
 
 def _encoder(suffix: str, stream: SourceStream, output: OutputConfig) -> str | None:
@@ -232,7 +232,8 @@ def _encoder(suffix: str, stream: SourceStream, output: OutputConfig) -> str | N
 
 
 @functools.cache
-def _codecs_of(container: str) -> frozenset[str]:
+def codecs_of(container: str) -> frozenset[str]:
+    """Names of the codecs that a container of ffmpeg's holds."""
     with av.open(os.devnull, "w", format=container) as muxer:
         listed = frozenset(map(_canonical_name, muxer.supported_codecs))
     return (listed | _HELD_AS_WAV if container == "matroska" else listed) - _NOT_HELD.get(container, frozenset())

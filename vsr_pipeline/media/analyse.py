@@ -1,8 +1,10 @@
 """One pass over a whole clip: the exact time of every frame, its cuts, its fields, what there is to say of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import cast
 
 import av.error
@@ -16,8 +18,10 @@ from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media._colour import coding_of, is_rgb, matrix_for_swscale
 from vsr_pipeline.media._decode import FrameSource
+from vsr_pipeline.media._frame_times import FrameTimes
 from vsr_pipeline.media._input import open_input, video_streams
 from vsr_pipeline.media._interlace import FieldMeter, decide
+from vsr_pipeline.media._jumps import JumpFinder
 from vsr_pipeline.media._missing import missing_seconds
 from vsr_pipeline.media._pixels import ALPHA_NOTE, size_note
 from vsr_pipeline.media._repeats import RepeatFinder
@@ -29,6 +33,10 @@ from vsr_pipeline.shots import ANALYSIS_WIDTH, CutDetector
 from vsr_pipeline.timeline import Analysis, Crop, Timeline, VideoInfo
 
 _USUAL_FRAME_RATE = Fraction(25)
+_GUESSED_STEP_SECONDS = Fraction(1, 250)
+"""A last frame that is shown for no longer is so by a guess, unless others are, too."""
+_REORDERED_FRAMES = 16
+"""No codec shows a frame later, by more frames, than it decodes it."""
 
 
 def analyse(
@@ -55,20 +63,23 @@ def analyse(
     """
     info = probe(path, settings)
     notes = [*_about_the_file(info), *_about_the_picture(info)]
-    source = FrameSource(path, settings.video_stream)
+    jumps = JumpFinder()
+    source = FrameSource(path, settings.video_stream, jumps=jumps)
+    times = FrameTimes(info.time_base, jumps)
     detector = CutDetector()
     shrink = _Shrinker(info)
     fields = FieldMeter(_expected_frames(info))
     side_data, losses = SideDataReader(), FrameLosses(info.width, info.height)
     tints = TintFinder(info)
     finder = RepeatFinder() if settings.skip_duplicates else None
-    pts: list[int] = []
     last: VideoFrame | None = None
-    is_whole = True
+    is_whole, left = True, 0
     for frame in source.all():
         last = frame.picture
-        pts.append(frame.pts)
-        is_whole = is_enough is None or not is_enough(frame.pts)
+        about = times.add(frame.pts, last)
+        if is_whole and is_enough is not None and is_enough(about):
+            is_whole = False
+            left = _REORDERED_FRAMES if times.is_out_of_order else 0
         if (last.width, last.height) != (info.width, info.height):
             notes.append(size_note(last, info))
         try:
@@ -84,25 +95,33 @@ def analyse(
         except av.error.FFmpegError as error:
             raise InputError(f"cannot convert frames of {path}: {last.format.name} ({error.strerror})") from error
         if not is_whole:
-            break
+            if left == 0:
+                break
+            left -= 1
         if on_frame is not None:
             on_frame()
     assert last is not None, "a source without frames raises"
     found = (*losses.sentences, *packet_losses(source.packet_side_data, has_alpha=info.has_alpha))
     notes += [loss for loss in found if not any(note.startswith(loss) for note in notes)]
+    shown = times.shown(info.stream_index)
+    notes += shown.notes
+    notes += jumps.note_on_rest(info.stream_index) if is_whole else ()
     cuts = detector.cuts
     timeline = Timeline(
         time_base=info.time_base,
-        pts=tuple(pts),
-        last_duration=_last_duration(pts, last, info),
+        pts=shown.pts,
+        last_duration=_last_duration(shown.pts, last, info),
         cuts=cuts,
         deinterlace=decide(info, fields, settings.interlaced, notes),
         tints=tints.of_shots(cuts),
+        coded_pts=() if shown.pts == tuple(times.coded) else tuple(times.coded),
+        clock_parts=shown.clock_parts,
     )
     return Analysis(
         timeline=timeline.with_repeats(finder.repeats) if finder is not None else timeline,
         decode_errors=source.decode_errors,
-        missing_seconds=missing_seconds(info, timeline) if is_whole else Fraction(0),
+        hidden_frames=source.hidden_frames,
+        missing_seconds=missing_seconds(info, timeline, source.hidden_frames) if is_whole else Fraction(0),
         notes=tuple(dict.fromkeys((*notes, *tint_note(timeline.tints)))),
     )
 
@@ -162,14 +181,18 @@ def _expected_frames(info: VideoInfo) -> int | None:
     return info.frame_count_from_header
 
 
-def _last_duration(pts: list[int], last: VideoFrame, info: VideoInfo) -> int:
-    """Ticks that the last frame is shown: its own duration, unless that is none or a fraction of the average step.
+def _last_duration(pts: Sequence[int], last: VideoFrame, info: VideoInfo) -> int:
+    """Ticks that the last frame is shown: its own duration, unless that is none or a guess.
 
     Containers without durations get them from a guessed frame rate, which may be a thousand frames per second.
     """
     if len(pts) > 1:
-        average = round(Fraction(pts[-1] - pts[0], len(pts) - 1))
+        usual = median_low([b - a for a, b in pairwise(pts)])
     else:
-        average = round(1 / ((info.average_frame_rate or _USUAL_FRAME_RATE) * info.time_base))
+        usual = round(1 / ((info.average_frame_rate or _USUAL_FRAME_RATE) * info.time_base))
     own = last.duration
-    return max(1, own if 2 * own >= average else average)
+    if own > 2 * usual and info.duration_seconds_from_header and "mov" in info.container.split(","):
+        # That is how long nothing else is decoded, which need not be how long it is shown.
+        own = min(own, max(usual, round(info.duration_seconds_from_header / info.time_base) - (pts[-1] - pts[0])))
+    is_own = 2 * own >= usual or own * info.time_base > _GUESSED_STEP_SECONDS
+    return max(1, own if is_own else usual)

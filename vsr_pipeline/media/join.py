@@ -13,7 +13,7 @@ from vsr_pipeline.media.ffmpeg import file_url
 from vsr_pipeline.reporting import counted
 
 
-def join_segments(segments: Sequence[Path], output: Path) -> None:
+def join_segments(segments: Sequence[Path], output: Path, end: Fraction | None = None) -> None:
     """Copy the packets of segment files, in order, into the one video track of `output`.
 
     Every segment starts with a key frame and carries its place in the clip in its timestamps, so these are kept.
@@ -22,12 +22,13 @@ def join_segments(segments: Sequence[Path], output: Path) -> None:
     Args:
         segments: files of `VideoWriter` with the same settings and time base, in the order of their frames.
         output: a file with their suffix to write; overwritten if it exists.
+        end: second at which the last frame is no longer shown. None: as the last segment's header says.
 
     Raises:
         OutputError: it cannot be written, or the segments were made with different settings.
         ResourceError: the disk is full.
     """
-    times = iter(_packet_times(segments))
+    times = iter(_packet_times(segments, end))
     try:
         with av.open(file_url(segments[0])) as first:
             template = first.streams.video[0]
@@ -69,7 +70,7 @@ def _packets(path: Path, time_base: Fraction, header: tuple[object, ...]) -> "It
                 yield packet
 
 
-def _packet_times(segments: Sequence[Path]) -> list[PacketTimes]:
+def _packet_times(segments: Sequence[Path], end: Fraction | None) -> list[PacketTimes]:
     """Decoding times and durations of all packets."""
     decoded: list[int] = []
     for path in segments:
@@ -78,10 +79,11 @@ def _packet_times(segments: Sequence[Path]) -> list[PacketTimes]:
             decoded += [p.pts for p in container.demux(stream) if p.size and p.pts is not None]
             time_base, duration = stream.time_base, container.duration
             assert time_base is not None
-            # The header of the file tells how long pictures are shown, and nothing else does for the last one.
+            # Of the file alone, its header tells how long the last picture is shown.
             assert container.start_time is not None
-            ends = Fraction(container.start_time + (duration or 0), av.time_base) / time_base
-    return packet_times(decoded, max(round(ends), max(decoded) + 1))
+            ends = Fraction(container.start_time + (duration or 0), av.time_base) if end is None else end
+            last_tick = round(ends / time_base)
+    return packet_times(decoded, max(last_tick, max(decoded) + 1))
 
 
 def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,14 +18,19 @@ from vsr_pipeline.config import EncodeConfig, OutputConfig
 from vsr_pipeline.files import write_failure
 from vsr_pipeline.media._cut import Span, later_timecode, write_chapters
 from vsr_pipeline.media._input import open_input
-from vsr_pipeline.media._streams import COVERS, FORMATS, TIMECODE, SourceStream, StreamPlan, plan_streams
+from vsr_pipeline.media._jumps import clock_may_jump
+from vsr_pipeline.media._moved import MovedStream, move_streams
+from vsr_pipeline.media._streams import COVERS, FORMATS, TIMECODE, SourceStream, StreamPlan, codecs_of, plan_streams
 from vsr_pipeline.media._streams import container_for as container_for
 from vsr_pipeline.media._streams import unfit_streams as unfit_streams
 from vsr_pipeline.media.ffmpeg import file_url, input_file, output_file, run_ffmpeg
+from vsr_pipeline.timeline import ClockPart
 
 # Edit lists count in the movie's time scale; with at least this many units per second a sound starts right to 11 us.
 _FINE_TIMESCALE = 90_000
 _AAC_KBITS_PER_CHANNEL = 96
+# Opus needs 80 ms to get ready, AAC at most 60.
+_LONGEST_PRIMING_SECONDS = Fraction(1, 10)
 # Containers whose clock begins anywhere: that of a recorded broadcast.
 _BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "pva", "wtv"})
 
@@ -42,6 +47,8 @@ def mux(
     transcode_audio: Literal["aac"] | None = None,
     drop: Collection[str] = (),
     rotation: tuple[int, bool] | None = None,
+    clock_parts: Sequence[ClockPart] = (),
+    last_duration: Fraction | None = None,
 ) -> None:
     """Write `output`: the video of `video_track`, and the source's sound, subtitles, data, chapters, covers and tags.
 
@@ -61,6 +68,8 @@ def mux(
         drop: kinds of streams that are left out, as in `OutputConfig.drop`.
         rotation: what a player has to do to show the picture upright, as in `VideoInfo`: degrees clockwise, and whether
             it is mirrored then. None: it is upright already.
+        clock_parts: of the source's clock, as in its `Timeline`: sound and subtitles are moved as the picture was.
+        last_duration: seconds that the last frame is shown; tells Matroska how long the picture is.
 
     Raises:
         InputError: the source cannot be read.
@@ -74,12 +83,16 @@ def mux(
     wanted = OutputConfig.model_validate({"transcode_audio": transcode_audio, "drop": tuple(drop)})
     plan = plan_streams(source, output.suffix, EncodeConfig(codec=codec), wanted, leave_out=leave_out)
     options = _container_options(plan.suffix, codec, time_base)
+    if last_duration is not None and FORMATS[plan.suffix] in ("matroska", "webm"):
+        # A packet of the track lasts until the next one is decoded; here it counts when the last frame ends.
+        options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={float(last_duration):.9f}/TB"
     what = f"writing {output}" if source is None else f"joining the new picture and the other streams of {source}"
     with tempfile.TemporaryDirectory() as folder:
         inputs = [_picture(video_track, rotation)]
         repeated: list[str] = []
         if source is not None:
-            rest = _Rest(source, plan, origin, None if span is None else Span.of_source(span, origin), Path(folder))
+            cut = None if span is None else Span.of_source(span, origin)
+            rest = _Rest(source, plan, origin, cut, Path(folder), tuple(clock_parts))
             inputs += rest.inputs()
             options |= rest.options(with_chapters="chapters" not in drop)
             repeated = rest.tags(source_video_index, with_timecode="data" not in drop) + rest.attached_covers()
@@ -159,6 +172,7 @@ class _Rest:
     cut: Span | None
     folder: Path
     """For files that are only needed while ffmpeg runs."""
+    clock_parts: tuple[ClockPart, ...]
 
     @property
     def is_matroska(self) -> bool:
@@ -182,13 +196,36 @@ class _Rest:
         rest = input_file(self.source, discard="none", **shift)
         # ffmpeg numbers its inputs in the order in which they are mapped: the source is 1. Where nothing of it is
         # copied, a stream that may be missing, and is, still makes it an input, for its tags and chapters.
-        inputs = [rest[str(stream.index)] for stream, _ in self.mapped()] or [rest["9999?"]]
+        moved, trimmed = self._moved(), self._trimmed()
+        inputs = [rest["9999?"]] if moved or trimmed or not self.mapped() else []
+        for stream, _ in self.mapped():
+            if stream.index in moved:
+                place = moved[stream.index]
+                back = f"{float(-self.origin - place.later):.6f}"
+                inputs.append(input_file(place.path, itsoffset=back, discard="none")[str(place.index)])
+            elif stream.index in trimmed:
+                inputs.append(input_file(trimmed[stream.index], discard="none", **shift)["0"])
+            else:
+                inputs.append(rest[str(stream.index)])
         if self.cut is None:
             return inputs
         chapters = self.folder / "chapters.txt"
         with open_input(self.source) as container:
             write_chapters(chapters, container, self.cut, self.origin)
         return [*inputs, input_file(chapters)["9999?"]]
+
+    def _moved(self) -> dict[int, MovedStream]:
+        """Streams that are read from copies of their own, because the clock of the source jumps.
+
+        Of a part, everything behind it is another recording, perhaps, whose clock counts the same times again.
+        """
+        streams = [stream for stream, _ in self.mapped() if stream.kind in ("audio", "subtitle")]
+        with open_input(self.source) as container:
+            may_jump = clock_may_jump(container)
+        if not streams or not (self.clock_parts or (may_jump and self.cut is not None)):
+            return {}
+        stop = None if self.cut is None or self.cut.stop is None else self.cut.stop + self.origin
+        return move_streams(self.source, streams, self.clock_parts, self.folder, stop=stop)
 
     def options(self, *, with_chapters: bool) -> dict[str, str | int | None]:
         """Options of the output for the streams of `mapped`, the global tags and the chapters."""
@@ -206,6 +243,37 @@ class _Rest:
             elif self.cut is not None and stream.kind == "subtitle":
                 options[f"bsf:{number}"] = self.cut.subtitle_filter()
         return options
+
+    def _trimmed(self) -> dict[int, Path]:
+        """Sounds that are read from copies of their own, because too much of them is hidden."""
+        if not self.is_matroska:
+            return {}
+        sounds = [stream for stream, encoder in self.mapped() if stream.kind == "audio" and encoder is None]
+        return {sound.index: path for sound in sounds if (path := self._without_hidden(sound)) is not None}
+
+    def _without_hidden(self, sound: SourceStream) -> Path | None:
+        """Write a sound of which an edit list hides the beginning to a file of its own that holds no more than priming.
+
+        Matroska has no edit list: all that lies before the beginning would be priming there, and make it longer. None:
+        nothing much is hidden.
+        """
+        with open_input(self.source) as container:
+            stream = container.streams[sound.index]
+            first = next((packet.pts for packet in container.demux(stream) if packet.pts is not None), None)
+            begin = Fraction(first or 0) * (stream.time_base or 0)
+            if begin >= -_LONGEST_PRIMING_SECONDS or "mov" not in container.format.name.split(","):
+                return None
+        name = "mp4" if sound.codec in codecs_of("mp4") else "mov"
+        path = self.folder / f"sound{sound.index}.{name}"
+        start = -_LONGEST_PRIMING_SECONDS
+        if self.cut is not None and self.cut.start is not None:
+            start = self.cut.start + self.origin
+        kept = Span(start, None).packet_filter()
+        options = {"format": name, "c": "copy", "copyts": None, "copypriorss": 1, "bsf": kept}
+        options["movie_timescale"] = _FINE_TIMESCALE
+        node = ffmpeg.output(input_file(self.source)[str(sound.index)], output_file(path), **options)
+        run_ffmpeg(node, what=f"copying the sound of {self.source}")
+        return path
 
     def _sound_options(self, sound: SourceStream, encoder: str) -> dict[str, str]:
         """Options for a sound that is encoded."""

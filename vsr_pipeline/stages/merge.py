@@ -11,6 +11,7 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.files import published, refuse_to_replace, scratch, write_text
 from vsr_pipeline.jobs.intake import analysed, default_suffix
+from vsr_pipeline.media._dry import check_times
 from vsr_pipeline.media._streams import plan_streams
 from vsr_pipeline.media.frames import images_of
 from vsr_pipeline.media.join import check_finished
@@ -108,6 +109,15 @@ def merge(
             return replace(result, written=False)
     for note in plan_streams(plan.source, target.suffix, config.encode, config.output).notes:
         reporter.note(f"{target.name}: {note}")
+    schedule = plan.schedule
+    for note in check_times(
+        schedule.pts,
+        schedule.time_base,
+        schedule.last_duration,
+        suffix=target.suffix.lower(),
+        track_suffix=track_suffix(config.encode),
+    ):
+        reporter.note(f"{target.name}: {note}")
     if output is None:
         # Before the output is written: one that is older than its record is not what the record says.
         write_text(record, json.dumps({"output": target.name, "fingerprint": fingerprint}) + "\n")
@@ -136,6 +146,8 @@ def _write(plan: _Plan, config: Config, target: Path, reporter: Reporter) -> Non
             transcode_audio=config.output.transcode_audio,
             drop=config.output.drop,
             rotation=(plan.info.rotation_degrees, plan.info.mirrored) if is_turned else None,
+            last_duration=plan.schedule.last_duration * plan.schedule.time_base,
+            clock_parts=plan.footage.file_timeline.clock_parts if plan.footage else (),
         )
         check_finished(temporary, plan.schedule.times, name=target)
 
