@@ -15,15 +15,15 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from vsr_pipeline import upscale
 from vsr_pipeline.bench import moving_picture
-from vsr_pipeline.build import checkpoint_of, net_for, winograd_for
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.device import choose_device, choose_precision, describe
-from vsr_pipeline.graphs import cuda_recorder
-from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.enhance import upscale
+from vsr_pipeline.enhance.build import checkpoint_of, net_for, winograd_for
+from vsr_pipeline.enhance.cuda_graphs import cuda_recorder
+from vsr_pipeline.enhance.device import choose_device, choose_precision, describe
+from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
+from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.tensors import to_pixels, to_tensor
 from vsr_pipeline.timeline import Timeline
 
 Path = Callable[[list[Pixels]], list[Pixels]]

@@ -17,11 +17,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from vsr_pipeline.bench import moving_picture
-from vsr_pipeline.build import BICUBIC, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import VideoWriter
+from vsr_pipeline.enhance.build import BICUBIC, build_upscaler
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.timeline import Colour, Timeline
 
 RATE = Fraction(25)

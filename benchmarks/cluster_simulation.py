@@ -128,11 +128,11 @@ def table(archive: Archive, sizes: list[int], *, fps_per_gpu: float, driver_core
 
 def measure() -> Costs:
     """Take the costs of everything but the network, of a clip of 720x576 with a key frame every 10 seconds."""
+    from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
     from vsr_pipeline.config import InputConfig
-    from vsr_pipeline.files import file_sha256
-    from vsr_pipeline.jobs.store import Ledger, SegmentRow
-    from vsr_pipeline.media.join import check_frames
-    from vsr_pipeline.media.source import analyse_clip, footage_of, look_at
+    from vsr_pipeline.jobs.ledger import Ledger, SegmentRow
+    from vsr_pipeline.media.streams.join import check_frames
+    from vsr_pipeline.runtime.files import file_sha256
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

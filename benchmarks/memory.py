@@ -1,4 +1,4 @@
-"""Peak memory of whole runs against what `vsr_pipeline.budget` says of them, over frame size and over length.
+"""Peak memory of whole runs against what `vsr_pipeline.enhance.memory` says of them, over frame size and over length.
 
     python benchmarks/memory.py [CASE ...]
 
@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vsr_pipeline.budget import ClipSize
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
-from vsr_pipeline.device import choose_device, describe
-from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.media.writer import VideoWriter
+from vsr_pipeline.enhance.device import choose_device, describe
+from vsr_pipeline.enhance.fallback import allowed_bytes, first_that_fits, needs_of, rungs_of
+from vsr_pipeline.enhance.memory import ClipSize
+from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.timeline import Colour
 

@@ -36,14 +36,14 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from vsr_pipeline import metrics
-from vsr_pipeline.build import BICUBIC, BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.degrade.compress import REPEATABLE
-from vsr_pipeline.files import write_text
-from vsr_pipeline.media.frames import Pixels, frame_name, list_frames, read_image, write_png
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.enhance.build import BICUBIC, BuiltUpscaler, build_upscaler
+from vsr_pipeline.media.images import Pixels, frame_name, list_frames, read_image, write_png
+from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.metrics import Scores, VmafMeter, mean_scores, score_frames
 from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
+from vsr_pipeline.runtime.files import write_text
 from vsr_pipeline.timeline import Timeline
 
 BASICVSR = "basicvsr-reds4-wheel"

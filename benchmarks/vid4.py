@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.media.frames import Pixels, list_frames, read_image
+from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.media.images import Pixels, list_frames, read_image
 from vsr_pipeline.metrics import score
 from vsr_pipeline.timeline import Timeline
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import ffmpeg
 from ffmpeg.nodes import FilterableStream
 
-from vsr_pipeline.files import published
 from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
+from vsr_pipeline.runtime.files import published
 
 FOLDER = Path(__file__).parent
 FRAME_RATE = 25

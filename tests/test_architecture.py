@@ -12,22 +12,13 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {
-        "stopping",
-        "isolation",
-        "config",
-        "files",
-        "reporting",
-        "overlap",
-        "shots",
-        "plan",
-        "media",
-        "models",
-        "mmedit_config",
-    },
-    {"device", "tensors", "graphs", "metrics", "workspace", "weights", "state_dicts", "download"},
-    {"upscale", "budget", "mmedit_backend", "demo", "measure", "build", "degrade"},
-    {"doctor", "stages", "jobs", "ladder", "bench", "train"},
+    {"runtime"},
+    {"config", "mmedit_config", "plan", "media", "models", "metrics"},
+    {"clip", "checkpoints"},
+    {"enhance"},
+    {"demo", "degrade"},
+    {"jobs", "stages"},
+    {"train", "bench", "doctor"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -62,11 +53,11 @@ def test_cheap_to_import(module):
 
 def test_only_two_modules_start_processes():
     users = [p.name for p in PACKAGE.rglob("*.py") if "import subprocess" in p.read_text()]
-    assert sorted(users) == ["ffmpeg.py", "isolation.py"]
+    assert sorted(users) == ["ffmpeg.py", "process.py"]
 
 
 def test_a_process_that_reads_untried_files_does_not_load_torch():
-    modules = "vsr_pipeline.isolation, vsr_pipeline.media.source, vsr_pipeline.media._streams"
+    modules = "vsr_pipeline.runtime.process, vsr_pipeline.clip.footage, vsr_pipeline.media.streams.plan"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.small_device import LiveBytes, psnr, segment_of
+from tests.support.small_device import LiveBytes, psnr, segment_of
 from tests.test_models import fill
 from tests.test_upscale import CPU, exact, frames_of, worst
+from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet, warp
 from vsr_pipeline.models.bands import in_bands
 from vsr_pipeline.models.blocks import ResidualBlocks, conv3x3
 from vsr_pipeline.models.spynet import FlowLevel
-from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
 
 def random(*shape, seed=0):

@@ -13,17 +13,17 @@ import time
 import pytest
 from filelock import FileLock
 
-from tests.clips import make_video, same_pictures, times
+from tests.support.clips import make_video, same_pictures, times
 from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted
 from vsr_pipeline.jobs import job
-from vsr_pipeline.jobs.night import next_occurrence
-from vsr_pipeline.jobs.queue import Queue
-from vsr_pipeline.jobs.sources import check_template, find_videos
-from vsr_pipeline.jobs.store import Ledger
-from vsr_pipeline.reporting import SilentReporter
-from vsr_pipeline.stopping import stoppable
+from vsr_pipeline.jobs.batch.discovery import check_template, find_videos
+from vsr_pipeline.jobs.batch.queue import Queue
+from vsr_pipeline.jobs.batch.run import next_occurrence
+from vsr_pipeline.jobs.ledger import Ledger
+from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.signals import stoppable
 
 SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
 CONFIG = Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")

@@ -5,16 +5,16 @@ import json
 import pytest
 import torch
 
-from tests.small_device import LiveBytes, SmallDevice, segment_of
+from tests.support.small_device import LiveBytes, SmallDevice, segment_of
 from tests.test_models import fill
 from vsr_pipeline import cli
 from vsr_pipeline.bench import bench as measure
 from vsr_pipeline.bench import moving_picture
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
+from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
-from vsr_pipeline.reporting import SilentReporter
-from vsr_pipeline.state_dicts import read_tensors
+from vsr_pipeline.runtime.progress import SilentReporter
 
 
 def save(net, path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.clips import audio_packets, make_video, same_pictures, times
+from tests.support.clips import audio_packets, make_video, same_pictures, times
 from tests.test_models import fill
 from vsr_pipeline import cli
 from vsr_pipeline.models import RealBasicVSRNet

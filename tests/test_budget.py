@@ -7,22 +7,22 @@ import pytest
 import torch
 
 from benchmarks.memory import make_clip, measure
-from tests.enhancing import enhance
-from tests.small_device import SmallDevice, segment_of
+from tests.support.enhancing import enhance
+from tests.support.small_device import SmallDevice, segment_of
 from tests.test_models import fill
 from tests.test_upscale import CPU, frames_of
-from vsr_pipeline.budget import ClipSize, around_network_bytes, peak_bytes
-from vsr_pipeline.build import BuiltUpscaler
 from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.enhance.build import BuiltUpscaler
+from vsr_pipeline.enhance.fallback import Ladder, first_that_fits, needs_of, rungs_of
+from vsr_pipeline.enhance.memory import ClipSize, around_network_bytes, peak_bytes
+from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
 from vsr_pipeline.errors import ConfigError, ResourceError
-from vsr_pipeline.jobs.agenda import settings_of
+from vsr_pipeline.jobs.batch.plan import settings_of
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, fingerprint_of
-from vsr_pipeline.ladder import Ladder, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.media import memory
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
+from vsr_pipeline.runtime import memory
 from vsr_pipeline.timeline import Segment, Shot
-from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
 GPU = torch.device("cuda", 0)
 GB = 10**9

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vsr_pipeline import cli
-from vsr_pipeline.media.frames import write_png
+from vsr_pipeline.media.images import write_png
 
 COMMANDS = ["split", "enhance", "merge", "demo", "metrics", "probe", "doctor", "bench", "models list", "models pull"]
 
@@ -273,8 +273,8 @@ def test_a_long_native_call_does_not_hold_up_stopping(workspace):
     program = """
 import time, signal, sys
 from pathlib import Path
-from vsr_pipeline.files import published
-from vsr_pipeline.stopping import stoppable
+from vsr_pipeline.runtime.files import published
+from vsr_pipeline.runtime.signals import stoppable
 from vsr_pipeline.errors import Interrupted
 import torch
 

@@ -10,16 +10,16 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import decoded
+from tests.support.clips import decoded
+from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.doctor import examine
 from vsr_pipeline.errors import OutputError, UsageError
-from vsr_pipeline.media._planes import RgbToYuv
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.join import check_frames, join_segments
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import VideoWriter, available_codecs, check_encoder, codec_for, track_suffix
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.media.streams.join import check_frames, join_segments
+from vsr_pipeline.media.write.planes import RgbToYuv
+from vsr_pipeline.media.write.writer import VideoWriter, available_codecs, check_encoder, codec_for, track_suffix
 from vsr_pipeline.timeline import Colour, HdrMetadata, VideoInfo
 
 CODECS = ["h264", "hevc", "av1", "prores", "ffv1"]
@@ -273,7 +273,7 @@ def test_options_of_the_encoder_reach_it(tmp_path, codec, options):
 _TRIAL_AFTER_OTHER_WORK = """
 import av, numpy as np
 from vsr_pipeline.config import EncodeConfig
-from vsr_pipeline.media.encoders import check_encoder
+from vsr_pipeline.media.write.encoders import check_encoder
 
 generator = np.random.default_rng(3)
 for _ in range(3):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from av.video.format import VideoFormat
 
-from vsr_pipeline.media._colour import coding_of
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.clip.analyse import analyse
+from vsr_pipeline.media.colour import coding_of
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.timeline import Colour
 
 from .test_reader import ffmpeg

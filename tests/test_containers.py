@@ -6,7 +6,7 @@ import av
 import ffmpeg
 import pytest
 
-from tests.streams import (
+from tests.support.streams import (
     MILLISECOND,
     assert_copied,
     lavfi,
@@ -19,10 +19,10 @@ from tests.streams import (
 )
 from vsr_pipeline.config import EncodeConfig, OutputConfig
 from vsr_pipeline.errors import OutputError
-from vsr_pipeline.media._cut import later_timecode
-from vsr_pipeline.media._streams import plan_streams
 from vsr_pipeline.media.ffmpeg import input_file
-from vsr_pipeline.media.mux import mux
+from vsr_pipeline.media.streams.cut import later_timecode
+from vsr_pipeline.media.streams.mux import mux
+from vsr_pipeline.media.streams.plan import plan_streams
 
 AAC = OutputConfig(transcode_audio="aac")
 

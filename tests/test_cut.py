@@ -7,10 +7,10 @@ import ffmpeg
 import numpy as np
 import pytest
 
-from tests.streams import MILLISECOND, chapters, make, packets, picture, sound, video_times
+from tests.support.streams import MILLISECOND, chapters, make, packets, picture, sound, video_times
 from vsr_pipeline.media.ffmpeg import input_file
-from vsr_pipeline.media.mux import mux
-from vsr_pipeline.media.writer import VideoWriter
+from vsr_pipeline.media.streams.mux import mux
+from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.timeline import Colour
 
 SUBTITLES = """1

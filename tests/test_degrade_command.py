@@ -6,12 +6,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.clips import make_video, times
+from tests.support.clips import make_video, times
 from tests.test_degrade import clip
 from vsr_pipeline import cli
 from vsr_pipeline.degrade import Degradation, DegradationConfig
-from vsr_pipeline.media.frames import write_png
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.media.images import write_png
+from vsr_pipeline.media.read.reader import VideoReader
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vsr_pipeline import cli
 from vsr_pipeline.demo import Choreography, DemoOptions, DemoResult, Moment, make_demo
 from vsr_pipeline.errors import InputError, UsageError, VsrError
-from vsr_pipeline.media.frames import frame_name, write_png
+from vsr_pipeline.media.images import frame_name, write_png
 
 from .conftest import REPOSITORY
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clips import audio_packets, make_video, same_pictures
+from tests.support.clips import audio_packets, make_video, same_pictures
 from vsr_pipeline import api, cli
 from vsr_pipeline.errors import DiskFullError
-from vsr_pipeline.jobs.store import Ledger
+from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.media.ffmpeg import ffmpeg_binary
 
 FRAMES = 30

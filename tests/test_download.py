@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from vsr_pipeline.download import pull
+from vsr_pipeline.checkpoints.download import pull
+from vsr_pipeline.checkpoints.manifest import ModelEntry
 from vsr_pipeline.errors import ModelError, OutputError, ResourceError
-from vsr_pipeline.weights import ModelEntry
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -203,8 +203,8 @@ def test_two_pulls_at_once_download_once(server, tmp_path):
     url = entry_for(server).url
     code = f"""
 from pathlib import Path
-from vsr_pipeline.download import pull
-from vsr_pipeline.weights import ModelEntry
+from vsr_pipeline.checkpoints.download import pull
+from vsr_pipeline.checkpoints.manifest import ModelEntry
 entry = ModelEntry(name="a-model", family="basicvsr", scale=4, file={FILE!r}, source="download", url={url!r},
                    licence="CC0-1.0", note="", sha256={SHA256!r})
 print(pull(entry, folder=Path({str(tmp_path)!r})))

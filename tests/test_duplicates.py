@@ -14,15 +14,15 @@ from av.video.frame import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.clips import decoded, make_video, times
+from tests.support.clips import decoded, make_video, times
 from tests.test_models import fill
 from vsr_pipeline import cli
+from vsr_pipeline.clip.analyse import analyse
+from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
+from vsr_pipeline.clip.repeats import is_same_picture
 from vsr_pipeline.config import Config, InputConfig
-from vsr_pipeline.jobs.store import Ledger
-from vsr_pipeline.media._repeats import is_same_picture
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.frames import list_frames, read_image, write_png
-from vsr_pipeline.media.source import analyse_clip, footage_of, look_at
+from vsr_pipeline.jobs.ledger import Ledger
+from vsr_pipeline.media.images import list_frames, read_image, write_png
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.plan import part_of, plan_segments, schedule_of
 from vsr_pipeline.timeline import Timeline

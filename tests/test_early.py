@@ -83,7 +83,7 @@ def test_it_is_refused_before_anything_heavy_is_loaded(results, command, code, m
 
 
 def test_of_several_videos_a_missing_one_stops_no_other(tmp_path, monkeypatch, capsys):
-    from tests.clips import make_video
+    from tests.support.clips import make_video
     from vsr_pipeline import cli
 
     monkeypatch.chdir(tmp_path)

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from tests.enhancing import H264, enhance, make, picture, ran, tone
+from tests.support.enhancing import H264, enhance, make, picture, ran, tone
 from vsr_pipeline import cli
 from vsr_pipeline.errors import OutputError
-from vsr_pipeline.media._dry import check_times
-from vsr_pipeline.media._order import packet_times
+from vsr_pipeline.media.streams.dry import check_times
+from vsr_pipeline.media.write.order import packet_times
 
 B_FRAMES = ("--preset", "fast")
 MILLISECOND = Fraction(1, 1000)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
-from vsr_pipeline.files import published, write_failure, write_text
-from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
+from vsr_pipeline.media.images import list_frames, png_size, read_image, write_png
+from vsr_pipeline.runtime.files import published, write_failure, write_text
 
 
 def test_published_only_when_the_block_succeeds(tmp_path):

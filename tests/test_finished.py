@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from tests.clips import make_video, times
+from tests.support.clips import make_video, times
 from tests.test_cli import images, workspace
 from vsr_pipeline import cli
 

@@ -5,15 +5,15 @@ import os
 import pytest
 import torch
 
-from tests.small_device import psnr
+from tests.support.small_device import psnr
 from tests.test_ladder import Attempts, Notes, save, segment
 from tests.test_models import CASES, assert_reproduces, fill, golden_net
 from tests.test_upscale import frames_of, run, worst
-from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.ladder import Ladder
+from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.enhance.upscale import prepare
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
-from vsr_pipeline.upscale import prepare
 
 
 @pytest.fixture(autouse=True)

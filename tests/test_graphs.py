@@ -11,12 +11,12 @@ import torch
 
 from tests.test_models import fill
 from tests.test_upscale import CPU, frames_of, run, worst
-from vsr_pipeline import graphs
-from vsr_pipeline.build import records_graphs
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance import cuda_graphs as graphs
+from vsr_pipeline.enhance.build import records_graphs
+from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
 from vsr_pipeline.errors import OutOfMemoryError
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
 WINDOWS = Windows(max_seq_len=2, lookahead=1, warm_up=1, segment_frames=4)
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.clips import make_video, times
+from tests.support.clips import make_video, times
 from vsr_pipeline import cli
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media.frames import ImageTarget, image_losses, image_target, images_of, read_image, write_image
+from vsr_pipeline.media.images import ImageTarget, image_losses, image_target, images_of, read_image, write_image
 
 QUICK = ("--model", "bicubic-x4")
 

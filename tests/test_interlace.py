@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
 
 from .test_reader import checksums, ffmpeg
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tests.clips import make_video, same_pictures
+from tests.support.clips import make_video, same_pictures
 from vsr_pipeline import api, cli
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.clips import make_video
+from tests.support.clips import make_video
 from vsr_pipeline import api, cli
+from vsr_pipeline.clip.footage import analyse_clip, look_at
 from vsr_pipeline.errors import InputError, ResourceError, UsageError
-from vsr_pipeline.isolation import Isolation
-from vsr_pipeline.jobs.sources import check_template
-from vsr_pipeline.media.source import analyse_clip, look_at
-from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.jobs.batch.discovery import check_template
+from vsr_pipeline.runtime.process import Isolation
+from vsr_pipeline.runtime.progress import SilentReporter
 
 SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
 CONFIG = api.Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")
@@ -131,7 +131,7 @@ def test_a_parent_that_is_killed_leaves_no_process(number):
 import time
 from functools import partial
 from pathlib import Path
-from vsr_pipeline.isolation import Isolation
+from vsr_pipeline.runtime.process import Isolation
 with Isolation() as call:
     print(call(Path("x"), __import__("os").getpid), flush=True)
     call(Path("x"), partial(time.sleep, 60))

@@ -7,11 +7,11 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import decoded
+from tests.support.clips import decoded
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError
-from vsr_pipeline.media.join import check_frames, join_segments
-from vsr_pipeline.media.writer import VideoWriter
+from vsr_pipeline.media.streams.join import check_frames, join_segments
+from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.timeline import Colour
 
 TIME_BASE = Fraction(1, 90000)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clips import audio_packets, make_video, same_pictures
-from vsr_pipeline.jobs.store import Ledger
+from tests.support.clips import audio_packets, make_video, same_pictures
+from vsr_pipeline.jobs.ledger import Ledger
 
 REPOSITORY = Path(__file__).parent.parent
 KILLS = 20

@@ -9,20 +9,20 @@ import weakref
 import pytest
 import torch
 
-from tests.small_device import SmallDevice, psnr, segment_of
+from tests.support.small_device import SmallDevice, psnr, segment_of
 from tests.test_graphs import InPlace
 from tests.test_models import fill
 from tests.test_upscale import CPU, frames_of, worst
-from vsr_pipeline.budget import ClipSize
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.device import choose_precision
+from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.enhance.device import choose_precision
+from vsr_pipeline.enhance.fallback import Ladder, allowed_bytes, rungs_of
+from vsr_pipeline.enhance.memory import ClipSize
+from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
 from vsr_pipeline.errors import InputError, ModelError, ResourceError
-from vsr_pipeline.ladder import Ladder, allowed_bytes, rungs_of
 from vsr_pipeline.models import BasicVSRNet, basicvsr
-from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.runtime.progress import SilentReporter
 from vsr_pipeline.timeline import Segment, Shot
-from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
 GPU = torch.device("cuda", 0)
 

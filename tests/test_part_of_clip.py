@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import audio_packets, decoded, make_video, times
+from tests.support.clips import audio_packets, decoded, make_video, times
 from vsr_pipeline import cli
-from vsr_pipeline.jobs.store import Ledger
+from vsr_pipeline.jobs.ledger import Ledger
 
 QUICK = ("--model", "bicubic-x4", "--preset", "ultrafast")
 

@@ -13,14 +13,14 @@ import textwrap
 
 import pytest
 
-from vsr_pipeline.jobs.store import Ledger
+from vsr_pipeline.jobs.ledger import Ledger
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace records the system calls")
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from vsr_pipeline.jobs.store import Ledger, SegmentRow
+from vsr_pipeline.jobs.ledger import Ledger, SegmentRow
 
 for session in range(2):
     with Ledger(Path(sys.argv[1]) / "ledger.sqlite") as ledger:

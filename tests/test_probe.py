@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError, ResourceError
-from vsr_pipeline.media import memory
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.runtime import memory
 from vsr_pipeline.timeline import VideoInfo
 
 from .test_reader import ffmpeg

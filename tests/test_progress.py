@@ -6,10 +6,10 @@ import re
 import av
 import pytest
 
-from tests.clips import make_video
+from tests.support.clips import make_video
 from tests.test_cli import images, workspace
 from vsr_pipeline import cli
-from vsr_pipeline.reporting import BarReporter, LineReporter, reported
+from vsr_pipeline.runtime.progress import BarReporter, LineReporter, reported
 
 __all__ = ["workspace"]
 

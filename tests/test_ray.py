@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.clips import make_video, same_pictures
+from tests.support.clips import make_video, same_pictures
 from tests.test_models import fill
 from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.errors import DiskFullError, Interrupted, ResourceError, StoppedForNow, UsageError
-from vsr_pipeline.jobs.dispatch import Dispatch, Progress
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
-from vsr_pipeline.jobs.hiring import nodes_of, refuse_other_pixels, spec_of
-from vsr_pipeline.jobs.segments import SegmentResult
-from vsr_pipeline.jobs.worker import Failure, SegmentWorker
-from vsr_pipeline.jobs.workers import uses_ray
+from vsr_pipeline.jobs.segment import SegmentResult
+from vsr_pipeline.jobs.workers.spec import nodes_of, refuse_other_pixels, spec_of
+from vsr_pipeline.jobs.workers.task_queue import Dispatch, Progress
+from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
+from vsr_pipeline.jobs.workers.workers import uses_ray
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.runtime.progress import SilentReporter
 
 REPOSITORY = Path(__file__).parent.parent
 FRAMES = 24
@@ -271,7 +271,7 @@ def test_a_batch_that_is_interrupted_goes_on(cluster, clip, tmp_path):
         options = api.BatchOptions(workers=api.WorkerOptions(executor=executor, cpus_per_worker=1))
         return api.batch(inbox, tmp_path / "out", config_of(clip), options=options, reporter=reporter)
 
-    from vsr_pipeline.stopping import stoppable
+    from vsr_pipeline.runtime.signals import stoppable
 
     with stoppable(), pytest.raises(Interrupted) as stopped:
         batch(ActsAt(at8=lambda: os.kill(os.getpid(), signal.SIGTERM)), executor="ray")
@@ -378,7 +378,7 @@ def test_a_folder_named_ray_is_not_ray(tmp_path):
     (tmp_path / "ray").mkdir()
     code = (
         "import sys; sys.meta_path = [f for f in sys.meta_path if f.__name__ != 'PathFinder'] + [Only]\n"
-        "from vsr_pipeline.jobs.workers import _ray_is_installed as there; print(there())"
+        "from vsr_pipeline.jobs.workers.workers import _ray_is_installed as there; print(there())"
     )
     finder = (
         "import sys\n"

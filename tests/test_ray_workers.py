@@ -16,16 +16,16 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeli
 from tests.test_ladder import Notes
 from vsr_pipeline import __version__, api
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.device import computes
+from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.errors import DiskFullError, InputError, ModelError, ResourceError, VsrError
-from vsr_pipeline.jobs import ray_executor, ray_worker, worker
-from vsr_pipeline.jobs.dispatch import Progress
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
-from vsr_pipeline.jobs.hiring import Node, Ready, spec_of
-from vsr_pipeline.jobs.ray_cluster import WorkerDied
-from vsr_pipeline.jobs.ray_executor import RayWorkers
-from vsr_pipeline.jobs.segments import SegmentResult
-from vsr_pipeline.jobs.worker import Failure, SegmentWorker
+from vsr_pipeline.jobs.segment import SegmentResult
+from vsr_pipeline.jobs.workers.ray_cluster import WorkerDied
+from vsr_pipeline.jobs.workers.ray_executor import RayWorkers
+from vsr_pipeline.jobs.workers.spec import Node, Ready, spec_of
+from vsr_pipeline.jobs.workers.task_queue import Progress
+from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
+from vsr_pipeline.jobs.workers import ray_executor, ray_worker, worker
 from vsr_pipeline.timeline import Segment, Shot
 
 IDENTITY = {"model": "bicubic-x4", "segment_frames": 300}

@@ -16,11 +16,11 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media._clock import Clock
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import Frame, VideoReader
+from vsr_pipeline.media.read.clock import Clock
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import Frame, VideoReader
 from vsr_pipeline.timeline import Timeline
 
 SMALL_FILES = [

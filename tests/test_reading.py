@@ -15,15 +15,15 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import make_video
+from tests.support.clips import make_video
 from vsr_pipeline import cli
+from vsr_pipeline.clip.cutoff import missing_bytes
+from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError, ReadError
-from vsr_pipeline.media._bytes import SourceBytes
-from vsr_pipeline.media._cutoff import missing_bytes
-from vsr_pipeline.media.frames import write_image
-from vsr_pipeline.media.mux import mux
-from vsr_pipeline.media.source import analyse_clip, footage_of, look_at
+from vsr_pipeline.media.images import write_image
+from vsr_pipeline.media.source_bytes import SourceBytes
+from vsr_pipeline.media.streams.mux import mux
 
 STRACE = shutil.which("strace")
 needs_strace = pytest.mark.skipif(STRACE is None, reason="no strace: apt-get install strace")

@@ -16,14 +16,14 @@ import cv2
 import pytest
 import requests
 
-from tests.enhancing import H264, make, picture, ran
+from tests.support.enhancing import H264, make, picture, ran
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, ShotOutcome
-from vsr_pipeline.jobs.page import duration, report_page
-from vsr_pipeline.jobs.report import outcome_from_json, report_json, write_report
-from vsr_pipeline.jobs.segments import save_stills
-from vsr_pipeline.jobs.totals import headline, totals_of
-from vsr_pipeline.media.reader import VideoReader
+from vsr_pipeline.jobs.report.files import outcome_from_json, report_json, write_report
+from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome
+from vsr_pipeline.jobs.report.page import duration, report_page
+from vsr_pipeline.jobs.report.totals import headline, totals_of
+from vsr_pipeline.jobs.segment import save_stills
+from vsr_pipeline.media.read.reader import VideoReader
 
 DATA = Path(__file__).parent.parent / "data"
 NASTY = "<b>&\"'\n\u202e\udcff\ud800</script><img src=x onerror=alert(1)>$title ${x}.mp4"

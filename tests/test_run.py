@@ -13,21 +13,21 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.clips import audio_packets, make_video, same_pictures, times
+from tests.support.clips import audio_packets, make_video, same_pictures, times
 from tests.test_models import fill
 from vsr_pipeline import api, cli
-from vsr_pipeline.build import build_upscaler
+from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
 from vsr_pipeline.config import Config
+from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.fallback import Ladder
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.files import make_folder
 from vsr_pipeline.jobs.job import RunOptions
-from vsr_pipeline.jobs.segments import SegmentTask, SerialExecutor
-from vsr_pipeline.jobs.store import Ledger
-from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media.source import analyse_clip, footage_of, look_at
+from vsr_pipeline.jobs.ledger import Ledger
+from vsr_pipeline.jobs.segment import SegmentTask, SerialExecutor
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.plan import schedule_of
-from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.runtime.files import make_folder
+from vsr_pipeline.runtime.progress import SilentReporter
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.frames import list_frames, read_image
-from vsr_pipeline.shots import ANALYSIS_WIDTH, CutDetector, detect_cuts
+from vsr_pipeline.clip.analyse import analyse
+from vsr_pipeline.clip.shots import ANALYSIS_WIDTH, CutDetector, detect_cuts
+from vsr_pipeline.media.images import list_frames, read_image
 
 
 def small_frames(path: Path, count: int) -> list[np.ndarray]:

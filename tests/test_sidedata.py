@@ -12,11 +12,15 @@ import pytest
 from av.packet import PktSideDataT
 from av.sidedata.sidedata import Type
 
-from tests.streams import lavfi, make
+from tests.support.streams import lavfi, make
+from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media._sidedata import NEWER, SideDataReader, crop_of
-from vsr_pipeline.media._sidedata_table import (
+from vsr_pipeline.media.ffmpeg import file_url, run_ffmpeg
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.media.read.side_data import NEWER, SideDataReader, crop_of
+from vsr_pipeline.media.read.side_data_table import (
     APPLIED,
     FRAME_FATES,
     KEPT,
@@ -25,10 +29,6 @@ from vsr_pipeline.media._sidedata_table import (
     FrameLosses,
     is_profile_5,
 )
-from vsr_pipeline.media.analyse import analyse
-from vsr_pipeline.media.ffmpeg import file_url, run_ffmpeg
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
 from vsr_pipeline.timeline import Crop
 
 _PATH_TO_SAMPLE_ENTRY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.clips import audio_packets, make_video, times
 from tests.golden.make_reference import make_clip
+from tests.support.clips import audio_packets, make_video, times
 from tests.test_models import CASES, GOLDEN, golden_net
 from vsr_pipeline import api, cli
-from vsr_pipeline.media.frames import list_frames, png_size, read_image, write_png
-from vsr_pipeline.reporting import SilentReporter
-from vsr_pipeline.workspace import Clip
+from vsr_pipeline.media.images import list_frames, png_size, read_image, write_png
+from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.stages.workspace import Clip
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, ResourceError, UsageError
-from vsr_pipeline.jobs.store import SCHEMA_VERSION, Attempts, FinishedRow, JoinedRow, Ledger, SegmentRow
+from vsr_pipeline.jobs.ledger import SCHEMA_VERSION, Attempts, FinishedRow, JoinedRow, Ledger, SegmentRow
 from vsr_pipeline.timeline import Analysis, Timeline, Tint
 
 
@@ -39,7 +39,7 @@ def path(tmp_path):
 @contextlib.contextmanager
 def child(code, *arguments):
     """Run a program that uses a ledger; it is killed at the latest when the block ends."""
-    program = "import sys, time\nfrom vsr_pipeline.jobs.store import *\n" + textwrap.dedent(code)
+    program = "import sys, time\nfrom vsr_pipeline.jobs.ledger import *\n" + textwrap.dedent(code)
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -179,7 +179,7 @@ def test_a_reader_is_not_held_up_by_a_writer(path):
 
 
 def test_a_ledger_that_stays_locked_is_said(path, monkeypatch):
-    monkeypatch.setattr("vsr_pipeline.jobs.database._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("vsr_pipeline.runtime.database._BUSY_SECONDS", 0.1)
     with Ledger(path) as ledger, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LockedError, match="locked"):
@@ -323,7 +323,7 @@ def test_a_reader_leaves_the_journal_of_a_version_before_alone(path, tmp_path):
 
 
 def test_a_ledger_of_a_version_before_that_is_in_use_is_said(path, tmp_path, monkeypatch):
-    monkeypatch.setattr("vsr_pipeline.jobs.database._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("vsr_pipeline.runtime.database._BUSY_SECONDS", 0.1)
     old = left_by_a_version_before(path, tmp_path / "old")
     with contextlib.closing(sqlite3.connect(old, isolation_level=None)) as user:
         user.execute("BEGIN")

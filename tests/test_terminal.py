@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.clips import make_video
+from tests.support.clips import make_video
 from tests.test_cli import FAILING_COMMANDS, bad_inputs, images, workspace
 from vsr_pipeline import cli
 

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.enhancing import LOSSLESS, enhance, make, picture, ran
+from tests.support.enhancing import LOSSLESS, enhance, make, picture, ran
 from tests.test_run import ledger
 from vsr_pipeline import cli
+from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
-from vsr_pipeline.media._planes import RgbToYuv
-from vsr_pipeline.media._tint import GREY, TintFinder, tint_of_pixels, with_tint
-from vsr_pipeline.media.analyse import analyse
+from vsr_pipeline.media.tint import GREY, TintFinder, tint_of_pixels, with_tint
+from vsr_pipeline.media.write.planes import RgbToYuv
 from vsr_pipeline.plan import part_of
 from vsr_pipeline.timeline import Colour, Timeline, Tint, VideoInfo
 

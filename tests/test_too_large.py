@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from tests.clips import make_video, times
+from tests.support.clips import make_video, times
 from tests.test_cli import images, workspace
 from tests.test_models import fill
 from vsr_pipeline import cli

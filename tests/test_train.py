@@ -19,10 +19,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.clips import make_video
-from vsr_pipeline import cli, weights
-from vsr_pipeline.build import build_upscaler, net_for
+from tests.support.clips import make_video
+from vsr_pipeline import cli
+from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.build import build_upscaler, net_for
 from vsr_pipeline.errors import (
     ChangedError,
     ConfigError,
@@ -34,7 +35,7 @@ from vsr_pipeline.errors import (
 )
 from vsr_pipeline.models import BasicVSRNet
 from vsr_pipeline.models.vgg import VGG19Features
-from vsr_pipeline.reporting import SilentReporter
+from vsr_pipeline.runtime.progress import SilentReporter
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, differences, load_run_config
 from vsr_pipeline.train.data import Sequences, batches, crisper, sharpened

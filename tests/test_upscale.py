@@ -9,10 +9,10 @@ import torch
 
 from tests.golden.make_reference import make_clip
 from tests.test_models import CASES, GOLDEN, fill, golden_net
+from vsr_pipeline.enhance.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Windows, prepare
 from vsr_pipeline.errors import InputError, ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.timeline import Timeline
-from vsr_pipeline.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Windows, prepare
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.clips import make_video, times
+from tests.support.clips import make_video, times
 from vsr_pipeline import cli
-from vsr_pipeline.download import fetch, is_url
+from vsr_pipeline.checkpoints.download import fetch, is_url
 from vsr_pipeline.errors import InputError, UsageError
 
 

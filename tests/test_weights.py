@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vsr_pipeline import weights
-from vsr_pipeline.build import net_for
+from vsr_pipeline.checkpoints import manifest as weights
+from vsr_pipeline.enhance.build import net_for
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
@@ -146,7 +146,8 @@ def test_the_model_that_ships_is_small_and_right():
 
 
 def test_names_and_files_need_no_torch():
-    code = "import sys; from vsr_pipeline import weights; weights.load_manifest(); sys.exit('torch' in sys.modules)"
+    use = "from vsr_pipeline.checkpoints import manifest; manifest.load_manifest()"
+    code = f"import sys; {use}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.small_device import psnr, segment_of
+from tests.support.small_device import psnr, segment_of
 from tests.test_models import CASES, assert_reproduces, fill, golden_net
 from tests.test_upscale import CPU, frames_of
 from vsr_pipeline import cli
-from vsr_pipeline.build import build_upscaler
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.winograd import use_winograd, winograd_library
-from vsr_pipeline.upscale import ExactUpscaler, Windows, prepare
 
 pytestmark = pytest.mark.skipif(winograd_library() is None, reason="needs ncnn: pip install 'vsr-pipeline[ncnn]'")
 

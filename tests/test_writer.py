@@ -15,7 +15,7 @@ import pytest
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import OutputError, ResourceError, UsageError
 from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
-from vsr_pipeline.media.writer import LUMA_WEIGHTS, VideoWriter
+from vsr_pipeline.media.write.writer import LUMA_WEIGHTS, VideoWriter
 from vsr_pipeline.timeline import Colour
 
 BT709 = Colour(matrix="bt709", range="tv")

@@ -10,33 +10,33 @@ from pathlib import Path
 
 from vsr_pipeline import __version__
 from vsr_pipeline.bench import BenchResult, bench
-from vsr_pipeline.build import build_upscaler
+from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
+from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
-from vsr_pipeline.download import OnProgress, fetch, is_url, pull
+from vsr_pipeline.enhance.build import build_upscaler
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
-from vsr_pipeline.jobs.agenda import BatchClip, BatchOptions
-from vsr_pipeline.jobs.batch import batch_status, batch_workers, preview_batch, run_batch
+from vsr_pipeline.jobs.batch.batch import batch_status, batch_workers, preview_batch, run_batch
+from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
+from vsr_pipeline.jobs.batch.queue import QueueRow
+from vsr_pipeline.jobs.estimate import Estimate
 from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions
-from vsr_pipeline.jobs.log import LockedReporter, TeeReporter, log_file
-from vsr_pipeline.jobs.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
-from vsr_pipeline.jobs.preflight import Estimate
-from vsr_pipeline.jobs.queue import QueueRow
-from vsr_pipeline.jobs.report import ReportFiles, write_report
+from vsr_pipeline.jobs.report.files import ReportFiles, write_report
+from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
-from vsr_pipeline.jobs.workers import WorkerOptions, uses_ray, with_default_address, workers_for
-from vsr_pipeline.measure import measure
-from vsr_pipeline.media.frames import ImageTarget, each_picture, image_target
-from vsr_pipeline.media.probe import probe
+from vsr_pipeline.jobs.workers.workers import WorkerOptions, uses_ray, with_default_address, workers_for
+from vsr_pipeline.media.images import ImageTarget, each_picture, image_target
+from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores
-from vsr_pipeline.reporting import Reporter, SilentReporter, reported, reporter_for
+from vsr_pipeline.metrics.measure import measure
+from vsr_pipeline.runtime.log import LockedReporter, TeeReporter, log_file
+from vsr_pipeline.runtime.progress import Reporter, SilentReporter, reported, reporter_for
 from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
 from vsr_pipeline.stages.merge import MergeResult, merge
 from vsr_pipeline.stages.split import SplitResult, split
-from vsr_pipeline.weights import checkpoints_folder, find
-from vsr_pipeline.workspace import DATA, ENHANCED, FRAMES, frame_folders_in, videos_in
+from vsr_pipeline.stages.workspace import DATA, ENHANCED, FRAMES, frame_folders_in, videos_in
 
 __all__ = [
     "DATA",
@@ -156,7 +156,7 @@ def _report(
 
 
 def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:
-    """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.run_batch`."""
+    """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.batch.run_batch`."""
     build = partial(build_upscaler, config.upscale)
     return run_batch(folder, output, config, options=options, build=build, reporter=reporter)
 
@@ -204,7 +204,7 @@ def demo(
 
 
 def pull_model(name: str, *, reporter: Reporter) -> Path:
-    """Download the weights of a model and return their file; see `vsr_pipeline.download.pull`."""
+    """Download the weights of a model and return their file; see `vsr_pipeline.checkpoints.download.pull`."""
     entry = find(name)
     with _reported_bytes(reporter, f"pull {entry.name}", entry.bytes) as on_progress:
         return pull(entry, folder=checkpoints_folder(), on_progress=on_progress)

@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler, checkpoint_of, net_for
+from vsr_pipeline.checkpoints.manifest import BICUBIC
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
-from vsr_pipeline.device import DTYPES, choose_precision
+from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler, checkpoint_of, net_for
+from vsr_pipeline.enhance.cuda_graphs import Step
+from vsr_pipeline.enhance.device import DTYPES, choose_precision
+from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.enhance.upscale import ExactUpscaler, Steps
 from vsr_pipeline.errors import UsageError
-from vsr_pipeline.graphs import Step
 from vsr_pipeline.jobs.job import peak_memory_bytes
-from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.writer import VideoWriter, track_suffix
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
-from vsr_pipeline.reporting import Reporter, counted
-from vsr_pipeline.tensors import out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.runtime.progress import Reporter, counted
 from vsr_pipeline.timeline import Colour, Timeline
-from vsr_pipeline.upscale import ExactUpscaler, Steps
-from vsr_pipeline.weights import BICUBIC
 
 _FRAME_RATE = Fraction(25)
 _PEAK_SIZE = (180, 320)

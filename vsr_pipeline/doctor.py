@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsr_pipeline import weights
-from vsr_pipeline.budget import ClipSize, amount
-from vsr_pipeline.build import winograd_for
+from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.device import choose_device, choose_precision, describe
+from vsr_pipeline.enhance.build import winograd_for
+from vsr_pipeline.enhance.device import choose_device, choose_precision, describe
+from vsr_pipeline.enhance.fallback import allowed_bytes, first_that_fits, needs_of, rungs_of
+from vsr_pipeline.enhance.memory import ClipSize, amount
 from vsr_pipeline.errors import VsrError
-from vsr_pipeline.ladder import allowed_bytes, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.media.encoders import available_codecs
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
+from vsr_pipeline.media.write.encoders import available_codecs
 
 _NEEDED_ENCODERS = ("libx264",)
 _LOW_DISK_BYTES = 10 * 1024**3

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.reference.random_nets import save_official_checkpoint, small_realbasicvsr
+from vsr_pipeline.checkpoints.manifest import load_checkpoint
+from vsr_pipeline.enhance.mmedit_backend import OfficialNet
 from vsr_pipeline.errors import UsageError
-from vsr_pipeline.mmedit_backend import OfficialNet
-from vsr_pipeline.weights import load_checkpoint
 
 
 @pytest.mark.usefixtures("no_official")

@@ -15,8 +15,8 @@ from vsr_pipeline.cli import degrade, jobs, machine, models, stages, train
 from vsr_pipeline.cli.options import fail, help_without_command
 from vsr_pipeline.cli.streams import guard_standard_streams
 from vsr_pipeline.errors import Interrupted, ResourceError, UsageError, VsrError
-from vsr_pipeline.files import refusals_as_errors
-from vsr_pipeline.stopping import stoppable
+from vsr_pipeline.runtime.files import refusals_as_errors
+from vsr_pipeline.runtime.signals import stoppable
 
 __all__ = ["app", "main", "run"]
 

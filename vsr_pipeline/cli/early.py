@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsr_pipeline import weights
-from vsr_pipeline.files import check_file
+from vsr_pipeline.checkpoints import manifest as weights
+from vsr_pipeline.runtime.files import check_file
 
 if TYPE_CHECKING:
     from vsr_pipeline.config import Config
-    from vsr_pipeline.reporting import Reporter
+    from vsr_pipeline.runtime.progress import Reporter
 
 
 def announce_loading(reporter: "Reporter") -> None:
@@ -52,6 +52,6 @@ def refuse_unknown_codec(settings: "Config") -> None:
     Raises:
         UsageError: there is none of this name.
     """
-    from vsr_pipeline.media._codecs import find_codec
+    from vsr_pipeline.media.write.codecs import find_codec
 
     find_codec(settings.encode.codec)

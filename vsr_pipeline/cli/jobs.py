@@ -35,7 +35,7 @@ from vsr_pipeline.cli.options import (
     takes_settings,
 )
 from vsr_pipeline.errors import InputError, UsageError
-from vsr_pipeline.reporting import one_line
+from vsr_pipeline.runtime.progress import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def run(
 
     Streaming: no image files. Whatever ends it, the same command continues: finished segments are kept.
     """
-    from vsr_pipeline.reporting import reporter_for
+    from vsr_pipeline.runtime.progress import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
@@ -167,7 +167,7 @@ def batch(
 
     What is done and unchanged costs nothing, one that fails stops no other. For cron: see docs/overnight.md.
     """
-    from vsr_pipeline.reporting import SilentReporter, reporter_for
+    from vsr_pipeline.runtime.progress import SilentReporter, reporter_for
 
     if status:
         from vsr_pipeline import api

@@ -20,7 +20,7 @@ from vsr_pipeline.cli.options import (
     takes_settings,
 )
 from vsr_pipeline.errors import UsageError
-from vsr_pipeline.reporting import one_line
+from vsr_pipeline.runtime.progress import one_line
 
 if TYPE_CHECKING:
     from vsr_pipeline.api import Scores
@@ -32,7 +32,7 @@ app = typer.Typer(rich_markup_mode=None)
 @takes_settings(VIDEO_STREAM)
 def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")], given: Given) -> int:
     """Print what a video's header says, as JSON."""
-    from vsr_pipeline.reporting import SilentReporter
+    from vsr_pipeline.runtime.progress import SilentReporter
 
     settings = settings_from(given, SilentReporter())
     refuse_missing(input_path)
@@ -134,7 +134,7 @@ def bench(
     The network as it is run here and as one would write it down (eager, fp32), in turns: the ratio of their speeds, how
     near their pixels are, and where the time goes.
     """
-    from vsr_pipeline.reporting import reporter_for
+    from vsr_pipeline.runtime.progress import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)

@@ -14,7 +14,7 @@ app.callback(invoke_without_command=True)(help_without_command)
 @app.command("list", epilog="Example: vsr models list")
 def list_models(as_json: Json = False) -> None:
     """List the models, what they are for, and which are here."""
-    from vsr_pipeline import weights
+    from vsr_pipeline.checkpoints import manifest as weights
 
     rows = [(entry, weights.locate(entry)) for entry in weights.load_manifest()]
     if as_json:
@@ -30,7 +30,7 @@ def pull(
     name: Annotated[str, typer.Argument(help="A name of `vsr models list`.")], log_format: LogFormat = "text"
 ) -> None:
     """Download weights and check their hash. Run it again to continue after an interruption."""
-    from vsr_pipeline import weights
+    from vsr_pipeline.checkpoints import manifest as weights
 
     weights.find(name)  # an unknown one is refused before anything is loaded
     from vsr_pipeline import api
@@ -43,7 +43,7 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Names; by default all that are here.")] = None,
 ) -> int:
     """Check the hashes of the weights that are here."""
-    from vsr_pipeline import weights
+    from vsr_pipeline.checkpoints import manifest as weights
 
     entries = [weights.find(n) for n in names] if names else [e for e in weights.load_manifest() if weights.locate(e)]
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from vsr_pipeline.errors import UsageError, VsrError
-from vsr_pipeline.files import refusals_as_errors
-from vsr_pipeline.reporting import one_line
+from vsr_pipeline.runtime.files import refusals_as_errors
+from vsr_pipeline.runtime.progress import one_line
 
 if TYPE_CHECKING:
     from vsr_pipeline.config import Config
-    from vsr_pipeline.reporting import Reporter
+    from vsr_pipeline.runtime.progress import Reporter
 
 Item = TypeVar("Item")
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
-from vsr_pipeline.files import write_failure
+from vsr_pipeline.runtime.files import write_failure
 
 
 class _Outlet(io.TextIOBase):

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from vsr_pipeline.clip.footage import Footage, Header, analyse_clip, footage_of, look_at
 from vsr_pipeline.config import EncodeConfig, InputConfig
 from vsr_pipeline.degrade.config import DegradationConfig
 from vsr_pipeline.degrade.degradation import Degradation
 from vsr_pipeline.degrade.resize import FloatFrame
 from vsr_pipeline.errors import InputError, OutputError
-from vsr_pipeline.files import published
-from vsr_pipeline.media.frames import Pixels
-from vsr_pipeline.media.join import check_finished
-from vsr_pipeline.media.source import Footage, Header, analyse_clip, footage_of, look_at
-from vsr_pipeline.media.writer import VideoWriter, colour_to_write
-from vsr_pipeline.reporting import Reporter, counted, one_line, reported
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.streams.join import check_finished
+from vsr_pipeline.media.write.writer import VideoWriter, colour_to_write
+from vsr_pipeline.runtime.files import published
+from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
 
 _SUFFIXES = (".mp4", ".mkv")  # that can hold FFV1
 _MIN_SIDE = 64

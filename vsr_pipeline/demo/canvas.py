@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vsr_pipeline.demo.choreography import DemoOptions
 from vsr_pipeline.demo.side import Side
-from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.images import Pixels
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3), RGB, 8 bits."""

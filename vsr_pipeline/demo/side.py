@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vsr_pipeline.media.frames import Pixels, list_frames, read_image
-from vsr_pipeline.media.probe import probe
-from vsr_pipeline.media.reader import VideoReader
-from vsr_pipeline.media.source import FolderSource
+from vsr_pipeline.clip.footage import FolderSource
+from vsr_pipeline.media.images import Pixels, list_frames, read_image
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.timeline import VideoInfo
 
 

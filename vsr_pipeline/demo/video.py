@@ -11,10 +11,10 @@ from vsr_pipeline.demo.canvas import Canvas, Picture
 from vsr_pipeline.demo.choreography import Choreography, DemoOptions, Moment
 from vsr_pipeline.demo.side import Side
 from vsr_pipeline.errors import InputError, UsageError
-from vsr_pipeline.files import published
-from vsr_pipeline.media.join import check_finished
-from vsr_pipeline.media.writer import VideoWriter
-from vsr_pipeline.reporting import counted
+from vsr_pipeline.media.streams.join import check_finished
+from vsr_pipeline.media.write.writer import VideoWriter
+from vsr_pipeline.runtime.files import published
+from vsr_pipeline.runtime.progress import counted
 from vsr_pipeline.timeline import Colour
 
 DEFAULT_FRAME_RATE = Fraction(25)  # of two folders, which have no rate of their own

@@ -10,8 +10,8 @@ from typing import Self
 from vsr_pipeline import __version__
 from vsr_pipeline.config import MEANS, Config
 from vsr_pipeline.errors import InputError, ReadError
-from vsr_pipeline.files import file_sha256, read_failure
-from vsr_pipeline.media.frames import images_of
+from vsr_pipeline.media.images import images_of
+from vsr_pipeline.runtime.files import file_sha256, read_failure
 
 Fingerprint = Mapping[str, str]
 """Field to value, in the order in which a person wants to read them: source, program, weights, settings."""

@@ -7,17 +7,17 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+from vsr_pipeline.clip.cutoff import missing_bytes
+from vsr_pipeline.clip.footage import USUAL_FRAME_RATE, Header, analyse_clip, look_at
 from vsr_pipeline.config import Config
+from vsr_pipeline.enhance.upscale import SCALE
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
-from vsr_pipeline.files import refuse_to_replace
-from vsr_pipeline.isolation import Call, here
-from vsr_pipeline.media._cutoff import missing_bytes
-from vsr_pipeline.media._streams import StreamPlan, plan_streams
-from vsr_pipeline.media.source import USUAL_FRAME_RATE, Header, analyse_clip, look_at
-from vsr_pipeline.media.writer import check_encoder, codec_for
-from vsr_pipeline.reporting import Reporter, counted, reported
+from vsr_pipeline.media.streams.plan import StreamPlan, plan_streams
+from vsr_pipeline.media.write.writer import check_encoder, codec_for
+from vsr_pipeline.runtime.files import refuse_to_replace
+from vsr_pipeline.runtime.process import Call, here
+from vsr_pipeline.runtime.progress import Reporter, counted, reported
 from vsr_pipeline.timeline import Analysis
-from vsr_pipeline.upscale import SCALE
 
 _NOTICEABLE_SECONDS = 0.5
 """Less is said in milliseconds, so that two numbers that differ look different."""

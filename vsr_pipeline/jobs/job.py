@@ -10,25 +10,25 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from vsr_pipeline.clip.footage import Footage, footage_of
+from vsr_pipeline.enhance.upscale import SCALE
 from vsr_pipeline.errors import InputError, StoppedForNow
-from vsr_pipeline.files import file_sha256, make_folder, published
-from vsr_pipeline.isolation import Call, here
+from vsr_pipeline.jobs.estimate import estimate, refuse_too_large, refuse_what_cannot_fit
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, SourceWatch
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
-from vsr_pipeline.jobs.outcome import ClipOutcome, ShotOutcome
-from vsr_pipeline.jobs.preflight import estimate, refuse_too_large, refuse_what_cannot_fit
-from vsr_pipeline.jobs.segments import SegmentResult, SegmentTask, segment_name
-from vsr_pipeline.jobs.store import FinishedRow, JoinedRow, Ledger, SegmentRow
-from vsr_pipeline.jobs.workers import WorkerOptions, Workers
-from vsr_pipeline.media._dry import check_times
-from vsr_pipeline.media.join import check_frames, join_segments
-from vsr_pipeline.media.mux import mux
-from vsr_pipeline.media.source import Footage, footage_of
-from vsr_pipeline.media.writer import track_suffix
+from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger, SegmentRow
+from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
+from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, segment_name
+from vsr_pipeline.jobs.workers.workers import WorkerOptions, Workers
+from vsr_pipeline.media.streams.dry import check_times
+from vsr_pipeline.media.streams.join import check_frames, join_segments
+from vsr_pipeline.media.streams.mux import mux
+from vsr_pipeline.media.write.writer import track_suffix
 from vsr_pipeline.plan import Schedule, computes_every_frame, repeats_note, schedule_of
-from vsr_pipeline.reporting import Reporter, counted, reported
+from vsr_pipeline.runtime.files import file_sha256, make_folder, published
+from vsr_pipeline.runtime.process import Call, here
+from vsr_pipeline.runtime.progress import Reporter, counted, reported
 from vsr_pipeline.timeline import Analysis, Segment
-from vsr_pipeline.upscale import SCALE
 
 SEGMENTS = "segments"
 _TRACK = "track"

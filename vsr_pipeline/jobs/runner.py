@@ -8,10 +8,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vsr_pipeline.build import BuiltUpscaler
+from vsr_pipeline.clip.footage import footage_of
+from vsr_pipeline.enhance.build import BuiltUpscaler
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError
-from vsr_pipeline.files import file_sha256, make_folder, write_failure
-from vsr_pipeline.jobs.database import JOURNALS
+from vsr_pipeline.jobs.estimate import (
+    Estimate,
+    estimate,
+    refuse_too_large,
+    refuse_what_cannot_fit,
+    seconds_needed,
+)
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
 from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, refuse_damage
 from vsr_pipeline.jobs.job import (
@@ -24,19 +30,13 @@ from vsr_pipeline.jobs.job import (
     joined_tracks,
     outcome_of,
 )
-from vsr_pipeline.jobs.outcome import ClipOutcome
-from vsr_pipeline.jobs.preflight import (
-    Estimate,
-    estimate,
-    refuse_too_large,
-    refuse_what_cannot_fit,
-    seconds_needed,
-)
-from vsr_pipeline.jobs.store import FinishedRow, Ledger
-from vsr_pipeline.jobs.workers import Workers
-from vsr_pipeline.media.source import footage_of
+from vsr_pipeline.jobs.ledger import FinishedRow, Ledger
+from vsr_pipeline.jobs.report.outcome import ClipOutcome
+from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.plan import computes_every_frame, schedule_of
-from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.runtime.database import JOURNALS
+from vsr_pipeline.runtime.files import file_sha256, make_folder, write_failure
+from vsr_pipeline.runtime.progress import Reporter
 
 WORK_FOLDER = ".vsr"
 LEDGER = "ledger.sqlite"

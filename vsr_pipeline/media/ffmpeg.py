@@ -17,7 +17,7 @@ import ffmpeg
 import imageio_ffmpeg
 
 from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ReadError, ResourceError, UsageError, VsrError
-from vsr_pipeline.files import read_failure
+from vsr_pipeline.runtime.files import read_failure
 
 _STDERR_BYTES_KEPT = 32_768
 _BYTES = "bytes:"
@@ -69,7 +69,7 @@ def input_file(path: Path, **options: str | int | None) -> Any:  # noqa: ANN401 
 
     The demuxer may open this file only: a crafted input cannot make ffmpeg read another one, or from a network.
     """
-    from vsr_pipeline.media._input import allowed_formats  # loads av, which those who only look for ffmpeg need not
+    from vsr_pipeline.media.input import allowed_formats  # loads av, which those who only look for ffmpeg need not
 
     safe = {"protocol_whitelist": "file", "format_whitelist": allowed_formats()}
     return ffmpeg.input(_as_text(file_url(path)), **safe, **options)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.images import Pixels
 
 FloatArray = npt.NDArray[np.float64]
 

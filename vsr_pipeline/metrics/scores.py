@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from vsr_pipeline.media.frames import Pixels
+from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.metrics.fidelity import luma, psnr, ssim, to_255
 from vsr_pipeline.metrics.flicker import FlickerMeter
 from vsr_pipeline.metrics.vmaf import VmafMeter

@@ -12,10 +12,10 @@ import ffmpeg
 import numpy as np
 
 from vsr_pipeline.errors import InputError, OutputError
-from vsr_pipeline.files import write_failure
-from vsr_pipeline.media._colour import LUMA_WEIGHTS, guess_matrix
+from vsr_pipeline.media.colour import LUMA_WEIGHTS, guess_matrix
 from vsr_pipeline.media.ffmpeg import input_file, run_ffmpeg
 from vsr_pipeline.metrics.fidelity import FloatArray
+from vsr_pipeline.runtime.files import write_failure
 
 _MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
 _CHUNK_BYTES = 256_000_000

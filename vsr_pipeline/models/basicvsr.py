@@ -1,8 +1,8 @@
 """BasicVSR: bidirectional recurrent video super-resolution by a factor of 4 (Chan et al., CVPR 2021).
 
 The network is written as steps (`compute_flow`, `backward_step`, `forward_step`, `reconstruct`), because there are two
-ways through them: `forward` takes a whole sequence at once, as the official code does, and `vsr_pipeline.upscale`
-takes a stream in windows.
+ways through them: `forward` takes a whole sequence at once, as the official code does, and
+`vsr_pipeline.enhance.upscale` takes a stream in windows.
 """
 
 from collections.abc import Sequence

@@ -12,19 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from vsr_pipeline import __version__
-from vsr_pipeline.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.clip.footage import FolderSource, Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.config import Config
+from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.enhance.upscale import Upscaler
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.files import make_folder, write_text
+from vsr_pipeline.jobs.estimate import clip_size, refuse_too_large
 from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
 from vsr_pipeline.jobs.job import RunOptions
-from vsr_pipeline.jobs.preflight import clip_size, refuse_too_large
 from vsr_pipeline.jobs.runner import WORK_FOLDER
-from vsr_pipeline.ladder import Ladder
-from vsr_pipeline.media._tint import GREY, tint_of_pixels, with_tint
-from vsr_pipeline.media.frames import ImageTarget, Pixels, is_whole, read_image, remove_frames_from, write_image
-from vsr_pipeline.media.source import FolderSource, Footage, FrameSource, footage_of, look_at
-from vsr_pipeline.overlap import WriteBehind, read_ahead
+from vsr_pipeline.media.images import ImageTarget, Pixels, is_whole, read_image, remove_frames_from, write_image
+from vsr_pipeline.media.tint import GREY, tint_of_pixels, with_tint
 from vsr_pipeline.plan import (
     CLEANING_SAMPLES,
     computes_every_frame,
@@ -33,10 +32,11 @@ from vsr_pipeline.plan import (
     sample_indices,
     schedule_of,
 )
-from vsr_pipeline.reporting import Reporter, counted, one_line, reported, retracted_on_failure
+from vsr_pipeline.runtime.files import make_folder, write_text
+from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
+from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, retracted_on_failure
+from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 from vsr_pipeline.timeline import Analysis, Segment, Shot, Tint
-from vsr_pipeline.upscale import Upscaler
-from vsr_pipeline.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 
 RECORD_FILE = "enhance.json"
 

@@ -7,22 +7,22 @@ from fractions import Fraction
 from pathlib import Path
 
 from vsr_pipeline import __version__
+from vsr_pipeline.clip.footage import FolderSource, Footage, footage_of, look_at
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.files import published, refuse_to_replace, scratch, write_text
 from vsr_pipeline.jobs.intake import analysed, default_suffix
-from vsr_pipeline.media._dry import check_times
-from vsr_pipeline.media._streams import plan_streams
-from vsr_pipeline.media.frames import images_of
-from vsr_pipeline.media.join import check_finished
-from vsr_pipeline.media.mux import mux
-from vsr_pipeline.media.source import FolderSource, Footage, footage_of, look_at
-from vsr_pipeline.media.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
-from vsr_pipeline.overlap import read_ahead
+from vsr_pipeline.media.images import images_of
+from vsr_pipeline.media.streams.dry import check_times
+from vsr_pipeline.media.streams.join import check_finished
+from vsr_pipeline.media.streams.mux import mux
+from vsr_pipeline.media.streams.plan import plan_streams
+from vsr_pipeline.media.write.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
 from vsr_pipeline.plan import Schedule, even_ticks, schedule_of
-from vsr_pipeline.reporting import Reporter, counted, one_line, reported
+from vsr_pipeline.runtime.files import published, refuse_to_replace, scratch, write_text
+from vsr_pipeline.runtime.prefetch import read_ahead
+from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
+from vsr_pipeline.stages.workspace import Clip, SourceFile, clip_folder_of
 from vsr_pipeline.timeline import VideoInfo
-from vsr_pipeline.workspace import Clip, SourceFile, clip_folder_of
 
 RECORD_FILE = "merge.json"
 

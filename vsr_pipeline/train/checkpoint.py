@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.errors import ModelError
-from vsr_pipeline.files import published
+from vsr_pipeline.runtime.files import published
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from vsr_pipeline.errors import OutputError
-from vsr_pipeline.files import published, write_text
+from vsr_pipeline.runtime.files import published, write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 
 from vsr_pipeline import __version__
 from vsr_pipeline.errors import ChangedError, InputError, Interrupted, LockedError
-from vsr_pipeline.files import make_folder, write_text
-from vsr_pipeline.reporting import Reporter, SilentReporter, counted, reported
+from vsr_pipeline.runtime.files import make_folder, write_text
+from vsr_pipeline.runtime.progress import Reporter, SilentReporter, counted, reported
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.checkpoint import State
 from vsr_pipeline.train.config import RunConfig, differences

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.vgg import FEATURES, VGG19Features
-from vsr_pipeline.state_dicts import read_tensors
 
 
 class PerceptualLoss(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from vsr_pipeline.device import choose_device
+from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.errors import ResourceError
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media._input import open_input
-from vsr_pipeline.media.frames import IMAGE_SUFFIXES, read_image
-from vsr_pipeline.media.probe import probe
+from vsr_pipeline.media.images import IMAGE_SUFFIXES, read_image
+from vsr_pipeline.media.input import open_input
+from vsr_pipeline.media.read.probe import probe
 
 Frames = npt.NDArray[np.uint8]
 """(T, height, width, 3), RGB."""

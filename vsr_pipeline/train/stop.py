@@ -20,8 +20,8 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Inside the block, the first SIGINT or SIGTERM is only noted; a second one raises `Interrupted`.
 
-    The usual handling (`vsr_pipeline.stopping`) ends the process within 3 seconds, in the middle of whatever it does;
-    an iteration and its checkpoint take longer, and are worth it. Outside the main thread nothing is changed.
+    The usual handling (`vsr_pipeline.runtime.signals`) ends the process within 3 seconds, in the middle of whatever it
+    does; an iteration and its checkpoint take longer, and are worth it. Outside the main thread nothing is changed.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsr_pipeline.device import choose_precision
+from vsr_pipeline.enhance.device import choose_precision
 from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.train.config import RunConfig, TrainConfig
 from vsr_pipeline.train.data import Sample

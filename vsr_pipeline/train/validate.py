@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.metrics import luma, psnr, ssim
-from vsr_pipeline.reporting import Reporter
+from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.train.config import RunConfig
 from vsr_pipeline.train.data import Sequences
 from vsr_pipeline.train.processes import Processes

@@ -1,0 +1,392 @@
+"""A clip as numbered frames, whether it is a video or images."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vsr_pipeline.clip.analyse import analyse
+from vsr_pipeline.clip.shots import detect_cuts
+from vsr_pipeline.config import InputConfig
+from vsr_pipeline.errors import InputError
+from vsr_pipeline.media.animation import AnimationSource, is_animation, read_animation
+from vsr_pipeline.media.images import Pixels, image_losses, images_of, numbers_of, png_size, read_image
+from vsr_pipeline.media.read.pixels import ALPHA_NOTE
+from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.media.streams.mux import origin_ticks
+from vsr_pipeline.media.tint import tint_note, tint_of_pixels, tints_of_shots
+from vsr_pipeline.plan import Part, part_of
+from vsr_pipeline.runtime.progress import counted
+from vsr_pipeline.timeline import Analysis, Colour, Timeline, Tint, VideoInfo
+
+USUAL_FRAME_RATE = Fraction(25)
+_IMAGES = "images"
+
+
+class FrameSource(Protocol):
+    """Random access to the distinct frames of a clip, by index: repeats are left out, and not counted."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was assumed, changed or dropped so far."""
+        ...
+
+    def read(self, start: int, stop: int) -> Iterator[Pixels]:
+        """Yield the frames `[start, stop)`, each (H, W, 3) RGB.
+
+        Raises:
+            InputError: one of them cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a clip before it is decoded. `images` are its files by number; none: it is a video.
+
+    `animation_ticks` says how long each frame of an animated image is shown, in ticks of its time base; all its frames
+    are in one file. None: it is no animated image.
+    """
+
+    path: Path
+    images: tuple[tuple[int, Path], ...]
+    info: VideoInfo
+    settings: InputConfig
+    animation_ticks: tuple[int, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its files."""
+        return sum(path.stat().st_size for path in {path for _, path in self.images} or {self.path})
+
+    @property
+    def frames_of_part(self) -> int:
+        """How many frames the part has, as far as the header tells; 0: it does not."""
+        first, stop = self._part_by_rate()
+        return max(0, stop - first)
+
+    @property
+    def frames_to_analyse(self) -> int:
+        """How many frames the analysis will decode, as far as the header tells; 0: it does not.
+
+        A video is decoded from its first frame on, of images only the part is.
+        """
+        return self.frames_of_part if self.images else self._part_by_rate()[1]
+
+    def _part_by_rate(self) -> tuple[int, int]:
+        """Return the frames [first, stop) of the part by the average rate; of uneven times, that is about right."""
+        known = self.info.frame_count_from_header or 0
+        rate = self.info.average_frame_rate or USUAL_FRAME_RATE
+        start, end, limit = self.settings.start_seconds, self.settings.end_seconds, self.settings.max_frames
+        first = math.ceil(start * rate) if start is not None else 0
+        ends = [known]
+        if end is not None:
+            ends.append(math.ceil(end * rate))
+        if limit is not None:
+            ends.append(first + limit)
+        return first, min(ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A clip that was analysed, and the part of it that is enhanced: plain data that opens its frames anywhere."""
+
+    header: Header
+    file_timeline: Timeline
+    """The whole file, or its frames up to one more than the part has."""
+    part: Part
+
+    @property
+    def timeline(self) -> Timeline:
+        """The part's; frames are counted in it, in its distinct ones where they are read, planned and computed."""
+        return self.part.timeline
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        all_frames = self.part.timeline.frame_count == self.file_timeline.frame_count
+        return all_frames and self.header.settings.end is None
+
+    @property
+    def span(self) -> tuple[Fraction, Fraction | None] | None:
+        """Seconds of the source that are kept of sound and the like; None: everything."""
+        if self.is_whole or self.header.images:
+            return None
+        timeline = self.timeline
+        end = (timeline.pts[-1] + timeline.last_duration) * timeline.time_base
+        is_to_the_end = self.part.stop == self.file_timeline.frame_count and self.header.settings.end is None
+        return timeline.pts[0] * timeline.time_base, None if is_to_the_end else end
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Files of the distinct frames of the part; none: it is a video."""
+        images = self.header.images
+        return tuple(images[self.part.first + index][1] for index in self.timeline.distinct) if images else ()
+
+    def origin_ticks(self, drop: Sequence[str] = ()) -> int:
+        """Return the tick of the source that is 0 in the output: a part begins there, a whole clip where it did.
+
+        Raises:
+            InputError: the source cannot be read.
+        """
+        if not self.is_whole:
+            return self.timeline.pts[0]
+        return _start_ticks(self.header, self.timeline, drop)
+
+    @contextmanager
+    def open(self) -> "Iterator[FrameSource]":
+        """Open the distinct frames of the part.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        if self.header.images:
+            yield _pictures(self.header, [self.part.first + index for index in self.timeline.distinct])
+        else:
+            with VideoReader(self.header.path, self.header.settings) as reader:
+                yield _VideoPart(reader, self)
+
+
+def _pictures(header: Header, places: Sequence[int]) -> "FolderSource | AnimationSource":
+    """Open some of the images of a clip, by their places in it."""
+    if header.animation_ticks:
+        frames = read_animation(header.path).frames
+        return AnimationSource([frames[place] for place in places])
+    return FolderSource([header.images[place][1] for place in places], header.info)
+
+
+class FolderSource:
+    """Images, which all have one size and depth.
+
+    Args:
+        images: the files.
+        info: what they are, where `check_headers` has seen them. None: as the first of them is; the others' headers are
+            compared with it.
+
+    Raises:
+        InputError: the first image cannot be read, or another PNG's header has another size.
+    """
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, images: Sequence[Path], info: VideoInfo | None = None) -> None:
+        self._images = images
+        if info is None:
+            first = read_image(images[0])
+            self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
+            self.bit_depth = first.itemsize * 8
+            self.check_headers()
+        else:
+            self.shape, self.bit_depth = (info.height, info.width), info.bit_depth
+
+    def check_headers(self) -> None:
+        """Compare the sizes in the headers of PNGs, before any of them is decoded.
+
+        Raises:
+            InputError: one of them has another size.
+        """
+        for path in self._images:
+            size = png_size(path) if path.suffix.lower() == ".png" else None
+            # An EXIF orientation may turn it sideways; whether it does shows when it is read.
+            if size and size != self.shape:
+                self._check(path, (size[1], size[0]))
+
+    def read(self, start: int, stop: int) -> Iterator[Pixels]:
+        """Yield frames; see `FrameSource`."""
+        for path in self._images[start:stop]:
+            pixels = read_image(path)
+            self._check(path, pixels.shape[:2])
+            depth = pixels.itemsize * 8
+            if depth != self.bit_depth:
+                raise InputError(
+                    f"{path} has {depth} bits, the first frame {self.bit_depth}: all frames have one depth"
+                )
+            yield pixels
+
+    def _check(self, path: Path, shape: tuple[int, ...]) -> None:
+        if shape != self.shape:
+            height, width = self.shape
+            raise InputError(
+                f"{path} is {shape[1]}x{shape[0]}, the first frame {width}x{height}: all frames of a clip have one "
+                "size; for a folder of pictures of their own, `vsr run --each` enhances each by itself"
+            )
+
+
+class _VideoPart:
+    """The distinct frames of a part of a video, found by the timestamps of the file's timeline."""
+
+    def __init__(self, reader: VideoReader, footage: Footage) -> None:
+        self._reader = reader
+        self._file_timeline = footage.file_timeline
+        self._places = [footage.part.first + index for index in footage.timeline.distinct]
+        self._repeats = frozenset(footage.part.first + index for index in footage.timeline.repeats)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._reader.notes
+
+    def read(self, start: int, stop: int) -> Iterator[Pixels]:
+        first, end = self._places[start], self._places[stop - 1] + 1
+        for frame in self._reader.read(self._file_timeline, first, end, without=self._repeats):
+            yield frame.pixels
+
+
+def look_at(path: Path, settings: InputConfig, *, frame_rate: Fraction | None = None) -> Header:
+    """Find out what a clip is, from a video's header or from the first of its images.
+
+    Args:
+        path: a video, a folder of images, one image, or a pattern: see `images_of`.
+        settings: what of it is meant.
+        frame_rate: how fast images are shown; None: an animated image as it says, others at the usual rate.
+
+    Raises:
+        InputError: it cannot be read.
+        ResourceError: its frames do not fit into memory.
+    """
+    images = images_of(path)
+    if images is None:
+        return Header(path, (), probe(path, settings), settings)
+    file = next(iter(images.values()))
+    animation = read_animation(file) if len(images) == 1 and is_animation(file) else None
+    first = animation.frames[0] if animation else read_image(file)
+    rate = frame_rate or USUAL_FRAME_RATE
+    time_base = 1 / rate
+    ticks: tuple[int, ...] = ()
+    if animation:
+        images = dict.fromkeys(range(len(animation.frames)), file)
+        ticks = animation.milliseconds if frame_rate is None else (1,) * len(images)
+        time_base = Fraction(1, 1000) if frame_rate is None else time_base
+        rate = 1 / (Fraction(sum(ticks), len(ticks)) * time_base)
+    info = VideoInfo(
+        path=path,
+        container=_IMAGES,
+        codec=file.suffix[1:].lower(),
+        stream_index=0,
+        width=first.shape[1],
+        height=first.shape[0],
+        pixel_format="rgb24" if first.itemsize == 1 else "rgb48",
+        bit_depth=8 * first.itemsize,
+        time_base=time_base,
+        average_frame_rate=rate,
+        colour=Colour(matrix="bt709", range="tv"),
+        frame_count_from_header=len(images),
+        video_streams=0,
+        field_order="progressive",
+        has_alpha=animation is not None and animation.has_alpha,
+    )
+    return Header(path, tuple(images.items()), info, settings, ticks)
+
+
+def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) -> Analysis:
+    """Decode a clip once, as far as its part goes; the timeline is the file's, up to there.
+
+    Raises:
+        InputError: it cannot be read.
+        UsageError: there is no frame in the part.
+    """
+    if not header.images:
+        return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
+    whole = _timeline_of_images(header)
+    part = part_of(whole, header.settings, start_seconds=Fraction(0))
+    pictures = _pictures(header, range(part.first, part.stop))
+    if isinstance(pictures, FolderSource):
+        pictures.check_headers()
+    repeats: list[int] = []
+    tints: list[Tint | None] = []
+
+    def counted() -> Iterator[Pixels]:
+        previous: Pixels | None = None
+        for index, pixels in enumerate(pictures.read(0, part.stop - part.first), start=part.first):
+            if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
+                repeats.append(index)
+            previous = pixels
+            tints.append(tint_of_pixels(pixels))
+            yield pixels
+            if on_frame is not None:
+                on_frame()
+
+    cuts = tuple(part.first + cut for cut in detect_cuts(counted()))
+    timeline = replace(whole, cuts=cuts)
+    # A shot may begin before the part, or end after it.
+    known = [*tints[:1] * part.first, *tints, *tints[-1:] * (len(header.images) - part.stop)]
+    timeline = replace(timeline, tints=tints_of_shots(known, cuts))
+    return Analysis(timeline.with_repeats(repeats), notes=(*_notes_on(header), *tint_note(timeline.tints)))
+
+
+def _timeline_of_images(header: Header) -> Timeline:
+    if not header.animation_ticks:
+        return Timeline.constant_rate(len(header.images), 1 / header.info.time_base)
+    begins = tuple(accumulate(header.animation_ticks[:-1], initial=0))
+    return Timeline(header.info.time_base, begins, header.animation_ticks[-1])
+
+
+def _end_of_part(header: Header) -> Callable[[int], bool] | None:
+    """Return what tells, frame by frame, when no more of a file belongs to its part: one frame after its last."""
+    settings, time_base = header.settings, header.info.time_base
+    if settings.end is None and settings.max_frames is None:
+        return None
+    zero: int | None = None
+    frames = 0
+
+    def is_enough(pts: int) -> bool:
+        nonlocal zero, frames
+        if zero is None:
+            zero = origin_ticks(header.path, time_base, pts)
+        seconds = (pts - zero) * time_base
+        frames += settings.start_seconds is None or seconds >= settings.start_seconds
+        is_after = settings.end_seconds is not None and seconds >= settings.end_seconds
+        return is_after or (settings.max_frames is not None and frames > settings.max_frames)
+
+    return is_enough
+
+
+def footage_of(header: Header, analysis: Analysis, *, every_frame: bool = False) -> Footage:
+    """Choose the part that the settings name.
+
+    Args:
+        header: the clip.
+        analysis: what was found out about it.
+        every_frame: read and compute repeats as any other frame.
+
+    Raises:
+        InputError: the source cannot be read.
+        UsageError: no frame is in it.
+    """
+    timeline = replace(analysis.timeline, repeats=()) if every_frame else analysis.timeline
+    start = _start_ticks(header, timeline, ()) if header.settings.is_part else 0
+    part = part_of(timeline, header.settings, start_seconds=start * timeline.time_base)
+    return Footage(header, timeline, part)
+
+
+def _start_ticks(header: Header, timeline: Timeline, drop: Sequence[str]) -> int:
+    """Return the tick at which the output of the whole clip would begin, and its player count from 0."""
+    if header.images:
+        return 0
+    return origin_ticks(header.path, timeline.time_base, timeline.pts[0], drop=drop)
+
+
+def _notes_on(header: Header) -> tuple[str, ...]:
+    """Say what of the images is lost or missing, by their names and the first of them.
+
+    Whoever shows a note says which clip it is about, so one image is not named again.
+    """
+    if header.animation_ticks:
+        return (ALPHA_NOTE,) if header.info.has_alpha else ()
+    numbers: Sequence[int] = [number for number, _ in header.images]
+    if header.path.is_dir():
+        numbers = numbers_of([path for _, path in header.images]) or numbers
+    missing = numbers[-1] - numbers[0] + 1 - len(set(numbers))
+    first = header.images[0][1]
+    name = "" if first.name == header.path.name else f"{first.name}: "
+    notes = [f"{name}{loss}" for loss in image_losses(first)]
+    if missing:
+        missing_numbers = counted(missing, "number has", "numbers have")
+        notes.append(f"between {numbers[0]} and {numbers[-1]}, {missing_numbers} no image")
+    return tuple(notes)

@@ -1,0 +1,269 @@
+"""What a job will need, said before any work: frames, memory, disk, time."""
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vsr_pipeline.checkpoints.manifest import BICUBIC
+from vsr_pipeline.clip.footage import Footage, Header
+from vsr_pipeline.config import Config, EncodeConfig, UpscaleConfig
+from vsr_pipeline.enhance.build import BuiltUpscaler
+from vsr_pipeline.enhance.device import choose_device, choose_precision
+from vsr_pipeline.enhance.fallback import allowed_bytes, first_that_fits, needs_of, rungs_of
+from vsr_pipeline.enhance.memory import ClipSize, amount, around_network_bytes
+from vsr_pipeline.enhance.upscale import SCALE
+from vsr_pipeline.errors import ResourceError
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
+from vsr_pipeline.plan import Schedule
+from vsr_pipeline.runtime.memory import available_memory_bytes, how_to_reduce, resident_memory_bytes
+from vsr_pipeline.runtime.progress import Reporter, counted, reported
+from vsr_pipeline.timeline import Colour, Segment, Shot
+
+# Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
+# may take three times as much: the disk that runs full all the same is an error that loses nothing.
+_BITS_PER_PIXEL_AT_72 = 0.16
+# These two compress each frame alone, and hardly depend on the quality.
+_BITS_PER_PIXEL_OF = {"prores": 4.5, "ffv1": 14.0}
+# At the end, the joined picture and the output are there at the same time.
+_COPIES = 2
+
+# Options that save main memory, from the one that costs least to the one that costs most.
+_SAVING: dict[str, dict[str, int]] = {
+    "--max-seq-len 2": {"max_seq_len": 2},
+    "--max-seq-len 2 --lookahead 2": {"max_seq_len": 2, "lookahead": 2},
+}
+
+_CALIBRATION_FRAMES = 3
+_CALIBRATION_SIZE = (96, 160)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job will need; bytes are rough, `seconds` is None where it was not measured."""
+
+    frame_count: int
+    shots: int
+    segments: int
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    memory_bytes: int
+    memory_available_bytes: int | None
+    disk_bytes: int
+    disk_free_bytes: int
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        available = f" of {_size(self.memory_available_bytes)}" if self.memory_available_bytes else ""
+        lines = [
+            f"frames    {self.frame_count} in {counted(self.shots, 'shot')}, {counted(self.segments, 'segment')}",
+            f"size      {self.input_size[0]}x{self.input_size[1]} to {self.output_size[0]}x{self.output_size[1]}",
+            f"memory    about {_size(self.memory_bytes)}{available}",
+            f"disk      about {_size(self.disk_bytes)} of {_size(self.disk_free_bytes)}",
+        ]
+        if self.seconds is not None:
+            hours, rest = divmod(round(self.seconds), 3600)
+            rate = self.frame_count / self.seconds
+            lines.append(f"time      about {hours}:{rest // 60:02d}:{rest % 60:02d} ({rate:.2f} frames per second)")
+        return "\n".join(lines)
+
+
+def estimate(
+    footage: Footage, schedule: Schedule, segments: tuple[Segment, ...], config: Config, folder: Path
+) -> Estimate:
+    """Work out what a job needs; nothing is measured but the free memory and disk.
+
+    Args:
+        footage: the clip.
+        schedule: when its frames are shown.
+        segments: its plan.
+        config: the settings.
+        folder: where segments and output go; must exist.
+    """
+    width, height = footage.header.info.display_size
+    bits_per_pixel = _BITS_PER_PIXEL_OF.get(
+        config.encode.codec, _BITS_PER_PIXEL_AT_72 * 2 ** ((config.encode.quality - 72) / 12)
+    )
+    picture_bytes = len(schedule.pts) * width * height * SCALE**2 * bits_per_pixel / 8
+    # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
+    other_bytes = 0 if footage.header.images else footage.header.size_bytes
+    return Estimate(
+        frame_count=len(schedule.pts),
+        shots=len(footage.timeline.shots),
+        segments=len(segments),
+        input_size=(width, height),
+        output_size=(SCALE * width, SCALE * height),
+        memory_bytes=_main_memory_bytes(clip_size(footage), config.upscale),
+        memory_available_bytes=available_memory_bytes(),
+        disk_bytes=round(_COPIES * picture_bytes) + other_bytes,
+        disk_free_bytes=shutil.disk_usage(folder).free,
+    )
+
+
+def clip_size(footage: Footage) -> ClipSize:
+    """Return what of a clip its memory depends on."""
+    return _size_of(footage.header, len(footage.timeline.distinct))
+
+
+def _size_of(header: Header, frame_count: int) -> ClipSize:
+    width, height = header.info.display_size
+    return ClipSize(width, height, frame_count, bytes_per_value=2 if header.info.bit_depth > 8 else 1)
+
+
+def _main_memory_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
+    """Return the main memory that a run takes: with a network on the CPU, that of the rung it will begin with."""
+    if not _computes_on_cpu(settings):
+        return around_network_bytes(clip)
+    needs = _needs_on_cpu(clip, settings)
+    level = first_that_fits(needs, allowed_bytes(settings, torch.device("cpu")))
+    return needs[-1 if level is None else level]
+
+
+def _is_bicubic(settings: UpscaleConfig) -> bool:
+    return settings.model == BICUBIC and settings.checkpoint is None
+
+
+def _computes_on_cpu(settings: UpscaleConfig) -> bool:
+    """Whether a network runs in main memory. Whether a GPU that is asked for is there does not matter here."""
+    if _is_bicubic(settings):
+        return False
+    return settings.device == "cpu" or (settings.device == "auto" and choose_device("auto").type == "cpu")
+
+
+def _needs_on_cpu(clip: ClipSize, settings: UpscaleConfig) -> list[int]:
+    cpu = torch.device("cpu")
+    rungs = rungs_of(settings, cpu, allow_cpu=False)
+    precision = "fp32" if settings.backend == "mmedit" else choose_precision(settings.precision, cpu)
+    return needs_of(rungs, clip, on_gpu=False, precision=precision)
+
+
+def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
+    """Refuse a job that needs more disk than is free.
+
+    Raises:
+        ResourceError: it cannot fit.
+    """
+    if needed.disk_bytes > needed.disk_free_bytes:
+        raise ResourceError(
+            f"{folder} has {_size(needed.disk_free_bytes)} free, the job needs about {_size(needed.disk_bytes)}: "
+            "free some, or lower the quality with --quality"
+        )
+
+
+def refuse_too_large(header: Header, config: Config, frame_count: int | None = None) -> None:
+    """Refuse frames that need more main memory than may be taken, however they are made, before one is computed.
+
+    On a GPU, `Ladder.fit` looks after the GPU's memory.
+
+    Args:
+        header: the clip.
+        config: the settings.
+        frame_count: how many frames are computed; None: what the header says, and at least one.
+
+    Raises:
+        ResourceError: they do.
+    """
+    settings = config.upscale
+    clip = _size_of(header, frame_count or header.frames_of_part or 1)
+    needed = _least_bytes(clip, settings)
+    limit = settings.memory_limit_bytes
+    is_on_gpu = not _is_bicubic(settings) and not _computes_on_cpu(settings)
+    what = f"frames of {clip} need about {amount(needed)} of memory at least"
+    if limit is not None and needed > limit and not is_on_gpu:
+        ways = ["allow more", *_ways_to_fit(header, clip, settings, limit)]
+        raise ResourceError(f"{what}, --memory-limit allows {amount(limit)}: {', or '.join(ways)}")
+    free = available_memory_bytes()
+    if free is not None and needed > free + resident_memory_bytes():
+        ways = _ways_to_fit(header, clip, settings, free + resident_memory_bytes()) or ["close other programs"]
+        raise ResourceError(f"{what}, {amount(free)} are free: {', or '.join(ways)}")
+
+
+def _least_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
+    """Return the main memory that a run takes with whatever saves memory."""
+    return min(_needs_on_cpu(clip, settings)) if _computes_on_cpu(settings) else around_network_bytes(clip)
+
+
+def _ways_to_fit(header: Header, clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
+    """Say what makes a clip fit into `allowed` bytes: options, if there are any, a GPU, and a size that fits."""
+    ways = []
+    if _computes_on_cpu(settings):
+        if settings.windows == "exact" and settings.backend == "torch":
+            ways += [f"give {option}" for option in _options_that_fit(clip, settings, allowed)]
+        ways.append("use a GPU")
+    for share in range(95, 0, -5):
+        smaller = replace(clip, width=max(2, clip.width * share // 200 * 2), height=max(1, clip.height * share // 100))
+        if _least_bytes(smaller, settings) <= allowed:
+            to = (
+                f"images first, to {smaller}"
+                if header.images
+                else f"video: {how_to_reduce(header.path, smaller.width)}"
+            )
+            ways.append(f"reduce the {to}")
+            break
+    return ways
+
+
+def _options_that_fit(clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
+    fits = (o for o, change in _SAVING.items() if _least_bytes(clip, settings.model_copy(update=change)) <= allowed)
+    return list(islice(fits, 1))
+
+
+def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig, reporter: Reporter) -> float:
+    """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
+    timeline = footage.timeline
+    count = min(_CALIBRATION_FRAMES, len(timeline.distinct))
+    with footage.open() as source:
+        frames = [_middle(pixels) for pixels in source.read(0, count)]
+    width, height = footage.header.info.display_size
+    segment = Segment(0, count, 0, count, Shot(0, count))
+    model_seconds = encoder_seconds = 0.0
+    with reported(reporter, "measure the speed", 2 * count):
+        passes = built.upscaler.cleaning_passes(frames)
+        for _ in range(2):  # the first time, libraries prepare themselves
+            started = time.perf_counter()
+            outputs = list(built.upscaler.upscale(frames, segment, cleaning_passes=passes, on_work=reporter.worked))
+            upscaled = time.perf_counter()
+            _encode(outputs, encode)
+            model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
+    context = sum(s.context_stop - s.context_start for s in built.upscaler.plan(timeline)) / timeline.frame_count
+    slower = max(model_seconds * context, encoder_seconds)  # they work at the same time
+    return float(slower * width * height / (frames[0].shape[0] * frames[0].shape[1]) * timeline.frame_count / count)
+
+
+def _encode(frames: list[Pixels], encode: EncodeConfig) -> None:
+    height, width = frames[0].shape[:2]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        VideoWriter(
+            Path(folder) / f"calibration{track_suffix(encode)}",
+            width=width,
+            height=height,
+            time_base=Fraction(1, 25),
+            frame_rate=None,
+            colour=Colour(matrix="bt709", range="tv"),
+            settings=encode,
+        ) as writer,
+    ):
+        for pts, pixels in enumerate(frames):
+            writer.write(pts, pixels, duration=1)
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    top, left = (max(0, (pixels.shape[i] - _CALIBRATION_SIZE[i]) // 2) for i in (0, 1))
+    return np.ascontiguousarray(pixels[top : top + _CALIBRATION_SIZE[0], left : left + _CALIBRATION_SIZE[1]])  # type: ignore[return-value]
+
+
+def _size(count: int) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("KiB", "MiB"):
+        count_in_unit = count / 1024 ** (1 if unit == "KiB" else 2)
+        if count_in_unit < 1024:
+            return f"{count_in_unit:.1f} {unit}"
+    return f"{count / 1024**3:.1f} GiB"

@@ -1,0 +1,220 @@
+"""One segment: decode, enhance, encode, verify, publish. Independent of every other segment."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from vsr_pipeline.clip.footage import Footage, FrameSource
+from vsr_pipeline.config import EncodeConfig
+from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.enhance.upscale import SCALE, OnWork, Upscaler
+from vsr_pipeline.errors import InputError, OutputError
+from vsr_pipeline.jobs.estimate import clip_size
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.streams.join import check_frames
+from vsr_pipeline.media.tint import with_tint
+from vsr_pipeline.media.write.writer import VideoWriter, colour_to_write, track_suffix
+from vsr_pipeline.plan import CLEANING_SAMPLES, Schedule, sample_indices
+from vsr_pipeline.runtime.files import file_sha256, published, sync
+from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
+from vsr_pipeline.runtime.progress import retracted_on_failure
+from vsr_pipeline.timeline import Segment
+
+_STILL_WIDTH = 960
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentTask:
+    """What a worker needs to make one segment; plain data."""
+
+    footage: Footage
+    schedule: Schedule
+    segment: Segment
+    encode: EncodeConfig
+    cleaning_passes: int | None
+    """None: not decided yet for this shot."""
+    folder: Path
+    """Where the segment's file goes, on a file system that driver and worker share."""
+    still_frame: int | None
+    """Frame to keep as a picture for the report, if it is in this segment."""
+
+    @property
+    def path(self) -> Path:
+        """The segment's file."""
+        return self.folder / segment_name(self.segment, self.encode)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """A segment's file, as it was published."""
+
+    segment: Segment
+    path: Path
+    size_bytes: int
+    sha256: str
+    cleaning_passes: int
+    elapsed_seconds: float
+    notes: tuple[str, ...]
+
+
+class Executor(Protocol):
+    """Computes independent segments, in any order and anywhere."""
+
+    def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
+        """Yield a result for each task, as they become ready."""
+        ...
+
+
+class SerialExecutor:
+    """One segment after the other, in this process."""
+
+    def __init__(self, ladder: Ladder, on_work: OnWork) -> None:
+        self._ladder = ladder
+        self._on_work = on_work
+
+    def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
+        """Yield results in the order of the tasks, which are of one clip; see `Executor`."""
+        with ExitStack() as stack:
+            source: FrameSource | None = None
+            for task in tasks:
+                if source is None:
+                    source = stack.enter_context(task.footage.open())
+                yield compute_segment(task, source, self._ladder, self._on_work)
+
+
+def segment_name(segment: Segment, encode: EncodeConfig) -> str:
+    """File name of a segment: its frames, and the container that holds the codec."""
+    return f"{segment.start:08d}-{segment.stop:08d}{track_suffix(encode)}"
+
+
+def compute_segment(task: SegmentTask, source: FrameSource, ladder: Ladder, on_work: OnWork) -> SegmentResult:
+    """Make a segment's file; it appears under its name when it is complete, verified and on disk.
+
+    Args:
+        task: which one.
+        source: the frames of its footage, opened once for all segments.
+        ladder: makes the frames.
+        on_work: told about progress.
+
+    Raises:
+        InputError: the source cannot be read, or no longer has the timeline's frames.
+        ModelError, ResourceError, OutputError: as the ladder, the upscaler and the writer.
+    """
+    started = time.monotonic()
+    fitted = ladder.fit(clip_size(task.footage))
+    passes, notes = _decided_passes(task, source, ladder)
+
+    def attempt(upscaler: Upscaler) -> None:
+        _encode_segment(task, source, upscaler, passes, on_work)
+
+    _, said = ladder.run(task.segment, attempt)
+    notes = (*fitted, *notes, *said, *source.notes)
+    return SegmentResult(
+        segment=task.segment,
+        path=task.path,
+        size_bytes=task.path.stat().st_size,
+        sha256=file_sha256(task.path),
+        cleaning_passes=passes,
+        elapsed_seconds=time.monotonic() - started,
+        notes=notes,
+    )
+
+
+def _decided_passes(task: SegmentTask, source: FrameSource, ladder: Ladder) -> tuple[int, tuple[str, ...]]:
+    """Return how often the shot's frames are cleaned, decided now if nobody has, and what the ladder said."""
+    if task.cleaning_passes is not None:
+        return task.cleaning_passes, ()
+
+    def decide(upscaler: Upscaler) -> int:
+        indices = sample_indices(task.segment.shot, CLEANING_SAMPLES)
+        return upscaler.cleaning_passes(chain.from_iterable(source.read(i, i + 1) for i in indices))
+
+    return ladder.run(task.segment, decide)
+
+
+def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, passes: int, on_work: OnWork) -> None:
+    segment, schedule, clip = task.segment, task.schedule, task.footage.timeline.without_repeats
+    kept: dict[int, Pixels] = {}
+
+    def frames() -> Iterator[Pixels]:
+        read = source.read(segment.context_start, segment.context_stop)
+        for index, pixels in enumerate(read, start=segment.context_start):
+            if index == task.still_frame:
+                kept[index] = pixels
+            yield pixels
+
+    shown: dict[int, list[int]] = {}
+    for place in schedule.shows(segment):
+        shown.setdefault(schedule.frames[place], []).append(place)
+    with published(task.path) as temporary:
+        with (
+            read_ahead(frames(), depth=4) as ahead,
+            _writer(task, temporary) as writer,
+            WriteBehind(threads=1, depth=4) as writes,
+            retracted_on_failure(on_work) as counted,
+        ):
+            outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=counted)
+            for index, pixels in enumerate(outputs, start=segment.start):
+                tint = clip.tint_at(index)
+                for place in shown.get(index, ()):
+                    pts, duration = schedule.pts[place], schedule.duration(place)
+                    writes.call(partial(writer.write, pts, pixels, duration=duration, tint=tint))
+                if index in kept:
+                    shape = task.footage.header.info.display_aspect_ratio_of_pixels
+                    save_stills(task.folder.parent, kept[index], with_tint(pixels, tint), pixel_aspect_ratio=shape)
+        try:
+            check_frames(
+                temporary, [schedule.pts[i] * schedule.time_base for i in schedule.shows(segment)], decode=True
+            )
+        except InputError as error:
+            raise OutputError(f"the encoder gave a damaged segment: {error}") from error
+    sync(task.path.parent)
+
+
+def _writer(task: SegmentTask, path: Path) -> VideoWriter:
+    info = task.footage.header.info
+    width, height = info.display_size
+    return VideoWriter(
+        path,
+        width=SCALE * width,
+        height=SCALE * height,
+        time_base=task.schedule.time_base,
+        frame_rate=task.encode.constant_rate or info.average_frame_rate,
+        colour=colour_to_write(info),
+        sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
+        bit_depth=info.bit_depth,
+        hdr=info.hdr,
+        settings=task.encode,
+    )
+
+
+def save_stills(folder: Path, before: Pixels, after: Pixels, *, pixel_aspect_ratio: Fraction = Fraction(1)) -> None:
+    """Write `before.jpg` and `after.jpg` for the report, with square pixels; the latter at most 960 pixels wide.
+
+    Args:
+        folder: where they go.
+        before: the frame that went into the model.
+        after: the same frame, enhanced.
+        pixel_aspect_ratio: width / height of a pixel of both; the smaller side of a pixel is stretched.
+    """
+    stretch_x, stretch_y = max(pixel_aspect_ratio, Fraction(1)), max(1 / pixel_aspect_ratio, Fraction(1))
+    scale = min(Fraction(1), _STILL_WIDTH / (after.shape[1] * stretch_x))
+    for name, pixels, factor in (("before.jpg", before, Fraction(1)), ("after.jpg", after, scale)):
+        eight_bit = cv2.convertScaleAbs(pixels, alpha=1 / 257) if pixels.itemsize == 2 else pixels
+        width, height = (
+            max(1, round(pixels.shape[1] * stretch_x * factor)),
+            max(1, round(pixels.shape[0] * stretch_y * factor)),
+        )
+        smaller = width < pixels.shape[1] or height < pixels.shape[0]
+        small = cv2.resize(eight_bit, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+        encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+        with published(folder / name) as temporary:
+            temporary.write_bytes(encoded.data)

@@ -1,0 +1,176 @@
+"""Who computes the segments: this process, or workers on many GPUs and machines."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+
+from vsr_pipeline.checkpoints.manifest import BICUBIC
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.build import BuiltUpscaler
+from vsr_pipeline.enhance.device import computes
+from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.errors import Interrupted, UsageError, VsrError
+from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.report.outcome import WorkerOutcome
+from vsr_pipeline.jobs.segment import Executor, SerialExecutor
+from vsr_pipeline.runtime.progress import Reporter
+
+_DEVICES_WITH_RAY = ("auto", "cpu", "cuda")
+HOW_TO_GET_RAY = "pip install 'vsr-pipeline[ray]'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Where segments are computed; nothing here changes a pixel."""
+
+    executor: Literal["auto", "serial", "ray"] = "auto"
+    """auto: Ray with more than one GPU or with an address, else this process alone."""
+    ray_address: str | None = None
+    """Of a Ray cluster that runs: `auto`, `ray://HOST:PORT` or `HOST:PORT`. None: one of our own, on this machine."""
+    cpus_per_worker: int | None = None
+    """Cores of each worker. None: one for a worker with a GPU, else as many as this process would compute with."""
+
+
+class Workers(Protocol):
+    """Whatever computes segments, for any number of clips."""
+
+    @property
+    def built(self) -> BuiltUpscaler:
+        """What they compute with. Its upscaler may be good for nothing but `plan`."""
+        ...
+
+    def executor(self, settings: UpscaleConfig, source: SourceIdentity, reporter: Reporter) -> Executor:
+        """Return the executor of a clip's segments."""
+        ...
+
+    def wants_another_clip(self, preparing: int) -> bool:
+        """Whether a clip should be begun beside those that are open, of which so many are about to be analysed."""
+        ...
+
+    def stop(self, error: VsrError | Interrupted) -> None:
+        """Let every clip that another thread is at work on end with this error, at once."""
+        ...
+
+    def are_lost(self) -> bool:
+        """Whether they have failed for good, so that every clip would fail with them."""
+        ...
+
+    def outcomes(self) -> tuple[WorkerOutcome, ...]:
+        """Return what each has done so far; empty where it is this process alone."""
+        ...
+
+
+class SerialWorkers:
+    """The process itself, one segment after the other."""
+
+    def __init__(self, built: BuiltUpscaler, *, allow_cpu: bool) -> None:
+        self.built = built
+        self._allow_cpu = allow_cpu
+
+    def executor(
+        self,
+        settings: UpscaleConfig,
+        source: SourceIdentity,  # noqa: ARG002 - whoever computes here has just looked at it
+        reporter: Reporter,
+    ) -> Executor:
+        """Return an executor with a ladder of its own: the next clip may fit where this one does not."""
+        return SerialExecutor(Ladder(settings, self.built, reporter, allow_cpu=self._allow_cpu), reporter.worked)
+
+    def wants_another_clip(self, preparing: int) -> bool:  # noqa: ARG002
+        """Return False: one clip after the other."""
+        return False
+
+    def stop(self, error: VsrError | Interrupted) -> None:
+        """Do nothing: there is no other thread."""
+
+    def are_lost(self) -> bool:
+        """Whether the GPU no longer answers."""
+        return not computes(self.built.device)
+
+    def outcomes(self) -> tuple[WorkerOutcome, ...]:
+        """Return nothing: the clips say it all."""
+        return ()
+
+
+def uses_ray(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter) -> bool:
+    """Decide where segments are computed.
+
+    Raises:
+        UsageError: Ray is asked for and is not installed, or what is asked for contradicts itself.
+    """
+    if options.executor == "serial" and options.ray_address is not None:
+        raise UsageError("--ray-address is of no use with --executor serial: leave out one of them")
+    is_asked_for = options.executor == "ray" or options.ray_address is not None
+    takes_any_gpu = settings.device in ("auto", "cuda") and not (settings.model == BICUBIC and not settings.checkpoint)
+    gpus = torch.cuda.device_count() if takes_any_gpu and options.executor == "auto" else 0
+    is_installed = _ray_is_installed()
+    if is_asked_for and not is_installed:
+        raise UsageError(
+            "Ray is not installed, which --executor ray, --ray-address and the variable RAY_ADDRESS ask for: "
+            f"{HOW_TO_GET_RAY}, or give --executor serial"
+        )
+    if is_asked_for and settings.device not in _DEVICES_WITH_RAY:
+        raise UsageError(
+            f"--device {settings.device} names one device, with Ray every GPU is a worker: use auto, cpu or cuda"
+        )
+    if gpus > 1 and not is_installed:
+        reporter.note(f"{gpus} GPUs are visible and one is used: for all of them, {HOW_TO_GET_RAY}")
+    return is_asked_for or (gpus > 1 and is_installed)
+
+
+def with_default_address(options: WorkerOptions, settings: UpscaleConfig, address: str | None) -> WorkerOptions:
+    """Return options with an address of the environment, where no option says otherwise.
+
+    Args:
+        options: as given.
+        settings: with the device.
+        address: what `RAY_ADDRESS` says; None or empty: nothing.
+    """
+    is_wanted = options.executor != "serial" and settings.device in _DEVICES_WITH_RAY
+    return replace(options, ray_address=options.ray_address or (address if is_wanted else None) or None)
+
+
+def _ray_is_installed() -> bool:
+    spec = find_spec("ray")
+    return spec is not None and spec.origin is not None  # a folder of that name has no origin
+
+
+@contextmanager
+def workers_for(
+    settings: UpscaleConfig,
+    options: WorkerOptions,
+    *,
+    build: Callable[[], BuiltUpscaler] | None,
+    folder: Path,
+    allow_cpu: bool,
+    retries: int,
+    reporter: Reporter,
+) -> Iterator[Workers]:
+    """Yield the workers, ready: with the model loaded, checked against each other. They are gone after the block.
+
+    Args:
+        settings: what to compute.
+        options: where.
+        build: loads the model into this process; None: Ray's workers load it, as `uses_ray` has decided.
+        folder: on a file system that all of them must see.
+        allow_cpu: as for `Ladder`.
+        retries: how often a segment is given to another worker when its worker has died.
+        reporter: told about workers that come and go.
+
+    Raises:
+        UsageError, ModelError, ResourceError: as `build_upscaler`; or a worker cannot be had or does not fit.
+    """
+    if build is not None:
+        yield SerialWorkers(build(), allow_cpu=allow_cpu)
+        return
+    from vsr_pipeline.jobs.workers.ray_executor import ray_workers
+
+    with ray_workers(
+        settings, options, folder=folder, allow_cpu=allow_cpu, retries=retries, reporter=reporter
+    ) as workers:
+        yield workers

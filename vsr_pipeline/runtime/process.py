@@ -1,0 +1,261 @@
+"""Reading a file that was never decoded in a process of its own: a decoder that crashes ends only that.
+
+A child process serves one call after the other. It imports what the calls need, which is never torch. It ends with its
+parent, however that ends: a thread of it waits for the end of what the parent sends.
+"""
+
+import gc
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol, Self, TypeVar
+
+from vsr_pipeline.errors import InputError, ResourceError, VsrError
+from vsr_pipeline.runtime.signals import uninterrupted
+
+T = TypeVar("T")
+OnFrame = Callable[[], None]
+
+# How often progress is sent at most: each message wakes the parent.
+_PROGRESS_SECONDS = 0.1
+_STDERR_BYTES_KEPT = 2_000
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from vsr_pipeline.runtime.process import serve; serve()"
+
+
+class Call(Protocol):
+    """A way to call a function that reads a file: in this process, or in another one."""
+
+    def __call__(self, path: Path, function: Callable[..., T], on_frame: OnFrame | None = None) -> T:
+        """Return what `function` returns.
+
+        Args:
+            path: the file that it reads, for messages.
+            function: can be pickled, and so can its result.
+            on_frame: given to it under this name, unless it is None.
+        """
+        ...
+
+
+def here(path: Path, function: Callable[..., T], on_frame: OnFrame | None = None) -> T:  # noqa: ARG001
+    """Call a function in this process; see `Call`."""
+    return function() if on_frame is None else function(on_frame=on_frame)
+
+
+class Isolation:
+    """Calls functions in child processes; a context manager that leaves none. Any thread may call.
+
+    Each call raises what the function raises, and:
+
+    Raises:
+        InputError: the child crashed; the message has the signal's name.
+        ResourceError: the child cannot be started, or was killed, as the system does when memory runs out.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._idle:
+            self._idle.pop().end()
+
+    def __call__(self, path: Path, function: Callable[..., T], on_frame: OnFrame | None = None) -> T:
+        """Call a function in a child; see `Call`."""
+        child = self._take(path, only_this=on_frame is not None)
+        try:
+            result, error = child.answer(function, on_frame)
+        except _LostError as lost:
+            death = child.death(path)
+            if child.paths == {path}:
+                raise death from lost
+            return self(path, function, on_frame)  # what it read before may have damaged it: a new one decides
+        except BaseException:
+            child.end()  # it is in the middle of its work
+            raise
+        if on_frame is None:
+            self._idle.append(child)
+        else:
+            child.end()  # after it decoded a whole clip, it would keep memory while the clip is enhanced
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def _take(self, path: Path, *, only_this: bool) -> "_Child":
+        """Return an idle child, or a new one where there is none, or none that has read `only_this` file."""
+        while self._idle:
+            with suppress(IndexError):  # another thread was faster
+                child = self._idle.pop()
+                child.paths.add(path)
+                if child.is_alive() and (not only_this or child.paths == {path}):
+                    return child
+                child.end()
+        try:
+            with uninterrupted():
+                child = _Child()
+        except OSError as error:
+            reason = error.strerror or error
+            raise ResourceError(f"cannot start a process that reads {path} ({reason}): close other programs") from error
+        child.paths.add(path)
+        return child
+
+
+class _LostError(Exception):
+    """A child no longer answers."""
+
+
+class _Child:
+    """One child process."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+        """Files that it has read, or begins to read."""
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        # A session of its own: Ctrl-C in the terminal is for the parent, which ends its children.
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parent.parent.parent)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+        )
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def answer(self, function: Callable[..., Any], on_frame: OnFrame | None) -> tuple[Any, Exception | None]:
+        """Return the result of a call, or what it raised."""
+        requests = self._process.stdin
+        assert requests is not None
+        request = pickle.dumps((function, on_frame is not None))
+        try:
+            requests.write(request)
+            requests.flush()
+        except OSError as error:
+            raise _LostError from error
+        while isinstance(message := self._received(), int):
+            for _ in range(message):
+                assert on_frame is not None
+                on_frame()
+        return message  # type: ignore[no-any-return]
+
+    def _received(self) -> Any:  # noqa: ANN401 - whatever it is
+        assert self._process.stdout is not None
+        try:
+            return pickle.load(self._process.stdout)  # noqa: S301 - from our own child
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise _LostError from error
+
+    def death(self, path: Path) -> Exception:
+        """Wait for the end of a child that no longer answers; say how it ended."""
+        code = self._process.wait()
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_BYTES_KEPT))
+        said = self._stderr.read().decode(errors="replace")
+        self.end()
+        if code == -signal.SIGTERM or code == 0:
+            return RuntimeError(f"the process that read {path} was ended from outside")
+        if hasattr(signal, "SIGKILL") and code == -signal.SIGKILL:
+            return ResourceError(
+                f"the process that read {path} was killed (SIGKILL), as the system does when memory runs out: close "
+                "other programs, or leave the file out"
+            )
+        if code < 0 or code > 0xFF:  # on Windows, the number of an exception
+            name = signal.Signals(-code).name if code < 0 else f"{code:#x}"
+            return InputError(
+                f"the decoder crashed ({name}) on {path}: encode it anew with another program, or leave it out"
+            )
+        return RuntimeError(f"the process that read {path} ended with status {code}: {' '.join(said.split())}")
+
+    def end(self) -> None:
+        """End it at once; nothing of it is needed any more."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            with suppress(OSError):  # what was buffered for it cannot be sent
+                if stream is not None:
+                    stream.close()
+
+
+def serve() -> None:
+    """Be a child: answer calls until the parent closes its end."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)  # whoever signals all processes of a service means the parent
+    _leave_no_core()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what C libraries print must not get between the answers
+    requests: queue.Queue[tuple[Callable[..., Any], bool]] = queue.Queue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    while True:
+        function, wants_progress = requests.get()
+        _send(answers, _outcome(function, _counter(answers) if wants_progress else None))
+
+
+def _receive(requests: "queue.Queue[tuple[Callable[..., Any], bool]]") -> None:
+    with os.fdopen(os.dup(0), "rb") as stream:
+        try:
+            while True:
+                requests.put(pickle.load(stream))  # noqa: S301 - from our own parent
+        except BaseException as error:  # noqa: BLE001 - without a parent there is nothing to do, whatever it is
+            if not isinstance(error, EOFError):
+                traceback.print_exc()
+            os._exit(0 if isinstance(error, EOFError) else 1)
+
+
+def _outcome(function: Callable[..., Any], on_frame: OnFrame | None) -> tuple[Any, Exception | None]:
+    try:
+        result = function() if on_frame is None else function(on_frame=on_frame)
+        gc.collect()  # what a decoder has damaged may show when its frames are freed: now, not with another file
+        return result, None
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        if not isinstance(error, VsrError):
+            error.add_note("".join(traceback.format_exception(error)))
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+        except Exception:  # noqa: BLE001 - exceptions of libraries may want other arguments than they keep
+            bug = RuntimeError(f"{type(error).__name__}: {error}")
+            bug.add_note("".join(traceback.format_exception(error)))
+            return None, bug
+        return None, error
+
+
+def _counter(answers: IO[bytes]) -> OnFrame:
+    """Return a function that counts frames, and sends the count now and then."""
+    count = 0
+    sent = time.monotonic()
+
+    def on_frame() -> None:
+        nonlocal count, sent
+        count += 1
+        if time.monotonic() - sent >= _PROGRESS_SECONDS:
+            _send(answers, count)
+            count, sent = 0, time.monotonic()
+
+    return on_frame
+
+
+def _send(answers: IO[bytes], message: object) -> None:
+    pickle.dump(message, answers)
+    answers.flush()
+
+
+def _leave_no_core() -> None:
+    """Let a crash write no memory image: hundreds of them would fill the disk."""
+    with suppress(ImportError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
