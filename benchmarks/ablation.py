@@ -10,21 +10,22 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 import torch
 
 from vsr_pipeline.bench import moving_picture
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance import upscale
-from vsr_pipeline.enhance.build import checkpoint_of, net_for, winograd_for
+from vsr_pipeline.enhance import realbasicvsr
 from vsr_pipeline.enhance.cuda_graphs import cuda_recorder
 from vsr_pipeline.enhance.device import choose_device, choose_precision, describe
+from vsr_pipeline.enhance.frames import enhance_in_memory
+from vsr_pipeline.enhance.open_model import checkpoint_of
+from vsr_pipeline.enhance.realbasicvsr import cleaned, context_of, net_for, winograd_for
+from vsr_pipeline.enhance.realbasicvsr_stream import Windows
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.timeline import Timeline
 
 Path = Callable[[list[Pixels]], list[Pixels]]
 
@@ -52,24 +53,23 @@ def main() -> None:
         winograd: bool = False,
         graphs: bool = device.type == "cuda",
     ) -> Path:
-        levels = upscale._FLOW_LEVELS_IN_16_BITS
-        upscale._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
+        levels = realbasicvsr._FLOW_LEVELS_IN_16_BITS
+        realbasicvsr._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
         net = net_for(checkpoint_of(settings)[1])
-        upscale.prepare(net, device=device, precision=precision, winograd=winograd)
-        upscale._FLOW_LEVELS_IN_16_BITS = levels
+        realbasicvsr.prepare(net, device=device, precision=precision, winograd=winograd)
+        realbasicvsr._FLOW_LEVELS_IN_16_BITS = levels
         if not channels_last:
             net.to(memory_format=torch.contiguous_format)
-        upscaler = upscale.ExactUpscaler(
+        upscaler = realbasicvsr.SegmentUpscaler(
             net,
             device=device,
-            windows=upscale.Windows(),
+            windows=Windows(),
             refine_threshold=255,
             record=cuda_recorder(device) if graphs else None,
         )
 
         def run(frames: list[Pixels]) -> list[Pixels]:
-            (segment,) = upscaler.plan(Timeline.constant_rate(len(frames), Fraction(25)))
-            return list(upscaler.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None))
+            return enhance_in_memory(upscaler, context_of(settings), frames, cleaned(1))
 
         return run
 

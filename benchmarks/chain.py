@@ -18,11 +18,12 @@ from pathlib import Path
 
 from vsr_pipeline.bench import moving_picture
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import BICUBIC, build_upscaler
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.media.write.writer import VideoWriter
-from vsr_pipeline.timeline import Colour, Timeline
+from vsr_pipeline.timeline import Colour
 
 RATE = Fraction(25)
 
@@ -65,12 +66,13 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
     frames = moving_picture(width, height, options.frames)
     short = frames[: options.frames // 3]
-    upscaler = build_upscaler(UpscaleConfig(model=options.model, refine_threshold=255)).upscaler
-    (segment,) = upscaler.plan(Timeline.constant_rate(len(frames), RATE))
+    spec = open_model(UpscaleConfig(model=options.model, refine_threshold=255))
+    upscaler = spec.variants[0].build()
+    decision = decide_in_memory(upscaler, spec.context, frames)
 
     def alone() -> tuple[float, list[Pixels]]:
         started = time.perf_counter()
-        outputs = list(upscaler.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None))
+        outputs = enhance_in_memory(upscaler, spec.context, frames, decision)
         return time.perf_counter() - started, outputs
 
     seconds: dict[str, list[float]] = {}
@@ -82,7 +84,7 @@ def main() -> None:
         for _ in range(options.repeats):
             model_seconds, outputs = alone()
             parts = {"model": model_seconds}
-            if options.model == BICUBIC:
+            if spec.device is None:
                 parts |= {"decoder": decode(long_clip)[0], "encoder": encode(output, outputs)}
             whole, start = chain(long_clip, output, options.model), chain(short_clip, output, options.model)
             parts["chain"] = (whole - start) * len(frames) / (len(frames) - len(short))

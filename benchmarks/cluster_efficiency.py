@@ -42,7 +42,7 @@ def seconds_with(workers: int, clip: Path, folder: Path, config: api.Config) -> 
     try:
         options = api.RunOptions(workers=api.WorkerOptions(executor="ray", cpus_per_worker=1))
         output = folder / f"{workers}.mp4"
-        outcome = api.run(clip, output, config, options=options, reporter=api.SilentReporter())
+        outcome = api.run(clip, output, config, options=options, reporter=api.Reporter())
         output.unlink()  # the next run makes it again
         return outcome.elapsed_seconds
     finally:

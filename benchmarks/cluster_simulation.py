@@ -133,6 +133,7 @@ def measure() -> Costs:
     from vsr_pipeline.jobs.ledger import Ledger, SegmentRow
     from vsr_pipeline.media.streams.join import check_frames
     from vsr_pipeline.runtime.files import file_sha256
+    from vsr_pipeline.timeline import Decision
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -159,7 +160,7 @@ def measure() -> Costs:
 
         def record() -> None:
             ledger.count_attempt(0, 300)
-            ledger.save_cleaning_passes(0, 1)
+            ledger.save_decision(0, Decision({"cleaning_passes": 1}, "cleaned once"))
             ledger.save_segment(SegmentRow(0, 300, "x", 1, "0" * 64, 1.0))
 
         with Ledger(folder / "ledger.sqlite") as ledger:

@@ -21,11 +21,11 @@ import torch
 
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.device import choose_device, describe
-from vsr_pipeline.enhance.fallback import allowed_bytes, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.enhance.memory import ClipSize
+from vsr_pipeline.enhance.memory import allowed_bytes, first_that_fits
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.timeline import Colour
+from vsr_pipeline.timeline import ClipSize, Colour
 
 SIZES = ("160x90", "320x180", "640x180")
 CASES = (
@@ -101,13 +101,13 @@ def show(case: str, folder: Path) -> None:
     )
     device = choose_device(settings.device)
     make_clip(folder / "clip.mp4", width, height, int(frames))
-    rungs = rungs_of(settings, device, allow_cpu=False)
-    needs = needs_of(rungs, ClipSize(width, height, int(frames)), on_gpu=device.type != "cpu", precision=precision)
-    level = first_that_fits(needs, allowed_bytes(settings, device)) or 0
+    variants = open_model(settings).variants
+    needs = [variant.memory_bytes(ClipSize(width, height, int(frames))) for variant in variants]
+    level = first_that_fits(needs, allowed_bytes(settings.memory_limit_bytes, device)) or 0
     measured = measure(folder, folder / "clip.mp4", settings)
     taken = measured.gpu or measured.main
     print(
-        f"{size:>9} {precision:>5} {frames:>6} {rungs[level].description:>17} {measured.main / _MB:8.0f} MB main "
+        f"{size:>9} {precision:>5} {frames:>6} {variants[level].description:>17} {measured.main / _MB:8.0f} MB main "
         f"{measured.gpu / _MB:8.0f} MB GPU {needs[level] / _MB:8.0f} MB predicted  {needs[level] / taken:5.2f}",
         flush=True,
     )

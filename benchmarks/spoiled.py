@@ -27,6 +27,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -38,13 +39,13 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from vsr_pipeline import metrics
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.degrade.compress import REPEATABLE
-from vsr_pipeline.enhance.build import BICUBIC, BuiltUpscaler, build_upscaler
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.media.images import Pixels, frame_name, list_frames, read_image, write_png
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.metrics import Scores, VmafMeter, mean_scores, score_frames
-from vsr_pipeline.plan import CLEANING_SAMPLES, sample_indices
 from vsr_pipeline.runtime.files import write_text
-from vsr_pipeline.timeline import Timeline
 
 BASICVSR = "basicvsr-reds4-wheel"
 
@@ -58,6 +59,7 @@ class Strength:
     crf: int | None
 
 
+BICUBIC = "bicubic-x4"
 STRENGTHS = {
     "clean": Strength(0, 0, None),
     "mild": Strength(0, 3, 24),
@@ -73,14 +75,15 @@ class Row:
     clip: str
     strength: str
     model: str
-    cleaning_passes: int
+    decision: str
     scores: Scores
 
 
 def main() -> None:
     """Score every model on every clip in every strength and print the table."""
     options = _options()
-    uppers = {name: _built(name) for name in options.models}
+    specs = {name: _opened(name) for name in options.models}
+    upscalers = {name: spec.variants[0].build() for name, spec in specs.items()}
     rows = []
     for path in options.truth:
         truth = _truth(path, options.frames)
@@ -90,12 +93,13 @@ def main() -> None:
                 folder / "input", {"truth": _digest(truth), "seed": options.seed, **asdict(STRENGTHS[strength])}
             )
             lq = spoiled.frames(lambda truth=truth, strength=strength: spoil(truth, STRENGTHS[strength], options.seed))
-            for model, built in uppers.items():
-                output = _Cached(folder / Path(model).name, {"input": _digest(lq), **built.identity})
-                passes = _cleaning_passes(built, lq)
-                frames = output.frames(lambda built=built, lq=lq, passes=passes: upscale_whole(built, lq, passes))
+            for model, spec in specs.items():
+                output = _Cached(folder / Path(model).name, {"input": _digest(lq), **spec.identity})
+                decision = decide_in_memory(upscalers[model], spec.context, lq)
+                made = partial(enhance_in_memory, upscalers[model], spec.context, lq, decision)
+                frames = output.frames(made)
                 scores = output.scores(truth, frames)
-                rows.append(Row(path.stem, strength, Path(model).name, passes, scores))
+                rows.append(Row(path.stem, strength, Path(model).name, decision.description, scores))
                 print(_line(rows[-1], rows), flush=True)
     _print_means(rows)
     if options.json:
@@ -164,21 +168,6 @@ def through_h264(frames: list[Pixels], crf: int) -> list[Pixels]:
     ]
 
 
-def upscale_whole(built: BuiltUpscaler, frames: list[Pixels], cleaning_passes: int) -> list[Pixels]:
-    """Upscale a clip as one shot."""
-    outputs = []
-    for segment in built.upscaler.plan(Timeline.constant_rate(len(frames), Fraction(25))):
-        context = iter(frames[segment.context_start : segment.context_stop])
-        outputs += built.upscaler.upscale(context, segment, cleaning_passes=cleaning_passes, on_work=lambda _: None)
-    return outputs
-
-
-def _cleaning_passes(built: BuiltUpscaler, frames: list[Pixels]) -> int:
-    """Decide as the product does."""
-    (shot,) = Timeline.constant_rate(len(frames), Fraction(25)).shots
-    return built.upscaler.cleaning_passes(frames[i] for i in sample_indices(shot, CLEANING_SAMPLES))
-
-
 class _Cached:
     """A folder of frames, and what they score, that is made again when what it is made from has changed."""
 
@@ -231,9 +220,9 @@ def _truth(path: Path, count: int | None) -> list[Pixels]:
     return [(f // 257).astype(np.uint8)[:height, :width] if f.itemsize > 1 else f[:height, :width] for f in frames]
 
 
-def _built(model: str) -> BuiltUpscaler:
+def _opened(model: str) -> ModelSpec:
     path = Path(model)
-    return build_upscaler(UpscaleConfig(checkpoint=path) if path.is_file() else UpscaleConfig(model=model))
+    return open_model(UpscaleConfig(checkpoint=path) if path.is_file() else UpscaleConfig(model=model))
 
 
 def _digest(frames: list[Pixels]) -> str:
@@ -246,7 +235,7 @@ def _line(row: Row, rows: list[Row]) -> str:
     text = (
         f"{row.clip:<10} {row.strength:<7} {row.model:<28} Y {s.psnr_y:5.2f} RGB {s.psnr_rgb:5.2f} "
         f"SSIM {s.ssim_y:.4f} VMAF {_number(s.vmaf)} NEG {_number(s.vmaf_neg)} flicker {_number(s.flicker, 5, 2)} "
-        f"passes {row.cleaning_passes}"
+        f"{row.decision}"
     )
     for name, base in (("bicubic", BICUBIC), ("BasicVSR", BASICVSR)):
         other = next((r.scores for r in rows if (r.clip, r.strength, r.model) == (row.clip, row.strength, base)), None)
@@ -275,8 +264,8 @@ def _print_means(rows: list[Row]) -> None:
         values = {name: [getattr(row.scores, name) for row in of_key] for name in names}
         scores = {name: None if None in v else sum(v) / len(v) for name, v in values.items()}
         count = sum(row.scores.frame_count for row in of_key)
-        passes = max(row.cleaning_passes for row in of_key)
-        means.append(Row("mean", *key, passes, Scores(**scores, frame_count=count)))
+        decision = max(row.decision for row in of_key)
+        means.append(Row("mean", *key, decision, Scores(**scores, frame_count=count)))
     print()
     for row in means:
         print(_line(row, means))

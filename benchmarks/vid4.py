@@ -9,17 +9,16 @@ sigma 1.6, then every fourth pixel.
 
 import argparse
 import os
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.media.images import Pixels, list_frames, read_image
 from vsr_pipeline.metrics import score
-from vsr_pipeline.timeline import Timeline
 
 MODEL = "basicvsr-vimeo90k-bd-wheel"
 
@@ -37,13 +36,9 @@ def degrade_bd(frame: Pixels) -> Pixels:
 
 def upscale_whole(frames: list[Pixels], settings: UpscaleConfig) -> list[Pixels]:
     """Upscale a clip as one shot."""
-    upscaler = build_upscaler(settings).upscaler
-    timeline = Timeline.constant_rate(len(frames), Fraction(25))
-    outputs = []
-    for segment in upscaler.plan(timeline):
-        context = iter(frames[segment.context_start : segment.context_stop])
-        outputs += upscaler.upscale(context, segment, cleaning_passes=0, on_work=lambda _: None)
-    return outputs
+    spec = open_model(settings)
+    upscaler = spec.variants[0].build()
+    return enhance_in_memory(upscaler, spec.context, frames, decide_in_memory(upscaler, spec.context, frames))
 
 
 def main() -> None:

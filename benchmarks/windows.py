@@ -11,28 +11,23 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.media.images import Pixels, list_frames, read_image
 from vsr_pipeline.metrics import psnr
-from vsr_pipeline.timeline import Timeline
 
 
 def upscale(frames: list[Pixels], settings: UpscaleConfig) -> tuple[list[Pixels], float]:
     """Return the clip's HR frames and the seconds that they took, without loading the model."""
-    upscaler = build_upscaler(settings).upscaler
-    timeline = Timeline.constant_rate(len(frames), Fraction(25))
+    spec = open_model(settings)
+    upscaler = spec.variants[0].build()
     started = time.perf_counter()
-    passes = upscaler.cleaning_passes(frames[:: max(1, len(frames) // 5)])
-    outputs: list[Pixels] = []
-    for segment in upscaler.plan(timeline):
-        context = iter(frames[segment.context_start : segment.context_stop])
-        outputs += upscaler.upscale(context, segment, cleaning_passes=passes, on_work=lambda _: None)
+    outputs = enhance_in_memory(upscaler, spec.context, frames, decide_in_memory(upscaler, spec.context, frames))
     return outputs, time.perf_counter() - started
 
 

@@ -1,6 +1,7 @@
 """What may import what, and what importing costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,51 @@ def packages_imported_by(path):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield (node.module or "").partition(".")[0]
+
+
+def modules():
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def files_imported_by(path, known):
+    """Modules of the package that a file imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vsr_pipeline":
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in known else node.module
+
+
+def test_no_two_files_import_each_other():
+    known = modules()
+    imports = {name: set(files_imported_by(path, known)) for name, path in known.items()}
+    both_ways = [(a, b) for a, others in imports.items() for b in others if a < b and a in imports.get(b, ())]
+    assert both_ways == []
+
+
+def test_files_and_functions_are_short():
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        assert text.count("\n") <= 400, f"{path} has more than 400 lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name} has more than 60 lines"
+
+
+def test_no_test_imports_a_test():
+    tests = Path(__file__).parent
+    for path in tests.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                last = (node.module or "").rpartition(".")[2]
+                assert not last.startswith("test_"), f"{path} imports {node.module}"
+
+
+def test_the_page_on_architecture_names_what_is_there():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    paths = re.findall(r"`((?:vsr_pipeline|tests|checkpoints)/[^`]*)`", text)
+    assert len(paths) > 20
+    assert [path for path in paths if not (PACKAGE.parent / path).exists()] == []

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.small_device import LiveBytes, psnr, segment_of
-from tests.test_models import fill
-from tests.test_upscale import CPU, exact, frames_of, worst
-from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
+from tests.support.networks import fill
+from tests.support.small_device import LiveBytes, psnr
+from tests.support.upscaling import CPU, exact, frames_of, upscale_whole, worst
+from vsr_pipeline.enhance.realbasicvsr import prepare
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet, warp
 from vsr_pipeline.models.bands import in_bands
 from vsr_pipeline.models.blocks import ResidualBlocks, conv3x3
@@ -64,11 +64,8 @@ def test_no_band_is_higher_than_asked_for():
 
 
 def upscaled(net, frames, precision="fp32", band_rows=None):
-    prepare(net, device=CPU, precision=precision, band_rows=band_rows)
-    windows = Windows(max_seq_len=2, lookahead=1, warm_up=0)
-    upscaler = ExactUpscaler(net, device=CPU, windows=windows, refine_threshold=5.0)
-    segment = segment_of(upscaler, frames)
-    return list(upscaler.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None))
+    model = exact(net, precision=precision, band_rows=band_rows, max_seq_len=2, lookahead=1, warm_up=0)
+    return upscale_whole(model.upscaler, frames)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -135,5 +132,5 @@ def test_warping_by_groups_of_channels_changes_nothing(monkeypatch, padding_mode
 
 def test_cleaning_is_decided_as_for_whole_frames():
     frames = frames_of(2, 136, 64)
-    upscaler = exact(fill(RealBasicVSRNet(8, 1, 1), 0.7), refine_threshold=0)
-    assert upscaler.cleaning_passes(frames) == 3
+    model = exact(fill(RealBasicVSRNet(8, 1, 1), 0.7), refine_threshold=0)
+    assert model.upscaler.decide(frames).description == "cleaned three times"

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from tests.support.clips import make_video, same_pictures, times
+from tests.support.listening import Listener
 from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted
@@ -22,7 +23,7 @@ from vsr_pipeline.jobs.batch.discovery import check_template, find_videos
 from vsr_pipeline.jobs.batch.queue import Queue
 from vsr_pipeline.jobs.batch.run import next_occurrence
 from vsr_pipeline.jobs.ledger import Ledger
-from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.runtime.signals import stoppable
 
 SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
@@ -197,7 +198,7 @@ def test_a_locked_clip_does_not_hide_a_failed_one(workspace, inbox, video, batch
 def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, video):
     add(video, inbox / "a.mp4", inbox / "b.mp4")
     options = api.BatchOptions()
-    api.batch(inbox, workspace / "out", CONFIG, options=options, reporter=SilentReporter())
+    api.batch(inbox, workspace / "out", CONFIG, options=options, reporter=Reporter())
     before = (inbox / "a.mp4").stat()
     (inbox / "a.mp4").write_bytes(bytes(before.st_size))
     os.utime(inbox / "a.mp4", ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -206,8 +207,8 @@ def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, 
         workspace / "out",
         CONFIG,
         options=options,
-        build=lambda: pytest.fail("the model was loaded"),
-        reporter=SilentReporter(),
+        open_model=lambda: pytest.fail("the model was loaded"),
+        reporter=Reporter(),
     )
     assert [clip.status for clip in outcome.clips] == ["unchanged", "unchanged"]
     assert [clip.computed_frames for clip in outcome.clips] == [0, 0]
@@ -282,18 +283,19 @@ def test_a_bug_stops_no_other_clip(workspace, inbox, video, batch, monkeypatch):
     assert "KeyError: 'oops'" in log
 
 
-class ActsAfter(SilentReporter):
+class ActsAfter(Listener):
     """Does something once, when more than so many frames have been enhanced."""
 
     def __init__(self, frames, action):
+        super().__init__()
         self._left = frames
         self._action = action
         self._is_enhancing = False
 
-    def started(self, what, *_):
+    def heard_start(self, what):
         self._is_enhancing = what.startswith("enhance")
 
-    def worked(self, amount):
+    def heard_work(self, amount):
         self._left -= amount if self._is_enhancing else 0
         if self._left < 0:
             self._left = float("inf")

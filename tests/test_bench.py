@@ -5,16 +5,18 @@ import json
 import pytest
 import torch
 
-from tests.support.small_device import LiveBytes, SmallDevice, segment_of
-from tests.test_models import fill
+from tests.support.networks import fill
+from tests.support.small_device import LiveBytes, SmallDevice
+from tests.support.upscaling import upscale_whole
 from vsr_pipeline import cli
 from vsr_pipeline.bench import bench as measure
 from vsr_pipeline.bench import moving_picture
 from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
-from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
-from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.progress import Reporter
 
 
 def save(net, path):
@@ -52,13 +54,12 @@ def test_gpu_memory_is_that_of_the_product_alone(checkpoint, monkeypatch):
     """What the CPU holds stands for the GPU's memory."""
     settings = UpscaleConfig(checkpoint=checkpoint, precision="fp32", device="cpu", max_seq_len=4, lookahead=1)
     clip = moving_picture(64, 64, 5)
-    alone = SmallDevice(build_upscaler(settings).upscaler, None)
-    segment = segment_of(alone, clip)
-    list(alone.upscale(iter(clip), segment, cleaning_passes=1, on_work=lambda _: None))
+    alone = SmallDevice(open_model(settings).variants[0].build(), None)
+    upscale_whole(alone, clip)
     with LiveBytes() as live:
-        monkeypatch.setattr(BuiltUpscaler, "peak_gpu_memory_bytes", lambda _: live.peak)
-        monkeypatch.setattr(BuiltUpscaler, "reset_peak_gpu_memory", lambda _: live.reset_peak())
-        result = measure(settings, EncodeConfig(), size=(64, 64), frames=5, repeats=1, reporter=SilentReporter())
+        monkeypatch.setattr(ModelSpec, "peak_gpu_memory_bytes", lambda _: live.peak)
+        monkeypatch.setattr(ModelSpec, "reset_peak_gpu_memory", lambda _: live.reset_peak())
+        result = measure(settings, EncodeConfig(), size=(64, 64), frames=5, repeats=1, reporter=Reporter())
     weights = sum(tensor.untyped_storage().nbytes() for tensor in read_tensors(checkpoint).values())
     assert alone.peak <= result.peak_gpu_memory_bytes <= alone.peak + 3 * weights
     assert result.peak_gpu_memory_bytes < live.peak  # the reference holds whole windows, and a copy of the weights

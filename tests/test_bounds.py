@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.support.clips import audio_packets, make_video, same_pictures, times
-from tests.test_models import fill
+from tests.support.networks import fill
 from vsr_pipeline import cli
 from vsr_pipeline.models import RealBasicVSRNet
 

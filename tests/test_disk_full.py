@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clips import audio_packets, make_video, same_pictures
+from tests.support.listening import Listener
 from vsr_pipeline import api, cli
 from vsr_pipeline.errors import DiskFullError
 from vsr_pipeline.jobs.ledger import Ledger
@@ -153,15 +154,16 @@ def test_more_room_with_each_run(disk, clip, undisturbed, tmp_path, capsys):
     check_complete(disk, clip, undisturbed)
 
 
-class FillsTheDisk(api.SilentReporter):
+class FillsTheDisk(Listener):
     """Another program that fills the disk once `after` segments are recorded."""
 
     def __init__(self, disk, after, room):
+        super().__init__()
         self._disk = disk
         self._left = after
         self._room = room
 
-    def milestone(self):
+    def heard_saved(self):
         self._left -= 1
         if self._left == 0:
             self._disk.leave(self._room)

@@ -5,14 +5,13 @@ import os
 import pytest
 import torch
 
+from tests.support.networks import CASES, assert_reproduces, fill, golden_net, save
 from tests.support.small_device import psnr
-from tests.test_ladder import Attempts, Notes, save, segment
-from tests.test_models import CASES, assert_reproduces, fill, golden_net
-from tests.test_upscale import frames_of, run, worst
+from tests.support.upscaling import built, frames_of, run, segment, upscale_whole, worst
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import build_upscaler
-from vsr_pipeline.enhance.fallback import Ladder
-from vsr_pipeline.enhance.upscale import prepare
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.realbasicvsr import prepare
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
 
@@ -31,7 +30,7 @@ def checkpoint(tmp_path):
 
 
 def upscaled(frames, **settings):
-    return run(build_upscaler(UpscaleConfig(max_seq_len=4, lookahead=3, **settings)).upscaler, frames)[0]
+    return run(built(open_model(UpscaleConfig(max_seq_len=4, lookahead=3, **settings))), frames)[0]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -68,13 +67,13 @@ def test_memory_that_really_runs_out(gpu, tmp_path):
     settings = UpscaleConfig(checkpoint=checkpoint, max_seq_len=20, precision="fp32", device="cuda")
     frames = frames_of(22, 384, 512)
     torch.cuda.reset_peak_memory_stats(gpu)
-    whole = Attempts(frames)(build_upscaler(settings).upscaler)
+    whole = upscale_whole(open_model(settings).variants[0].build(), frames)
     taken, total = torch.cuda.max_memory_allocated(gpu), torch.cuda.get_device_properties(gpu).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.5 * taken / total, gpu)
     try:
-        ladder = Ladder(settings, build_upscaler(settings), Notes())
-        outputs, notes = ladder.run(segment(), Attempts(frames))
+        fallback = Fallback(open_model(settings))
+        outputs, notes = fallback.run(segment(), lambda upscaler: upscale_whole(upscaler, frames))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, gpu)
     assert notes

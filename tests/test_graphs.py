@@ -9,33 +9,18 @@ import weakref
 import pytest
 import torch
 
-from tests.test_models import fill
-from tests.test_upscale import CPU, frames_of, run, worst
+from tests.support.graphs import InPlace
+from tests.support.networks import fill
+from tests.support.upscaling import CPU, GPU, Model, frames_of, run, worst
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance import cuda_graphs as graphs
-from vsr_pipeline.enhance.build import records_graphs
-from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
+from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, prepare, records_graphs
+from vsr_pipeline.enhance.realbasicvsr_stream import Windows
+from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import OutOfMemoryError
 from vsr_pipeline.models import RealBasicVSRNet
 
 WINDOWS = Windows(max_seq_len=2, lookahead=1, warm_up=1, segment_frames=4)
-
-
-class InPlace:
-    """Records as a CUDA graph is recorded, on any device."""
-
-    def __init__(self):
-        self.recorded = self.replayed = 0
-
-    def __call__(self, function):
-        output = function()
-        self.recorded += 1
-
-        def replay():
-            output.copy_(function())
-            self.replayed += 1
-
-        return output, replay
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +31,8 @@ def net():
 
 
 def upscaler(net, record=None, **options):
-    return ExactUpscaler(net, device=CPU, windows=WINDOWS, refine_threshold=5.0, record=record, **options)
+    cut = SegmentUpscaler(net, device=CPU, windows=WINDOWS, refine_threshold=5.0, record=record, **options)
+    return Model(cut, Context(segment_frames=4, warm_up=1, lookahead=1))
 
 
 def test_clips_of_changing_sizes_come_out_the_same(net):
@@ -98,15 +84,15 @@ def test_where_nothing_can_be_recorded_it_is_said_once_and_computed(net):
         raise RuntimeError("operation not permitted when stream is capturing\nCompile with TORCH_USE_CUDA_DSA")
 
     frames = frames_of(3)
-    said = []
-    graphed = upscaler(net, record=refuse, on_note=said.append)
+    graphed = upscaler(net, record=refuse)
     outputs, _ = run(graphed, frames)
+    said = graphed.upscaler.take_notes()
     assert len(said) == 3  # by each step
     assert set(said) == {
         "CUDA graphs cannot be recorded here, computed without them: operation not permitted when stream is capturing"
     }
     again, _ = run(graphed, frames)
-    assert len(said) == 3
+    assert graphed.upscaler.take_notes() == ()
     expected, _ = run(upscaler(net), frames)
     assert worst(outputs, expected) == worst(again, expected) == 0
 
@@ -120,8 +106,7 @@ def test_memory_that_runs_out_while_recording_is_no_reason_to_go_on(net):
 
 
 def test_graphs_are_for_gpus_where_they_are_wanted_and_memory_is_not_scarce():
-    gpu = torch.device("cuda", 0)
-    assert records_graphs(UpscaleConfig(), gpu, None)
+    assert records_graphs(UpscaleConfig(), GPU, None)
     assert not records_graphs(UpscaleConfig(), CPU, None)
-    assert not records_graphs(UpscaleConfig(), gpu, 512)
-    assert not records_graphs(UpscaleConfig(cuda_graphs=False), gpu, None)
+    assert not records_graphs(UpscaleConfig(), GPU, 512)
+    assert not records_graphs(UpscaleConfig(cuda_graphs=False), GPU, None)

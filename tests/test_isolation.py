@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.clips import make_video
+from tests.support.listening import Listener
 from vsr_pipeline import api, cli
 from vsr_pipeline.clip.footage import analyse_clip, look_at
 from vsr_pipeline.errors import InputError, ResourceError, UsageError
 from vsr_pipeline.jobs.batch.discovery import check_template
 from vsr_pipeline.runtime.process import Isolation
-from vsr_pipeline.runtime.progress import SilentReporter
 
 SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
 CONFIG = api.Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")
@@ -162,18 +162,19 @@ def test_a_batch_with_a_file_that_crashes_the_decoder(workspace, video, shared_d
     assert rows["a.mov"].state == "done" or "the decoder crashed (SIG" in rows["a.mov"].reason
 
 
-class Crashes(SilentReporter):
+class Crashes(Listener):
     """Lets the process that decodes a clip crash while it is at work: a real signal for a real process."""
 
     def __init__(self, name, number):
+        super().__init__()
         self._what = f"analyse {name}"
         self._number = number
         self._is_at_it = False
 
-    def started(self, what, *_):
+    def heard_start(self, what):
         self._is_at_it = what == self._what
 
-    def worked(self, _amount):
+    def heard_work(self, _amount):
         if self._is_at_it:
             self._is_at_it = False
             (child,) = children_of(os.getpid())

@@ -29,9 +29,10 @@ from vsr_pipeline.metrics import (
 )
 from vsr_pipeline.metrics import vmaf as vmaf_module
 from vsr_pipeline.metrics.measure import compare, measure
-from vsr_pipeline.runtime.progress import LineReporter, SilentReporter
+from vsr_pipeline.runtime.progress import Reporter
+from vsr_pipeline.runtime.terminal import Lines
 
-SILENT = SilentReporter()
+SILENT = Reporter()
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ class TestVmaf:
         monkeypatch.setenv("VSR_FFMPEG", str(program))
         said = io.StringIO()
         clip = save(tmp_path / "clip", truth[:2])
-        measured = compare(clip, clip, reporter=LineReporter(said))
+        measured = compare(clip, clip, reporter=Reporter(Lines(said)))
         assert measured.scores.vmaf is None
         assert measured.scores.psnr_y == math.inf
         (line,) = [line for line in said.getvalue().splitlines() if "no VMAF" in line]

@@ -9,7 +9,8 @@ import pytest
 from tests.support.clips import make_video
 from tests.test_cli import images, workspace
 from vsr_pipeline import cli
-from vsr_pipeline.runtime.progress import BarReporter, LineReporter, reported
+from vsr_pipeline.runtime.progress import Reporter, reported
+from vsr_pipeline.runtime.terminal import Bars, Lines
 
 __all__ = ["workspace"]
 
@@ -36,7 +37,7 @@ def test_the_analysis_of_a_part_counts_what_it_decodes(workspace, capsys, part, 
 @pytest.mark.parametrize("kind", ["lines", "bar"])
 def test_more_frames_than_were_announced_are_no_fraction_above_one(kind):
     said = io.StringIO()
-    reporter = LineReporter(said) if kind == "lines" else BarReporter(said)
+    reporter = Reporter(Lines(said) if kind == "lines" else Bars(said))
     with reported(reporter, "analyse clip", 12):
         for _ in range(87):
             reporter.worked(1)

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from tests.support.clips import make_video, same_pictures
-from tests.test_models import fill
+from tests.support.listening import Listener
+from tests.support.networks import fill
 from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.errors import DiskFullError, Interrupted, ResourceError, StoppedForNow, UsageError
@@ -26,7 +27,7 @@ from vsr_pipeline.jobs.workers.task_queue import Dispatch, Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
 from vsr_pipeline.jobs.workers.workers import uses_ray
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.progress import Reporter
 
 REPOSITORY = Path(__file__).parent.parent
 FRAMES = 24
@@ -96,7 +97,7 @@ def config_of(folder):
 def run(folder, name, *, workers=RAY, reporter=None, **options):
     source, output = folder / "in" / "walk.mp4", folder / name / "out.mp4"
     options = api.RunOptions(workers=workers, **options)
-    return api.run(source, output, config_of(folder), options=options, reporter=reporter or SilentReporter())
+    return api.run(source, output, config_of(folder), options=options, reporter=reporter or Reporter())
 
 
 def report_of(folder, name):
@@ -172,22 +173,19 @@ def test_a_cluster_that_is_not_there_is_one_line(clip, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("vsr: cannot connect to Ray at auto: ")
 
 
-class ActsAt(SilentReporter):
+class ActsAt(Listener):
     """Does things when so many frames have been worked on."""
 
     def __init__(self, **actions):
+        super().__init__()
         self._actions = sorted((float(name.removeprefix("at")), action) for name, action in actions.items())
         self._done = 0.0
         self._is_enhancing = False
-        self.notes = []
 
-    def note(self, message):
-        self.notes.append(message)
-
-    def started(self, what, *_):
+    def heard_start(self, what):
         self._is_enhancing = what.startswith("enhance")
 
-    def worked(self, amount):
+    def heard_work(self, amount):
         self._done += amount if self._is_enhancing else 0
         while self._actions and self._done >= self._actions[0][0]:
             self._actions.pop(0)[1]()
@@ -245,7 +243,7 @@ def test_a_batch_shares_the_workers_and_one_bad_clip_stops_no_other(cluster, cli
         (inbox / name).write_bytes((clip / "in" / "walk.mp4").read_bytes())
     (inbox / "bad.mp4").write_text("no video")
     options = api.BatchOptions(workers=RAY)
-    outcome = api.batch(inbox, tmp_path / "out", config_of(clip), options=options, reporter=SilentReporter())
+    outcome = api.batch(inbox, tmp_path / "out", config_of(clip), options=options, reporter=Reporter())
     assert outcome.exit_code == 7
     assert {c.input.name: c.status for c in outcome.clips} == {"a.mp4": "done", "b.mp4": "done", "bad.mp4": "failed"}
     for name in ("a_x4.mp4", "b_x4.mp4"):
@@ -277,7 +275,7 @@ def test_a_batch_that_is_interrupted_goes_on(cluster, clip, tmp_path):
         batch(ActsAt(at8=lambda: os.kill(os.getpid(), signal.SIGTERM)), executor="ray")
     assert stopped.value.exit_code == 143
     assert {row.state for row in api.batch_status(tmp_path / "out")} == {"stopped"}
-    outcome = batch(SilentReporter(), executor="serial")
+    outcome = batch(Reporter(), executor="serial")
     assert [c.status for c in outcome.clips] == ["done", "done"]
     assert sum(c.reused_frames for c in outcome.clips) > 0
     for name in ("a_x4.mp4", "b_x4.mp4"):
@@ -343,15 +341,15 @@ def test_without_ray_the_program_works_and_says_how_to_get_it(clip, tmp_path):
 
 def test_where_ray_is_used():
     cpu = UpscaleConfig(device="cpu")
-    assert not uses_ray(api.WorkerOptions(), cpu, SilentReporter())
-    assert not uses_ray(api.WorkerOptions(executor="serial"), cpu, SilentReporter())
+    assert not uses_ray(api.WorkerOptions(), cpu, Reporter())
+    assert not uses_ray(api.WorkerOptions(executor="serial"), cpu, Reporter())
     with pytest.raises(UsageError, match="--ray-address is of no use"):
-        uses_ray(api.WorkerOptions(executor="serial", ray_address="auto"), cpu, SilentReporter())
+        uses_ray(api.WorkerOptions(executor="serial", ray_address="auto"), cpu, Reporter())
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeline[ray]'")
-    assert uses_ray(api.WorkerOptions(executor="ray"), cpu, SilentReporter())
-    assert uses_ray(api.WorkerOptions(ray_address="head:6379"), cpu, SilentReporter())
+    assert uses_ray(api.WorkerOptions(executor="ray"), cpu, Reporter())
+    assert uses_ray(api.WorkerOptions(ray_address="head:6379"), cpu, Reporter())
     with pytest.raises(UsageError, match="--device cuda:1 names one device"):
-        uses_ray(api.WorkerOptions(executor="ray"), UpscaleConfig(device="cuda:1"), SilentReporter())
+        uses_ray(api.WorkerOptions(executor="ray"), UpscaleConfig(device="cuda:1"), Reporter())
 
 
 def test_an_address_of_the_environment_counts_where_no_option_says_otherwise():

@@ -13,19 +13,19 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeline[ray]'")
 
-from tests.test_ladder import Notes
+from tests.support.listening import Listener
 from vsr_pipeline import __version__, api
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.errors import DiskFullError, InputError, ModelError, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.segment import SegmentResult
+from vsr_pipeline.jobs.workers import ray_executor, ray_worker, worker
 from vsr_pipeline.jobs.workers.ray_cluster import WorkerDied
 from vsr_pipeline.jobs.workers.ray_executor import RayWorkers
 from vsr_pipeline.jobs.workers.spec import Node, Ready, spec_of
 from vsr_pipeline.jobs.workers.task_queue import Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
-from vsr_pipeline.jobs.workers import ray_executor, ray_worker, worker
 from vsr_pipeline.timeline import Segment, Shot
 
 IDENTITY = {"model": "bicubic-x4", "segment_frames": 300}
@@ -140,14 +140,14 @@ def workers_of(tmp_path):
     made = []
 
     def make(*machines, retries=2):
-        notes = Notes()
+        notes = Listener()
         settings = UpscaleConfig(model="bicubic-x4", device="cpu")
         options = api.WorkerOptions(executor="ray", cpus_per_worker=1)
         workers = RayWorkers(
             Machines(*machines), settings, options, tmp_path, allow_cpu=False, retries=retries, reporter=notes
         )
         made.append(workers)
-        return workers, notes.lines
+        return workers, notes.notes
 
     yield make
     for workers in made:
@@ -199,7 +199,7 @@ def test_one_bad_machine_of_many_is_a_note(workers_of):
         "weights are missing (on c)",
     ]
     assert [len(machine.computed) for machine in bad] == [0] * 5
-    assert workers.built.description == "bicubic-x4, 2 Ray workers"
+    assert workers.spec.description == "bicubic-x4, 2 Ray workers"
     assert not workers.are_lost()
 
 
@@ -209,7 +209,7 @@ def test_most_workers_say_how_is_computed_not_the_first(workers_of):
     others = [Machine(name, prepare=returning(IDENTITY | {"precision": "bf16"})) for name in ("b", "c")]
     workers, notes = workers_of(odd, *others)
     workers.start()
-    assert workers.built.identity["precision"] == "bf16"
+    assert workers.spec.identity["precision"] == "bf16"
     assert segments_made(workers) == list(range(6))
     assert not odd.computed
     assert "1 worker less: odd has precision fp16, the others have bf16" in " ".join(notes)

@@ -54,7 +54,7 @@ def clip(name="holiday.mp4", status="done", **fields):
         "peak_gpu_memory_bytes": 1024**3,
         "output_bytes": 40 * 1024**2,
         "output_sha256": "ab" * 32,
-        "shots": (ShotOutcome(0, 1000, 1), ShotOutcome(1000, 1500, 3)),
+        "shots": (ShotOutcome(0, 1000, "cleaned once"), ShotOutcome(1000, 1500, "cleaned three times")),
     }
     known = made if status in ("done", "unchanged") else {}
     return ClipOutcome(
@@ -79,7 +79,7 @@ def batch(*clips, **fields):
 def night(stills):
     """Eight clips of every kind."""
     pictures = {"before_still": stills / "before.jpg", "after_still": stills / "after.jpg"}
-    shots = tuple(ShotOutcome(25 * n, 25 * n + 25, n % 4) for n in range(600))
+    shots = tuple(ShotOutcome(25 * n, 25 * n + 25, ("", "cleaned once")[n % 2]) for n in range(600))
     return batch(
         clip(**pictures, warnings=("the GPU's memory ran out: windows of 15 instead of 30 frames",)),
         clip("a film with many cuts.mkv", **pictures, shots=shots, warnings=tuple(f"warning {n}" for n in range(9))),
@@ -108,7 +108,7 @@ def test_json_is_as_documented(stills):
     assert report["schema_version"] == 1
     assert f'"schema_version": {report["schema_version"]}' in documented
     assert report["headline"] == "4 of 8 clips done (1 of them earlier), 2 failed, 1 given up, 1 not finished."
-    assert report["clips"][0]["shots"][1] == {"start": 1000, "stop": 1500, "cleaning_passes": 3}
+    assert report["clips"][0]["shots"][1] == {"start": 1000, "stop": 1500, "decision": "cleaned three times"}
 
 
 @pytest.mark.parametrize(
@@ -225,10 +225,10 @@ def test_missing_stills_are_no_failure(tmp_path):
 
 
 def test_shots_of_a_film_do_not_flood_the_page():
-    shots = tuple(ShotOutcome(n, n + 1, 1 + n % 2) for n in range(3000))
+    shots = tuple(ShotOutcome(n, n + 1, ("cleaned once", "cleaned twice")[n % 2]) for n in range(3000))
     html = report_page(batch(clip(shots=shots)))
-    assert "3,000 shots, cleaned 1 to 2 times" in html
-    assert "2999–2999: 2" in html
+    assert "3,000 shots, 1,500 cleaned once, 1,500 cleaned twice" in html
+    assert "2999–2999: cleaned twice" in html
     assert len(_Page(html).tags) == len(_Page(report_page(batch(clip()))).tags)
 
 

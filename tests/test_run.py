@@ -14,12 +14,14 @@ import torch
 from filelock import FileLock
 
 from tests.support.clips import audio_packets, make_video, same_pictures, times
-from tests.test_models import fill
+from tests.support.listening import Listener
+from tests.support.networks import fill
 from vsr_pipeline import api, cli
 from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import Config
-from vsr_pipeline.enhance.build import build_upscaler
-from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.ledger import Ledger
@@ -27,7 +29,7 @@ from vsr_pipeline.jobs.segment import SegmentTask, SerialExecutor
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.files import make_folder
-from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.progress import Reporter
 
 
 @pytest.fixture
@@ -260,13 +262,14 @@ def test_a_link_that_leads_to_itself_is_replaced(workspace, clip):
     assert len(times(workspace / "out.mp4")) == 20
 
 
-class Meddler(SilentReporter):
+class Meddler(Listener):
     """Puts another video of the same times in the place of one that is worked on."""
 
     def __init__(self, clip, other):
+        super().__init__()
         self._clip, self._other = clip, other
 
-    def milestone(self):
+    def heard_saved(self):
         self._clip.write_bytes(self._other.read_bytes())
 
 
@@ -312,13 +315,23 @@ def test_workers_in_any_order_make_the_same_files(workspace, clip, monkeypatch):
     header = look_at(clip, config.input)
     footage = footage_of(header, analyse_clip(header))
     schedule = schedule_of(footage.timeline, origin_ticks=0)
-    segments = build_upscaler(config.upscale).upscaler.plan(footage.timeline)
+    spec = open_model(config.upscale)
+    segments = spec.context.segments(footage.timeline)
     for worker in range(2):
-        ladder = Ladder(config.upscale, build_upscaler(config.upscale), SilentReporter())
         tasks = (
-            SegmentTask(footage, schedule, segment, config.encode, None, make_folder(workspace / "workers"), None)
+            SegmentTask(
+                footage=footage,
+                geometry=Geometry.of(header.info, spec.scale),
+                schedule=schedule,
+                segment=segment,
+                encode=config.encode,
+                decision=None,
+                decision_frames=spec.context.decision_frames,
+                folder=make_folder(workspace / "workers"),
+                still_frame=None,
+            )
             for segment in reversed(segments[worker::2])
         )
-        results = list(SerialExecutor(ladder, lambda _: None).run(tasks))
+        results = list(SerialExecutor(Fallback(spec), Reporter()).run(tasks))
         assert all(result.path.read_bytes() == made[result.path.name] for result in results)
     assert len(made) == len(segments) == 5

@@ -11,10 +11,11 @@ import torch
 
 from tests.golden.make_reference import make_clip
 from tests.support.clips import audio_packets, make_video, times
-from tests.test_models import CASES, GOLDEN, golden_net
+from tests.support.listening import Listener
+from tests.support.networks import CASES, GOLDEN, golden_net
 from vsr_pipeline import api, cli
 from vsr_pipeline.media.images import list_frames, png_size, read_image, write_png
-from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.stages.workspace import Clip
 
 
@@ -96,13 +97,14 @@ def test_enhance_again_makes_only_what_is_missing_or_new(workspace, clip, capsys
     assert computed() == 20
 
 
-class Edits(SilentReporter):
+class Edits(Listener):
     """Changes a frame while the segment that needs it is being made, after it was read."""
 
     def __init__(self, path):
+        super().__init__()
         self._path = path
 
-    def worked(self, _amount):
+    def heard_work(self, _amount):
         if self._path is not None:
             edited = read_image(self._path)
             edited[:8] = 0
@@ -120,9 +122,9 @@ def test_a_frame_that_is_edited_meanwhile_is_not_taken_for_done(workspace, clip)
         return api.enhance(frames, target, config, options=api.RunOptions(), reporter=reporter).computed_frames
 
     assert computed(Edits(frames / "00000000.png")) == 20
-    assert computed(SilentReporter()) == 4
+    assert computed(Reporter()) == 4
     assert read_image(target.folder / "00000000.png")[:20].max() < 30
-    assert computed(SilentReporter()) == 0
+    assert computed(Reporter()) == 0
 
 
 def test_merge_again_does_nothing_until_something_changes(workspace, clip, capsys):

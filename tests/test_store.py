@@ -1,6 +1,8 @@
 """The ledger keeps what it has confirmed, whatever ends the program, and says so when it cannot."""
 
 import contextlib
+import dataclasses
+import json
 import os
 import random
 import shutil
@@ -18,7 +20,9 @@ from hypothesis import strategies as st
 
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, ResourceError, UsageError
 from vsr_pipeline.jobs.ledger import SCHEMA_VERSION, Attempts, FinishedRow, JoinedRow, Ledger, SegmentRow
-from vsr_pipeline.timeline import Analysis, Timeline, Tint
+from vsr_pipeline.timeline import Analysis, Decision, Timeline, Tint
+
+DECISION = Decision({"cleaning_passes": 3}, "cleaned three times")
 
 
 def segment(start, stop, **changes):
@@ -58,7 +62,7 @@ def test_a_new_ledger_knows_nothing(path):
         assert ledger.finished() is None
         assert ledger.segments() == {}
         assert ledger.attempts() == {}
-        assert ledger.cleaning_passes() == {}
+        assert ledger.decisions() == {}
         assert ledger.events() == ()
 
 
@@ -67,7 +71,7 @@ def test_everything_is_there_when_it_is_opened_again(path):
     finished = FinishedRow("out.mp4", 5, 2**62, "2026-01-01T06:00:00+01:00", "{}")
     with Ledger(path) as ledger:
         ledger.start({"z": "1", "a": "2"})
-        ledger.save_cleaning_passes(300, 3)
+        ledger.save_decision(300, DECISION)
         for row in rows:
             ledger.save_segment(row)
         ledger.save_joined(JoinedRow("track.mp4", 2**40, "d"))
@@ -76,7 +80,7 @@ def test_everything_is_there_when_it_is_opened_again(path):
         ledger.note("info", "second")
     with Ledger(path) as ledger:
         assert list(ledger.fingerprint().items()) == [("z", "1"), ("a", "2")]
-        assert ledger.cleaning_passes() == {300: 3}
+        assert ledger.decisions() == {300: DECISION}
         assert list(ledger.segments().items()) == [((0, 300), rows[1]), ((300, 310), rows[0])]
         assert ledger.joined() == JoinedRow("track.mp4", 2**40, "d")
         assert ledger.finished() == finished
@@ -291,7 +295,7 @@ def left_by_a_version_before(path, into):
         ledger.save_segment(segment(0, 5))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as before:
         before.execute("PRAGMA journal_mode = WAL")
-        before.execute("INSERT INTO cleaning VALUES (0, 3)")
+        before.execute("INSERT INTO decisions VALUES (0, ?)", [json.dumps(dataclasses.asdict(DECISION))])
         into.mkdir()
         for file in path.parent.iterdir():
             shutil.copy(file, into / file.name)
@@ -303,23 +307,23 @@ def test_a_ledger_of_a_version_before_is_read_and_converted(path, tmp_path):
     old = left_by_a_version_before(path, tmp_path / "old")
     with Ledger(old) as ledger:
         assert list(ledger.segments()) == [(0, 5)]
-        assert ledger.cleaning_passes() == {0: 3}
+        assert ledger.decisions() == {0: DECISION}
         ledger.save_segment(segment(5, 10))
     assert [file.name for file in old.parent.iterdir()] == ["ledger.sqlite"]
     with Ledger(old) as ledger:
         assert list(ledger.segments()) == [(0, 5), (5, 10)]
-        assert ledger.cleaning_passes() == {0: 3}
+        assert ledger.decisions() == {0: DECISION}
 
 
 def test_a_reader_leaves_the_journal_of_a_version_before_alone(path, tmp_path):
     """`--status` while such a version is at work."""
     old = left_by_a_version_before(path, tmp_path / "old")
     with contextlib.closing(sqlite3.connect(old, isolation_level=None)) as writer:
-        writer.execute("INSERT INTO cleaning VALUES (5, 1)")
+        writer.execute("INSERT INTO decisions SELECT 5, decision FROM decisions")
         with Ledger(old, only_read=True) as ledger:
-            assert ledger.cleaning_passes() == {0: 3, 5: 1}
+            assert set(ledger.decisions()) == {0, 5}
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        writer.execute("INSERT INTO cleaning VALUES (7, 1)")
+        writer.execute("INSERT INTO decisions SELECT 7, decision FROM decisions WHERE shot_start = 0")
 
 
 def test_a_ledger_of_a_version_before_that_is_in_use_is_said(path, tmp_path, monkeypatch):

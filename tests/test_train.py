@@ -20,10 +20,12 @@ import torch
 from pydantic import ValidationError
 
 from tests.support.clips import make_video
+from tests.support.listening import Listener
 from vsr_pipeline import cli
 from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import build_upscaler, net_for
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.realbasicvsr import net_for
 from vsr_pipeline.errors import (
     ChangedError,
     ConfigError,
@@ -35,7 +37,6 @@ from vsr_pipeline.errors import (
 )
 from vsr_pipeline.models import BasicVSRNet
 from vsr_pipeline.models.vgg import VGG19Features
-from vsr_pipeline.runtime.progress import SilentReporter
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, differences, load_run_config
 from vsr_pipeline.train.data import Sequences, batches, crisper, sharpened
@@ -52,16 +53,12 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("train_*.toml")
 TINY = {"mid_channels": 8, "propagation_blocks": 1, "cleaning_channels": 4, "cleaning_blocks": 1}
 
 
-class Listener(SilentReporter):
-    """Keeps what is said; calls `on_note` with it."""
+class Acts(Listener):
+    """Does something at each note."""
 
-    def __init__(self, on_note=lambda _: None):
-        self.notes = []
-        self._on_note = on_note
-
-    def note(self, message):
-        self.notes.append(message)
-        self._on_note(message)
+    def __init__(self, action):
+        super().__init__()
+        self.heard_note = action
 
 
 def picture(seed, height=160, width=200):
@@ -374,7 +371,7 @@ def test_a_short_run_lowers_the_loss_and_its_model_is_usable(material, tmp_path)
     assert (run / "model.safetensors").stat().st_size < 2 * sum(
         p.numel() for p in net_for(loaded).parameters()
     ) + 99_999
-    assert build_upscaler(UpscaleConfig(checkpoint=run / "model.safetensors", device="cpu")).description
+    assert open_model(UpscaleConfig(checkpoint=run / "model.safetensors", device="cpu")).description
 
     assert cli.run(["train", str(path), "--output", str(run), "--resume"]) == 0  # nothing is left to do
     changed = config.model_copy(update={"losses": config.losses.model_copy(update={"cleaning": 2.0})})
@@ -432,7 +429,7 @@ def test_stopping_and_resuming_gives_the_same_bits(material, tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     train(config, tmp_path / "through", reporter=Listener())
     with pytest.raises(Interrupted) as caught:
-        train(config, tmp_path / "stopped", reporter=Listener(press_ctrl_c))
+        train(config, tmp_path / "stopped", reporter=Acts(press_ctrl_c))
     assert caught.value.exit_code == 130
     assert checkpoint.load(tmp_path / "stopped").iteration == 1
     assert signal.getsignal(signal.SIGINT) == handler

@@ -1,45 +1,21 @@
 """The upscalers: same frames out as in, windows that do not show, the official script's windows."""
 
 import itertools
-from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from tests.golden.make_reference import make_clip
-from tests.test_models import CASES, GOLDEN, fill, golden_net
-from vsr_pipeline.enhance.upscale import BicubicUpscaler, ExactUpscaler, OfficialUpscaler, Windows, prepare
+from tests.support.networks import CASES, GOLDEN, fill, golden_net
+from tests.support.upscaling import CPU, Model, exact, frames_of, run, segments_of, worst
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.realbasicvsr import cleaned
+from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
+from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import InputError, ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
-from vsr_pipeline.timeline import Timeline
-
-CPU = torch.device("cpu")
-
-
-def frames_of(frames, height=64, width=64, seed=0):
-    clip = make_clip(frames, height, width, seed)
-    return [(f.transpose(1, 2, 0) * 255).round().astype(np.uint8) for f in clip]
-
-
-def exact(net, **windows):
-    threshold = windows.pop("refine_threshold", 5.0)
-    precision = windows.pop("precision", "fp32")
-    prepare(net, device=CPU, precision=precision)
-    return ExactUpscaler(net, device=CPU, windows=Windows(**windows), refine_threshold=threshold)
-
-
-def run(upscaler, frames, *, cuts=(), cleaning_passes=1):
-    timeline = Timeline.constant_rate(len(frames), Fraction(25), cuts)
-    outputs, work = [], []
-    for segment in upscaler.plan(timeline):
-        context = iter(frames[segment.context_start : segment.context_stop])
-        outputs += upscaler.upscale(context, segment, cleaning_passes=cleaning_passes, on_work=work.append)
-    return outputs, sum(work)
-
-
-def worst(a, b):
-    return max(int(np.abs(x.astype(int) - y.astype(int)).max()) for x, y in zip(a, b, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +55,7 @@ def test_nothing_crosses_a_cut(tiny):
 @torch.inference_mode()
 def test_exact_is_the_network(tiny):
     frames = frames_of(5)
-    outputs, _ = run(exact(tiny), frames, cleaning_passes=2)
+    outputs, _ = run(exact(tiny), frames, passes=2)
     clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
     expected = tiny.basicvsr(tiny.clean(clip, 2)[None])[0].clamp(0, 1).mul(255).round()
     assert worst(outputs, expected.permute(0, 2, 3, 1).numpy()) <= 1
@@ -104,16 +80,16 @@ def test_bf16_is_near_fp32():
 
 def test_cleaning_is_decided_by_the_threshold(tiny):
     frames = frames_of(3)
-    assert exact(tiny, refine_threshold=255).cleaning_passes(frames) == 1
-    assert exact(tiny, refine_threshold=0).cleaning_passes(frames) == 3
-    assert exact(fill(BasicVSRNet(8, 1), 0.7)).cleaning_passes(frames) == 0
+    assert exact(tiny, refine_threshold=255).upscaler.decide(frames) == cleaned(1)
+    assert exact(tiny, refine_threshold=0).upscaler.decide(frames).description == "cleaned three times"
+    assert exact(fill(BasicVSRNet(8, 1), 0.7)).upscaler.decide(frames).description == ""
 
 
 def test_input_that_ends_early_is_an_error(tiny):
-    upscaler = exact(tiny)
-    segment = upscaler.plan(Timeline.constant_rate(5, Fraction(25)))[0]
+    model = exact(tiny)
+    segment = segments_of(model.context, 5)[0]
     with pytest.raises(InputError, match="2 frames before"):
-        list(upscaler.upscale(iter(frames_of(3)), segment, cleaning_passes=1, on_work=lambda _: None))
+        list(enhance_frames(model.upscaler, iter(frames_of(3)), segment, cleaned(1), on_work=lambda _: None))
 
 
 def test_nan_is_an_error_and_never_a_black_frame():
@@ -125,8 +101,8 @@ def test_nan_is_an_error_and_never_a_black_frame():
 
 def test_memory_is_bounded_by_the_window(tiny):
     """However long the clip is, frames are read only as far ahead as a window and its lookahead reach."""
-    upscaler = exact(tiny, max_seq_len=2, lookahead=3)
-    segment = upscaler.plan(Timeline.constant_rate(20, Fraction(25)))[0]
+    model = exact(tiny, max_seq_len=2, lookahead=3)
+    segment = segments_of(model.context, 20)[0]
     counter = itertools.count(1)
     read = 0
 
@@ -136,14 +112,15 @@ def test_memory_is_bounded_by_the_window(tiny):
             read = next(counter)
             yield frame
 
-    outputs = upscaler.upscale(source(), segment, cleaning_passes=1, on_work=lambda _: None)
+    outputs = enhance_frames(model.upscaler, source(), segment, cleaned(1), on_work=lambda _: None)
     for made, _ in enumerate(outputs, start=1):
         assert read <= made + 2 + 3
 
 
 def test_bicubic_enlarges():
     flat = np.full((5, 7, 3), 99, np.uint8)
-    outputs, work = run(BicubicUpscaler(), [flat, flat])
+    spec = open_model(UpscaleConfig(model="bicubic-x4"))
+    outputs, work = run(Model(spec.variants[0].build(), spec.context), [flat, flat])
     assert outputs[0].shape == (20, 28, 3)
     assert (outputs[0] == 99).all()
     assert work == 2
@@ -153,13 +130,9 @@ def test_official_windows_reproduce_the_official_script():
     case = CASES["tiny_windows"]
     net = golden_net(case)
     frames = frames_of(case["frames"], case["height"], case["width"], case["seed"])
-    upscaler = OfficialUpscaler(
-        lambda window: net(window, refine_threshold=case["refine_threshold"]),
-        device=CPU,
-        max_seq_len=case["max_seq_len"],
-        segment_frames=4,
-    )
-    outputs, work = run(upscaler, frames)
+    upscaler = OfficialUpscaler(net, case["refine_threshold"], device=CPU, max_seq_len=case["max_seq_len"])
+    length = case["max_seq_len"] * max(1, 4 // case["max_seq_len"])
+    outputs, work = run(Model(upscaler, Context(segment_frames=length, follow_shots=False)), frames)
     with np.load(GOLDEN / "mmedit_0.16.1.npz") as golden:
         expected = (golden["tiny_windows/output"].clip(0, 1) * 255).round().transpose(0, 2, 3, 1)
     stride = case["stride"]

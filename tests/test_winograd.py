@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.small_device import psnr, segment_of
-from tests.test_models import CASES, assert_reproduces, fill, golden_net
-from tests.test_upscale import CPU, frames_of
+from tests.support.networks import CASES, assert_reproduces, fill, golden_net
+from tests.support.small_device import psnr
+from tests.support.upscaling import exact, frames_of, upscale_whole
 from vsr_pipeline import cli
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import build_upscaler
-from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.winograd import use_winograd, winograd_library
 
@@ -35,10 +34,8 @@ def test_any_size_and_batch(count, height, width):
 
 def upscaled(frames, band_rows=None):
     net = fill(BasicVSRNet(16, 2), 0.7)
-    prepare(net, device=CPU, precision="fp32", band_rows=band_rows, winograd=True)
-    upscaler = ExactUpscaler(net, device=CPU, windows=Windows(2, 1, 0), refine_threshold=5.0)
-    segment = segment_of(upscaler, frames)
-    return np.stack(list(upscaler.upscale(iter(frames), segment, cleaning_passes=0, on_work=lambda _: None)))
+    model = exact(net, band_rows=band_rows, winograd=True, max_seq_len=2, lookahead=1, warm_up=0)
+    return np.stack(upscale_whole(model.upscaler, frames, passes=0))
 
 
 def test_in_bands_and_with_other_threads():
@@ -58,14 +55,14 @@ def test_in_bands_and_with_other_threads():
 def test_what_a_run_says_of_it(tmp_path):
     torch.save({"state_dict": fill(BasicVSRNet(8, 1), 0.7).state_dict()}, tmp_path / "tiny.pth")
 
-    def built(**settings):
-        return build_upscaler(UpscaleConfig(checkpoint=tmp_path / "tiny.pth", device="cpu", **settings))
+    def opened(**settings):
+        return open_model(UpscaleConfig(checkpoint=tmp_path / "tiny.pth", device="cpu", **settings))
 
-    winograd, direct = built(precision="fp32"), built(precision="fp32", convolutions="direct")
+    winograd, direct = opened(precision="fp32"), opened(precision="fp32", convolutions="direct")
     assert f"fp32 by {winograd_library()} on cpu" in winograd.description
     assert winograd.identity["convolutions"] == winograd_library()
     assert "ncnn" not in direct.description
-    assert direct.identity["convolutions"] == built(precision="bf16").identity["convolutions"] == "direct"
+    assert direct.identity["convolutions"] == opened(precision="bf16").identity["convolutions"] == "direct"
 
 
 def test_a_value_that_is_unknown(tmp_path, capsys):

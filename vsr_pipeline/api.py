@@ -11,17 +11,17 @@ from pathlib import Path
 from vsr_pipeline import __version__
 from vsr_pipeline.bench import BenchResult, bench
 from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
-from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
+from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find, scale_of
+from vsr_pipeline.clip.inspect import inspect
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
-from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.batch.batch import batch_status, batch_workers, preview_batch, run_batch
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
 from vsr_pipeline.jobs.batch.queue import QueueRow
 from vsr_pipeline.jobs.estimate import Estimate
-from vsr_pipeline.jobs.intake import memory_as_error, take_in
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import ReportFiles, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
@@ -31,8 +31,10 @@ from vsr_pipeline.media.images import ImageTarget, each_picture, image_target
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores
 from vsr_pipeline.metrics.measure import measure
-from vsr_pipeline.runtime.log import LockedReporter, TeeReporter, log_file
-from vsr_pipeline.runtime.progress import Reporter, SilentReporter, reported, reporter_for
+from vsr_pipeline.runtime.log import log_file
+from vsr_pipeline.runtime.memory import memory_as_error
+from vsr_pipeline.runtime.progress import Reporter, all_of, locked, reported
+from vsr_pipeline.runtime.terminal import reporter_for
 from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
 from vsr_pipeline.stages.merge import MergeResult, merge
 from vsr_pipeline.stages.split import SplitResult, split
@@ -59,7 +61,6 @@ __all__ = [
     "Reporter",
     "RunOptions",
     "Scores",
-    "SilentReporter",
     "SplitResult",
     "VsrError",
     "WorkerOptions",
@@ -68,7 +69,6 @@ __all__ = [
     "batch_status",
     "batch_workers",
     "bench",
-    "build_upscaler",
     "default_output",
     "demo",
     "each_picture",
@@ -82,6 +82,7 @@ __all__ = [
     "local_source",
     "measure",
     "merge",
+    "open_model",
     "preview_batch",
     "probe",
     "pull_model",
@@ -99,17 +100,19 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
 
     A report and a log of it are written into the job's folder, also when it fails.
     """
-    intake = take_in(source, output, config)  # before there is a folder for the log
-    built = None if uses_ray(options.workers, config.upscale, reporter) else build_upscaler(config.upscale)
+    # Before there is a folder for the log.
+    with_ray = uses_ray(options.workers, config.upscale, reporter)
+    clip = inspect(source, output, config, scale=scale_of(config.upscale.model, config.upscale.checkpoint))
+    spec = None if with_ray else open_model(config.upscale, allow_cpu=options.allow_cpu)
     folder = job_folder(output)
     clock = Clock()
     crew: tuple[WorkerOutcome, ...] = ()
     with log_file(folder / "run.log", "text") as log:
-        both = LockedReporter(TeeReporter(reporter, log))
+        both = Reporter(locked(all_of(reporter.sink, log)))
         hired = workers_for(
             config.upscale,
             options.workers,
-            build=(lambda: built) if built else None,
+            open_model=(lambda: spec) if spec else None,
             folder=folder,
             allow_cpu=options.allow_cpu,
             retries=options.retries,
@@ -118,22 +121,22 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
         outcome = ClipOutcome(input=source, output=output, status="failed", started_at=clock.started_at)
         try:
             with memory_as_error(source), hired as workers:
-                both.note(f"model: {workers.built.description}")
+                both.note(f"model: {workers.spec.description}")
                 try:
-                    outcome = run_clip(intake, workers, options=options, reporter=both)
+                    outcome = run_clip(clip, workers, options=options, reporter=both)
                 finally:
                     crew = workers.outcomes()
         except LockedError:
             raise  # the report and the job are another run's
         except (VsrError, Interrupted) as error:
-            log.note(f"ended with exit code {error.exit_code}: {error}")
+            Reporter(log).note(f"ended with exit code {error.exit_code}: {error}")
             status: Status = "stopped" if isinstance(error, Interrupted) else "failed"
             outcome = replace(outcome, status=status, reason=str(error), exit_code=error.exit_code)
             with suppress(VsrError):  # on a full disk there is no room for it, and the cause is what matters
-                _report(outcome, intake.config, clock, folder, crew)
+                _report(outcome, clip.config, clock, folder, crew)
             raise
         if outcome.status == "done":
-            both.note(f"report: {_report(outcome, intake.config, clock, folder, crew).html}")
+            both.note(f"report: {_report(outcome, clip.config, clock, folder, crew).html}")
     return outcome
 
 
@@ -157,16 +160,16 @@ def _report(
 
 def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:
     """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.batch.run_batch`."""
-    build = partial(build_upscaler, config.upscale)
-    return run_batch(folder, output, config, options=options, build=build, reporter=reporter)
+    model = partial(open_model, config.upscale, allow_cpu=options.allow_cpu)
+    return run_batch(folder, output, config, options=options, open_model=model, reporter=reporter)
 
 
 def estimate(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run` would need, without beginning it; see `vsr_pipeline.jobs.runner.estimate_clip`."""
-    intake = take_in(source, output, config)
-    built = build_upscaler(config.upscale)
-    reporter.note(f"model: {built.description}")
-    return estimate_clip(intake, built, options=options, reporter=reporter)
+    clip = inspect(source, output, config, scale=scale_of(config.upscale.model, config.upscale.checkpoint))
+    spec = open_model(config.upscale, allow_cpu=options.allow_cpu)
+    reporter.note(f"model: {spec.description}")
+    return estimate_clip(clip, spec, options=options, reporter=reporter)
 
 
 def local_source(text: str, folder: Path, *, allow_url: bool, reporter: Reporter) -> Path:

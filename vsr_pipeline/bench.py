@@ -17,21 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsr_pipeline.checkpoints.manifest import BICUBIC
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
-from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler, checkpoint_of, net_for
 from vsr_pipeline.enhance.cuda_graphs import Step
 from vsr_pipeline.enhance.device import DTYPES, choose_precision
+from vsr_pipeline.enhance.frames import enhance_in_memory
+from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
+from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned, net_for
+from vsr_pipeline.enhance.realbasicvsr_stream import Steps
+from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_pixels, to_tensor
-from vsr_pipeline.enhance.upscale import ExactUpscaler, Steps
 from vsr_pipeline.errors import UsageError
-from vsr_pipeline.jobs.job import peak_memory_bytes
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.runtime.memory import peak_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter, counted
-from vsr_pipeline.timeline import Colour, Timeline
+from vsr_pipeline.timeline import Colour
 
 _FRAME_RATE = Fraction(25)
 _PEAK_SIZE = (180, 320)
@@ -106,19 +108,20 @@ def bench(
 
     Raises:
         UsageError: the model is no network of ours.
-        ModelError, ResourceError: as `build_upscaler`.
+        ModelError, ResourceError: as `open_model`.
     """
     from torch.utils.flop_counter import FlopCounterMode  # half a second, which no other command needs
 
-    built = build_upscaler(settings)
-    if not isinstance(built.upscaler, ExactUpscaler):
+    spec = open_model(settings)
+    upscaler = spec.variants[0].build()
+    if not isinstance(upscaler, SegmentUpscaler):
         raise UsageError(
-            f"vsr bench times networks in exact windows, not {BICUBIC}, --windows official or --backend mmedit"
+            "vsr bench times networks in exact windows, not interpolation, --windows official or --backend mmedit"
         )
-    device = built.device
+    device = spec.device
     assert device is not None
     clip = moving_picture(*size, frames)
-    gpu_bytes = _peak_gpu_memory_bytes(built, clip)  # before the reference takes any
+    gpu_bytes = _peak_gpu_memory_bytes(spec, upscaler, clip)  # before the reference takes any
     net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
     deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
 
@@ -126,10 +129,10 @@ def bench(
         return _reference(net, pixels, settings, device)
 
     def product(pixels: Sequence[Pixels]) -> list[Pixels]:
-        return _product(built, pixels)
+        return _product(upscaler, spec.context, pixels)
 
     # In lines: a bar that is drawn meanwhile would take time from what is measured.
-    reporter.note(f"model: {built.description}")
+    reporter.note(f"model: {spec.description}")
     reporter.note("warm-up of both paths")
     with out_of_memory_as_error(), FlopCounterMode(display=False) as counter:
         expected = reference(deep)  # counted, and warmed up
@@ -143,7 +146,7 @@ def bench(
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
             seconds["reference"].append(_seconds(lambda: reference(clip), device))
         seconds["product"].append(_seconds(lambda: product(clip), device))
-    for note in built.take_notes():
+    for note in upscaler.take_notes():
         reporter.note(note)
     reporter.note("each part by itself")
     taken, reference_taken = statistics.median(seconds["product"]), statistics.median(seconds["reference"])
@@ -155,13 +158,13 @@ def bench(
         flops_per_second=flops * frames / taken,
         peak_flops_per_second=peak_flops_per_second(settings, device),
         max_difference=float(np.abs(difference).max()) / 65535,
-        model=built.description,
+        model=spec.description,
         size=size,
         frames=frames,
         repeats=repeats,
         peak_memory_bytes=peak_memory_bytes(),
         peak_gpu_memory_bytes=gpu_bytes,
-        breakdown=_breakdown(built, clip, encode),
+        breakdown=_breakdown(upscaler, spec.context, device, clip, encode),
     )
 
 
@@ -193,22 +196,18 @@ def _reference(
     return outputs
 
 
-def _product(built: BuiltUpscaler, clip: Sequence[Pixels]) -> list[Pixels]:
+def _product(upscaler: SegmentUpscaler, context: Context, clip: Sequence[Pixels]) -> list[Pixels]:
     """Upscale a clip without a cut, cleaned once, as the reference does."""
-    outputs: list[Pixels] = []
-    for segment in built.upscaler.plan(Timeline.constant_rate(len(clip), _FRAME_RATE)):
-        context = iter(clip[segment.context_start : segment.context_stop])
-        outputs += built.upscaler.upscale(context, segment, cleaning_passes=1, on_work=lambda _: None)
-    return outputs
+    return enhance_in_memory(upscaler, context, clip, cleaned(1))
 
 
-def _peak_gpu_memory_bytes(built: BuiltUpscaler, clip: Sequence[Pixels]) -> int:
+def _peak_gpu_memory_bytes(spec: ModelSpec, upscaler: SegmentUpscaler, clip: Sequence[Pixels]) -> int:
     """Measure the most GPU memory that the product has in use; 0, and nothing is run, without a CUDA GPU."""
-    if built.peak_gpu_memory_bytes() == 0:  # with one, the weights are there
+    if spec.peak_gpu_memory_bytes() == 0:  # with one, the weights are there
         return 0
-    built.reset_peak_gpu_memory()
-    _product(built, clip)
-    return built.peak_gpu_memory_bytes()
+    spec.reset_peak_gpu_memory()
+    _product(upscaler, spec.context, clip)
+    return spec.peak_gpu_memory_bytes()
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -243,14 +242,14 @@ def peak_flops_per_second(settings: UpscaleConfig, device: torch.device) -> floa
     return 2 * 9 * _PEAK_CHANNELS**2 * x.numel() / _PEAK_CHANNELS / best
 
 
-def _breakdown(built: BuiltUpscaler, clip: Sequence[Pixels], encode: EncodeConfig) -> dict[str, float]:
+def _breakdown(
+    upscaler: SegmentUpscaler, context: Context, device: torch.device, clip: Sequence[Pixels], encode: EncodeConfig
+) -> dict[str, float]:
     """Time every part of a run by itself, in milliseconds a frame."""
-    assert isinstance(built.upscaler, ExactUpscaler)
     parts: dict[str, float] = {}
-    assert built.device is not None
-    with _timed(built.upscaler, parts, built.device):
+    with _timed(upscaler, parts, device):
         started = time.perf_counter()
-        outputs = _product(built, clip)
+        outputs = _product(upscaler, context, clip)
         whole = time.perf_counter() - started
     parts["transfer"] = whole - sum(parts.values())
     with tempfile.TemporaryDirectory() as folder:
@@ -266,7 +265,7 @@ def _breakdown(built: BuiltUpscaler, clip: Sequence[Pixels], encode: EncodeConfi
 
 
 @contextmanager
-def _timed(upscaler: ExactUpscaler, parts: dict[str, float], device: torch.device) -> Iterator[None]:
+def _timed(upscaler: SegmentUpscaler, parts: dict[str, float], device: torch.device) -> Iterator[None]:
     """Add the seconds that each step of a network takes to `parts`, by the step's name."""
     steps = upscaler.steps
     upscaler.steps = Steps(

@@ -10,13 +10,14 @@ from typing import Literal
 
 from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import winograd_for
 from vsr_pipeline.enhance.device import choose_device, choose_precision, describe
-from vsr_pipeline.enhance.fallback import allowed_bytes, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.enhance.memory import ClipSize, amount
+from vsr_pipeline.enhance.memory import allowed_bytes, amount, first_that_fits, same_memory
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import VsrError
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
 from vsr_pipeline.media.write.encoders import available_codecs
+from vsr_pipeline.models.winograd import winograd_library
+from vsr_pipeline.timeline import ClipSize
 
 _NEEDED_ENCODERS = ("libx264",)
 _LOW_DISK_BYTES = 10 * 1024**3
@@ -79,27 +80,28 @@ def _torch() -> list[Finding]:
             if cuda
             else "a GPU is many times faster; if there is one, install the CUDA build of torch"
         )
-        if precision == "fp32" and winograd_for(UpscaleConfig(), device, precision) is None:
+        if precision == "fp32" and winograd_library() is None:
             remedy = f"pip install 'vsr-pipeline[ncnn]' for faster convolutions in fp32; {remedy}"
         findings[1] = Finding("device", "warning", findings[1].found, remedy)
     return findings
 
 
 def _memory() -> list[Finding]:
-    """What free memory is enough for: for each size of video the first rung of the ladder that fits."""
-    settings = UpscaleConfig()
+    """What free memory is enough for: for each size of video the first variant of the default model that fits."""
     device = choose_device("auto")
-    allowed = allowed_bytes(settings, device)
+    allowed = allowed_bytes(None, device)
     if allowed is None:
         return [Finding("memory", "ok", "the system does not say how much is free: see --memory-limit")]
-    rungs = rungs_of(settings, device, allow_cpu=False)
-    precision = choose_precision("auto", device)
+    try:
+        variants = same_memory(open_model(UpscaleConfig()).variants)
+    except VsrError:
+        return []  # what is wrong with the weights is another finding
     fitting = {}
     for name, (width, height) in _COMMON_SIZES.items():
         clip = ClipSize(width, height, _LONG_CLIP_FRAMES)
-        level = first_that_fits(needs_of(rungs, clip, on_gpu=device.type != "cpu", precision=precision), allowed)
+        level = first_that_fits([variant.memory_bytes(clip) for variant in variants], allowed)
         if level is not None:
-            fitting[name] = rungs[level].description
+            fitting[name] = variants[level].description
     found = f"{amount(allowed)} may be taken" + (" of the GPU's" if device.type != "cpu" else "")
     if not fitting:
         remedy = "close other programs; videos of less than SD size may fit"

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
-from vsr_pipeline.config import InputConfig, UpscaleConfig
+from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.timeline import Segment, Shot, Timeline, Window
-
-CLEANING_SAMPLES = 5
-"""Frames of a shot by which its number of cleaning passes is decided."""
 
 # Units per second of a file's clock: mp4 counts them in 32 bits.
 _FINEST = 2**31 - 1
@@ -68,11 +65,6 @@ def sample_indices(shot: Shot, count: int) -> tuple[int, ...]:
     """Return at most `count` different frame indices, evenly spread over a shot."""
     count = min(count, len(shot))
     return tuple(shot.start + (2 * k + 1) * len(shot) // (2 * count) for k in range(count))
-
-
-def computes_every_frame(settings: UpscaleConfig) -> bool:
-    """Whether repeats are computed, too: the official script does, and both of these are there to reproduce it."""
-    return settings.windows == "official" or settings.backend == "mmedit"
 
 
 def repeats_note(timeline: Timeline) -> tuple[str, ...]:

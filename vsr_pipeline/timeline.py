@@ -5,8 +5,8 @@ Times are exact: integer ticks (`pts`) with a `time_base` in seconds, or `Fracti
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +119,31 @@ class VideoInfo:
     @property
     def _is_turned_sideways(self) -> bool:
         return self.upright and self.rotation_degrees % 180 != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided once for a whole shot, so that its segments look alike. Only the model reads `values`."""
+
+    values: Mapping[str, str | int | float] = field(default_factory=dict)
+    description: str = ""
+    """For people, such as "cleaned once"; empty where there was nothing to decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSize:
+    """What of a clip its memory depends on."""
+
+    width: int
+    """In LQ pixels, as shown; the same for `height`."""
+    height: int
+    frame_count: int
+    """Frames that are computed: windows hold no more than there are."""
+    bytes_per_value: int = 1
+    """2: more than 8 bits."""
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
 
 
 @dataclass(frozen=True, slots=True)

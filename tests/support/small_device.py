@@ -1,14 +1,11 @@
 """A device with little memory, played by the CPU: it counts what PyTorch holds, and runs out of it at a limit."""
 
 import weakref
-from fractions import Fraction
 
 import numpy as np
 import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from vsr_pipeline.timeline import Timeline
 
 
 class LiveBytes(TorchDispatchMode):
@@ -64,21 +61,19 @@ class SmallDevice:
         self._limit = limit
         self.peak = 0
 
-    def plan(self, timeline):
-        return self._upscaler.plan(timeline)
+    def take_notes(self):
+        return self._upscaler.take_notes()
 
-    def cleaning_passes(self, samples):
-        return self._upscaler.cleaning_passes(samples)
+    def free_caches(self):
+        self._upscaler.free_caches()
 
-    def upscale(self, frames, segment, **options):
+    def decide(self, samples):
+        return self._upscaler.decide(samples)
+
+    def upscale(self, frames, segment, decision, **options):
         with LiveBytes(self._limit) as live:
-            yield from self._upscaler.upscale(frames, segment, **options)
+            yield from self._upscaler.upscale(frames, segment, decision, **options)
         self.peak = max(self.peak, live.peak)
-
-
-def segment_of(upscaler, frames):
-    """Return the first segment of a clip."""
-    return upscaler.plan(Timeline.constant_rate(len(frames), Fraction(25)))[0]
 
 
 def psnr(a, b):

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Family = Literal["realbasicvsr", "basicvsr"]
+Kind = Literal["recurrent", "interpolation"]
 
 BICUBIC = "bicubic-x4"
 """The model that is no network and has no weights."""
 
 _PACKAGE = Path(__file__).parent.parent
+_SCALE_OF_CHECKPOINTS = 4
+"""Of every network that `load_checkpoint` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +31,14 @@ class ModelEntry:
     """One `[[model]]` of the manifest; `checkpoints/README.md` explains the fields."""
 
     name: str
-    family: Family
+    kind: Kind
+    architecture: str
     scale: int
-    file: str
-    source: Literal["download", "package", "shipped"]
+    source: Literal["download", "package", "shipped", "built-in"]
     licence: str
     note: str
+    file: str = ""
+    """Empty: it has no weights."""
     url: str | None = None
     package: str | None = None
     sha256: str | None = None
@@ -108,8 +113,53 @@ def find(name: str) -> ModelEntry:
     raise ModelError(f"unknown model '{name}': {hint} {', '.join(entries)}")
 
 
+def chosen(name: str) -> ModelEntry:
+    """Return the model of this name; `auto` is the best one that is here.
+
+    Raises:
+        ModelError: there is none.
+    """
+    return choose_auto() if name == "auto" else find(name)
+
+
+def weights_identity(model: str, checkpoint: Path | None) -> str:
+    """Return the SHA-256 of the weights that are meant, or the name of a model that has none; torch is not loaded.
+
+    Raises:
+        ModelError: the model is unknown, or its weights are missing or damaged.
+    """
+    if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise ModelError(f"no such checkpoint file: {checkpoint}")
+        return file_sha256(checkpoint)
+    entry = chosen(model)
+    return file_sha256(verified_path(entry.name)) if entry.file else entry.name
+
+
+def scale_of(model: str, checkpoint: Path | None) -> int:
+    """Return the factor of both sides of the model that is meant; torch is not loaded.
+
+    Raises:
+        ModelError: the model is unknown.
+    """
+    return _SCALE_OF_CHECKPOINTS if checkpoint is not None else chosen(model).scale
+
+
+def needs_device(model: str, checkpoint: Path | None) -> bool:
+    """Whether the model that is meant computes on a device that can be chosen."""
+    entry = {entry.name: entry for entry in load_manifest()}.get(model) if checkpoint is None else None
+    return entry is None or entry.kind != "interpolation"
+
+
+def is_here(entry: ModelEntry) -> bool:
+    """Whether the model can be used: its file is here, or it needs none."""
+    return not entry.file or locate(entry) is not None
+
+
 def locate(entry: ModelEntry) -> Path | None:
-    """Return where the model's file lies, not verified; None where it is missing."""
+    """Return where the model's file lies, not verified; None where it is missing or there is none."""
+    if not entry.file:
+        return None
     if entry.source == "package":
         assert entry.package is not None
         try:

@@ -38,7 +38,7 @@ def degrade(
         refuse_missing(path, *((config,) if config is not None else ()))
         from vsr_pipeline.degrade.config import DegradationConfig, load_degradation
         from vsr_pipeline.degrade.tool import degrade_clip
-        from vsr_pipeline.runtime.progress import reporter_for
+        from vsr_pipeline.runtime.terminal import reporter_for
 
         degradation = load_degradation(config) if config else DegradationConfig(preset=strength or "medium")
         reporter = reporter_for(log_format)

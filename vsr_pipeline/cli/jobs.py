@@ -83,7 +83,7 @@ def run(
 
     Streaming: no image files. Whatever ends it, the same command continues: finished segments are kept.
     """
-    from vsr_pipeline.runtime.progress import reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
@@ -167,7 +167,7 @@ def batch(
 
     What is done and unchanged costs nothing, one that fails stops no other. For cron: see docs/overnight.md.
     """
-    from vsr_pipeline.runtime.progress import SilentReporter, reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     if status:
         from vsr_pipeline import api
@@ -176,7 +176,7 @@ def batch(
         return 0
     if folder is None:
         raise UsageError("vsr batch needs the folder of the videos: vsr batch DIR --output DIR")
-    reporter = SilentReporter() if quiet else reporter_for(log_format)
+    reporter = Reporter() if quiet else reporter_for(log_format)
     settings = settings_from(given, reporter)
     if print_config:
         print(settings.to_toml())
@@ -230,11 +230,11 @@ def _each_picture(
     if images is None or not images.is_frames_folder:
         raise UsageError(f"--each makes a folder of pictures: give one as --output, such as {output}/")
     options = options_for(images)
-    build = functools.cache(functools.partial(api.build_upscaler, settings.upscale))
+    model = functools.cache(functools.partial(api.open_model, settings.upscale, allow_cpu=options.allow_cpu))
 
     def enhance(pair: "tuple[Path, ImageTarget]") -> object:
         path, target = pair
-        return api.enhance(path, target, settings, options=options, reporter=reporter, build=build)
+        return api.enhance(path, target, settings, options=options, reporter=reporter, model=model)
 
     return each(api.each_picture(Path(folder), images.folder), enhance, as_json)
 

@@ -32,9 +32,9 @@ app = typer.Typer(rich_markup_mode=None)
 @takes_settings(VIDEO_STREAM)
 def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")], given: Given) -> int:
     """Print what a video's header says, as JSON."""
-    from vsr_pipeline.runtime.progress import SilentReporter
+    from vsr_pipeline.runtime.progress import Reporter
 
-    settings = settings_from(given, SilentReporter())
+    settings = settings_from(given, Reporter())
     refuse_missing(input_path)
     from vsr_pipeline import api
 
@@ -134,7 +134,7 @@ def bench(
     The network as it is run here and as one would write it down (eager, fp32), in turns: the ratio of their speeds, how
     near their pixels are, and where the time goes.
     """
-    from vsr_pipeline.runtime.progress import reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)

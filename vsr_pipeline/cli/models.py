@@ -16,13 +16,14 @@ def list_models(as_json: Json = False) -> None:
     """List the models, what they are for, and which are here."""
     from vsr_pipeline.checkpoints import manifest as weights
 
-    rows = [(entry, weights.locate(entry)) for entry in weights.load_manifest()]
+    entries = weights.load_manifest()
     if as_json:
-        print_json([{**dataclasses.asdict(entry), "path": path} for entry, path in rows])
+        print_json([{**dataclasses.asdict(entry), "path": weights.locate(entry)} for entry in entries])
         return
-    width = max(len(entry.name) for entry, _ in rows)
-    for entry, path in rows:
-        print(f"{entry.name:<{width}}  {'here' if path else '-':<4}  {entry.licence}  {entry.note}")
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        here = "here" if weights.is_here(entry) else "-"
+        print(f"{entry.name:<{width}}  {here:<4}  {entry.licence}  {entry.note}")
 
 
 @app.command("pull", epilog="Example: vsr models pull realbasicvsr-x4")

@@ -57,7 +57,7 @@ def split(
 
     They go to results/NAME/frames/, their timestamps and all that is known of the video to results/NAME/clip.json.
     """
-    from vsr_pipeline.runtime.progress import reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
@@ -104,7 +104,7 @@ def enhance(
 
     From results/NAME/frames/ to results/NAME/enhanced/. Run it again to continue: what is done is kept.
     """
-    from vsr_pipeline.runtime.progress import reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
@@ -150,7 +150,7 @@ def merge(
 
     Timestamps, sound, subtitles and chapters are the source's.
     """
-    from vsr_pipeline.runtime.progress import reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
@@ -194,7 +194,7 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Make a video that wipes between two clips."""
-    from vsr_pipeline.runtime.progress import reporter_for
+    from vsr_pipeline.runtime.terminal import reporter_for
 
     frame_rate = frame_rate_from(fps) if fps is not None else None
     reporter = reporter_for(log_format)

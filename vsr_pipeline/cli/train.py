@@ -27,7 +27,7 @@ def train(
 
     def one(path: Path) -> object:
         refuse_missing(path)
-        from vsr_pipeline.runtime.progress import reporter_for
+        from vsr_pipeline.runtime.terminal import reporter_for
         from vsr_pipeline.train.config import load_run_config
 
         settings = load_run_config(path).with_minutes(minutes)

@@ -24,7 +24,7 @@ from vsr_pipeline.media.streams.mux import origin_ticks
 from vsr_pipeline.media.tint import tint_note, tint_of_pixels, tints_of_shots
 from vsr_pipeline.plan import Part, part_of
 from vsr_pipeline.runtime.progress import counted
-from vsr_pipeline.timeline import Analysis, Colour, Timeline, Tint, VideoInfo
+from vsr_pipeline.timeline import Analysis, ClipSize, Colour, Timeline, Tint, VideoInfo
 
 USUAL_FRAME_RATE = Fraction(25)
 _IMAGES = "images"
@@ -72,6 +72,11 @@ class Header:
         first, stop = self._part_by_rate()
         return max(0, stop - first)
 
+    def clip_size(self, frame_count: int) -> ClipSize:
+        """Return what of the clip its memory depends on, if so many frames are computed."""
+        width, height = self.info.display_size
+        return ClipSize(width, height, frame_count, bytes_per_value=2 if self.info.bit_depth > 8 else 1)
+
     @property
     def frames_to_analyse(self) -> int:
         """How many frames the analysis will decode, as far as the header tells; 0: it does not.
@@ -107,6 +112,11 @@ class Footage:
     def timeline(self) -> Timeline:
         """The part's; frames are counted in it, in its distinct ones where they are read, planned and computed."""
         return self.part.timeline
+
+    @property
+    def clip_size(self) -> ClipSize:
+        """What of the part its memory depends on."""
+        return self.header.clip_size(len(self.timeline.distinct))
 
     @property
     def is_whole(self) -> bool:

@@ -15,6 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from vsr_pipeline.checkpoints.manifest import Checkpoint
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.device import describe
+from vsr_pipeline.enhance.realbasicvsr import context_of, identity_of
+from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
+from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
+from vsr_pipeline.enhance.realbasicvsr_stream import SCALE
+from vsr_pipeline.enhance.spec import ModelSpec, Upscaler, Variant
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 
@@ -27,6 +34,41 @@ class OfficialNetworks:
 
     realbasicvsr: type[nn.Module]
     basicvsr: type[nn.Module]
+
+
+def mmedit_spec(name: str, checkpoint: Checkpoint, settings: UpscaleConfig, device: torch.device) -> ModelSpec:
+    """Return the official network with the weights of a checkpoint.
+
+    Raises:
+        UsageError: mmedit is not installed here, or another precision is asked for.
+        ModelError: the weights do not fit the official network.
+    """
+    if settings.precision not in ("auto", "fp32"):
+        raise UsageError(f"--backend mmedit computes in fp32, not in {settings.precision}")
+    official_networks()
+    sizes = NetworkSizes.of(checkpoint)
+
+    def build() -> Upscaler:
+        net = OfficialNet(checkpoint, refine_threshold=settings.refine_threshold, device=device)
+        return OfficialUpscaler(net, settings.refine_threshold, device=device, max_seq_len=settings.max_seq_len)
+
+    return ModelSpec(
+        name=name,
+        scale=SCALE,
+        description=f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}",
+        identity=identity_of(settings, checkpoint, "fp32", device, "direct"),
+        context=context_of(settings),
+        variants=(
+            Variant(
+                description=f"windows of {settings.max_seq_len}",
+                device=device,
+                memory_bytes=lambda clip: peak_bytes(
+                    settings, clip, sizes, on_gpu=device.type != "cpu", sample_bytes=4, band_rows=None
+                ),
+                build=build,
+            ),
+        ),
+    )
 
 
 def official_networks() -> OfficialNetworks:

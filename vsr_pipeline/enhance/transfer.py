@@ -1,6 +1,7 @@
 """Between frames (NumPy, H x W x 3, 8 or 16 bits) and tensors (float32, 1 x 3 x H x W, 0 to 1)."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from vsr_pipeline.errors import NotFiniteError, OutOfMemoryError
 from vsr_pipeline.media.images import Pixels
+
+DOWNLOADS = 2
+"""On a GPU: HR frames that are on their way from it while the next ones are computed."""
 
 _TORCH_DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16}
 
@@ -83,6 +87,30 @@ class Download:
             self._arrival.synchronize()
         _refuse_unless(self._finite)
         return self._pixels_HW3.cpu().numpy()
+
+
+def download(frames: Iterable[Tensor | Pixels], dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Iterator[Pixels]:
+    """Yield frames as integers (H, W, 3); those that are integers already pass through.
+
+    Raises:
+        NotFiniteError: there is a NaN or an infinity in one of them.
+        OutOfMemoryError: the device's memory ran out.
+    """
+    copies: torch.cuda.Stream | None = None
+    under_way: deque[Download] = deque()
+    with out_of_memory_as_error():
+        for frame in frames:
+            if isinstance(frame, np.ndarray):
+                yield frame
+                continue
+            if frame.is_cuda and copies is None:
+                copies = torch.cuda.Stream(frame.device)  # type: ignore[no-untyped-call]
+            under_way.append(Download(frame, dtype, copies))
+            del frame  # it would stay on the device while the next one is computed
+            if copies is None or len(under_way) > DOWNLOADS:
+                yield under_way.popleft().pixels()
+        while under_way:
+            yield under_way.popleft().pixels()
 
 
 def _pinned_copy(tensor: Tensor, stream: torch.cuda.Stream) -> Tensor:

@@ -5,27 +5,24 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from vsr_pipeline.checkpoints.manifest import BICUBIC
 from vsr_pipeline.clip.footage import Footage, Header
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import Config, EncodeConfig, UpscaleConfig
-from vsr_pipeline.enhance.build import BuiltUpscaler
-from vsr_pipeline.enhance.device import choose_device, choose_precision
-from vsr_pipeline.enhance.fallback import allowed_bytes, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.enhance.memory import ClipSize, amount, around_network_bytes
-from vsr_pipeline.enhance.upscale import SCALE
+from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.memory import allowed_bytes, amount, around_model_bytes, first_that_fits
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
 from vsr_pipeline.runtime.memory import available_memory_bytes, how_to_reduce, resident_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
-from vsr_pipeline.timeline import Colour, Segment, Shot
+from vsr_pipeline.timeline import ClipSize, Colour, Segment, Shot
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
 # may take three times as much: the disk that runs full all the same is an error that loses nothing.
@@ -76,72 +73,52 @@ class Estimate:
 
 
 def estimate(
-    footage: Footage, schedule: Schedule, segments: tuple[Segment, ...], config: Config, folder: Path
+    spec: ModelSpec,
+    geometry: Geometry,
+    footage: Footage,
+    schedule: Schedule,
+    segments: tuple[Segment, ...],
+    config: Config,
+    folder: Path,
 ) -> Estimate:
     """Work out what a job needs; nothing is measured but the free memory and disk.
 
     Args:
+        spec: the model.
+        geometry: the clip's sizes.
         footage: the clip.
         schedule: when its frames are shown.
         segments: its plan.
         config: the settings.
         folder: where segments and output go; must exist.
     """
-    width, height = footage.header.info.display_size
+    width, height = geometry.output_size
     bits_per_pixel = _BITS_PER_PIXEL_OF.get(
         config.encode.codec, _BITS_PER_PIXEL_AT_72 * 2 ** ((config.encode.quality - 72) / 12)
     )
-    picture_bytes = len(schedule.pts) * width * height * SCALE**2 * bits_per_pixel / 8
+    picture_bytes = len(schedule.pts) * width * height * bits_per_pixel / 8
     # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
     other_bytes = 0 if footage.header.images else footage.header.size_bytes
     return Estimate(
         frame_count=len(schedule.pts),
         shots=len(footage.timeline.shots),
         segments=len(segments),
-        input_size=(width, height),
-        output_size=(SCALE * width, SCALE * height),
-        memory_bytes=_main_memory_bytes(clip_size(footage), config.upscale),
+        input_size=geometry.input_size,
+        output_size=geometry.output_size,
+        memory_bytes=_main_memory_bytes(spec, footage.clip_size, config),
         memory_available_bytes=available_memory_bytes(),
         disk_bytes=round(_COPIES * picture_bytes) + other_bytes,
         disk_free_bytes=shutil.disk_usage(folder).free,
     )
 
 
-def clip_size(footage: Footage) -> ClipSize:
-    """Return what of a clip its memory depends on."""
-    return _size_of(footage.header, len(footage.timeline.distinct))
-
-
-def _size_of(header: Header, frame_count: int) -> ClipSize:
-    width, height = header.info.display_size
-    return ClipSize(width, height, frame_count, bytes_per_value=2 if header.info.bit_depth > 8 else 1)
-
-
-def _main_memory_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
-    """Return the main memory that a run takes: with a network on the CPU, that of the rung it will begin with."""
-    if not _computes_on_cpu(settings):
-        return around_network_bytes(clip)
-    needs = _needs_on_cpu(clip, settings)
-    level = first_that_fits(needs, allowed_bytes(settings, torch.device("cpu")))
+def _main_memory_bytes(spec: ModelSpec, clip: ClipSize, config: Config) -> int:
+    """Return the main memory that a run takes: of the variant that it begins with, where that computes in it."""
+    if spec.variants[0].is_on_gpu:
+        return around_model_bytes(clip, spec.scale)
+    needs = [variant.memory_bytes(clip) for variant in spec.variants]
+    level = first_that_fits(needs, allowed_bytes(config.upscale.memory_limit_bytes, spec.device))
     return needs[-1 if level is None else level]
-
-
-def _is_bicubic(settings: UpscaleConfig) -> bool:
-    return settings.model == BICUBIC and settings.checkpoint is None
-
-
-def _computes_on_cpu(settings: UpscaleConfig) -> bool:
-    """Whether a network runs in main memory. Whether a GPU that is asked for is there does not matter here."""
-    if _is_bicubic(settings):
-        return False
-    return settings.device == "cpu" or (settings.device == "auto" and choose_device("auto").type == "cpu")
-
-
-def _needs_on_cpu(clip: ClipSize, settings: UpscaleConfig) -> list[int]:
-    cpu = torch.device("cpu")
-    rungs = rungs_of(settings, cpu, allow_cpu=False)
-    precision = "fp32" if settings.backend == "mmedit" else choose_precision(settings.precision, cpu)
-    return needs_of(rungs, clip, on_gpu=False, precision=precision)
 
 
 def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
@@ -157,12 +134,13 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
         )
 
 
-def refuse_too_large(header: Header, config: Config, frame_count: int | None = None) -> None:
+def refuse_too_large(spec: ModelSpec, header: Header, config: Config, frame_count: int | None = None) -> None:
     """Refuse frames that need more main memory than may be taken, however they are made, before one is computed.
 
-    On a GPU, `Ladder.fit` looks after the GPU's memory.
+    On a GPU, `Fallback.begin` looks after the GPU's memory.
 
     Args:
+        spec: the model.
         header: the clip.
         config: the settings.
         frame_count: how many frames are computed; None: what the header says, and at least one.
@@ -170,36 +148,36 @@ def refuse_too_large(header: Header, config: Config, frame_count: int | None = N
     Raises:
         ResourceError: they do.
     """
-    settings = config.upscale
-    clip = _size_of(header, frame_count or header.frames_of_part or 1)
-    needed = _least_bytes(clip, settings)
-    limit = settings.memory_limit_bytes
-    is_on_gpu = not _is_bicubic(settings) and not _computes_on_cpu(settings)
+    clip = header.clip_size(frame_count or header.frames_of_part or 1)
+    needed = _least_bytes(clip, spec)
+    limit = config.upscale.memory_limit_bytes
     what = f"frames of {clip} need about {amount(needed)} of memory at least"
-    if limit is not None and needed > limit and not is_on_gpu:
-        ways = ["allow more", *_ways_to_fit(header, clip, settings, limit)]
+    if limit is not None and needed > limit and not spec.variants[0].is_on_gpu:
+        ways = ["allow more", *_ways_to_fit(header, clip, spec, config.upscale, limit)]
         raise ResourceError(f"{what}, --memory-limit allows {amount(limit)}: {', or '.join(ways)}")
     free = available_memory_bytes()
     if free is not None and needed > free + resident_memory_bytes():
-        ways = _ways_to_fit(header, clip, settings, free + resident_memory_bytes()) or ["close other programs"]
+        ways = _ways_to_fit(header, clip, spec, config.upscale, free + resident_memory_bytes())
+        ways = ways or ["close other programs"]
         raise ResourceError(f"{what}, {amount(free)} are free: {', or '.join(ways)}")
 
 
-def _least_bytes(clip: ClipSize, settings: UpscaleConfig) -> int:
+def _least_bytes(clip: ClipSize, spec: ModelSpec) -> int:
     """Return the main memory that a run takes with whatever saves memory."""
-    return min(_needs_on_cpu(clip, settings)) if _computes_on_cpu(settings) else around_network_bytes(clip)
+    if spec.variants[0].is_on_gpu:
+        return around_model_bytes(clip, spec.scale)
+    return min(variant.memory_bytes(clip) for variant in spec.variants)
 
 
-def _ways_to_fit(header: Header, clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
+def _ways_to_fit(header: Header, clip: ClipSize, spec: ModelSpec, settings: UpscaleConfig, allowed: int) -> list[str]:
     """Say what makes a clip fit into `allowed` bytes: options, if there are any, a GPU, and a size that fits."""
     ways = []
-    if _computes_on_cpu(settings):
-        if settings.windows == "exact" and settings.backend == "torch":
-            ways += [f"give {option}" for option in _options_that_fit(clip, settings, allowed)]
+    if spec.device is not None and spec.device.type == "cpu":
+        ways += [f"give {option}" for option in _options_that_fit(clip, settings, allowed)]
         ways.append("use a GPU")
     for share in range(95, 0, -5):
         smaller = replace(clip, width=max(2, clip.width * share // 200 * 2), height=max(1, clip.height * share // 100))
-        if _least_bytes(smaller, settings) <= allowed:
+        if _least_bytes(smaller, spec) <= allowed:
             to = (
                 f"images first, to {smaller}"
                 if header.images
@@ -211,11 +189,14 @@ def _ways_to_fit(header: Header, clip: ClipSize, settings: UpscaleConfig, allowe
 
 
 def _options_that_fit(clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
-    fits = (o for o, change in _SAVING.items() if _least_bytes(clip, settings.model_copy(update=change)) <= allowed)
-    return list(islice(fits, 1))
+    """Return the first options that save enough memory; none where no options do."""
+    for options, change in _SAVING.items():
+        if _least_bytes(clip, open_model(settings.model_copy(update=change))) <= allowed:
+            return [options]
+    return []
 
 
-def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig, reporter: Reporter) -> float:
+def seconds_needed(footage: Footage, spec: ModelSpec, encode: EncodeConfig, reporter: Reporter) -> float:
     """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
     timeline = footage.timeline
     count = min(_CALIBRATION_FRAMES, len(timeline.distinct))
@@ -223,16 +204,19 @@ def seconds_needed(footage: Footage, built: BuiltUpscaler, encode: EncodeConfig,
         frames = [_middle(pixels) for pixels in source.read(0, count)]
     width, height = footage.header.info.display_size
     segment = Segment(0, count, 0, count, Shot(0, count))
+    upscaler = spec.variants[0].build()
+    decision = upscaler.decide(frames)
     model_seconds = encoder_seconds = 0.0
     with reported(reporter, "measure the speed", 2 * count):
-        passes = built.upscaler.cleaning_passes(frames)
         for _ in range(2):  # the first time, libraries prepare themselves
             started = time.perf_counter()
-            outputs = list(built.upscaler.upscale(frames, segment, cleaning_passes=passes, on_work=reporter.worked))
+            outputs = list(enhance_frames(upscaler, frames, segment, decision, on_work=reporter.worked))
             upscaled = time.perf_counter()
             _encode(outputs, encode)
             model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
-    context = sum(s.context_stop - s.context_start for s in built.upscaler.plan(timeline)) / timeline.frame_count
+    for note in upscaler.take_notes():
+        reporter.note(note)
+    context = sum(s.context_stop - s.context_start for s in spec.context.segments(timeline)) / timeline.frame_count
     slower = max(model_seconds * context, encoder_seconds)  # they work at the same time
     return float(slower * width * height / (frames[0].shape[0] * frames[0].shape[1]) * timeline.frame_count / count)
 

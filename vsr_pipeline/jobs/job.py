@@ -11,11 +11,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from vsr_pipeline.clip.footage import Footage, footage_of
-from vsr_pipeline.enhance.upscale import SCALE
+from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.jobs.estimate import estimate, refuse_too_large, refuse_what_cannot_fit
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, SourceWatch
-from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger, SegmentRow
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, segment_name
@@ -24,11 +23,12 @@ from vsr_pipeline.media.streams.dry import check_times
 from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.streams.mux import mux
 from vsr_pipeline.media.write.writer import track_suffix
-from vsr_pipeline.plan import Schedule, computes_every_frame, repeats_note, schedule_of
+from vsr_pipeline.plan import Schedule, repeats_note, schedule_of
 from vsr_pipeline.runtime.files import file_sha256, make_folder, published
+from vsr_pipeline.runtime.memory import peak_memory_bytes
 from vsr_pipeline.runtime.process import Call, here
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
-from vsr_pipeline.timeline import Analysis, Segment
+from vsr_pipeline.timeline import Analysis, Decision, Segment
 
 SEGMENTS = "segments"
 _TRACK = "track"
@@ -102,15 +102,6 @@ def now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def peak_memory_bytes() -> int:
-    """Largest main memory of this process so far; 0 where the system does not say."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What a clip is made of and into, once it was analysed."""
@@ -134,43 +125,45 @@ class Job:
 
     def __init__(
         self,
-        intake: Intake,
+        clip: Inspection,
         folder: Path,
         workers: Workers,
         ledger: Ledger,
         reporter: Reporter,
         options: RunOptions,
     ) -> None:
-        self._intake = intake
-        self._name = intake.source.name
-        self._config = intake.config
+        self._clip = clip
+        self._name = clip.source.name
+        self._config = clip.config
         self._folder = folder
-        self._track = folder / f"{_TRACK}{track_suffix(intake.config.encode)}"
+        self._track = folder / f"{_TRACK}{track_suffix(clip.config.encode)}"
         self._workers = workers
-        self._built = workers.built
+        self._spec = workers.spec
         self._ledger = ledger
         self._reporter = reporter
         self._options = options
         self._warnings: list[str] = []
         self._notes: list[str] = []
-        self._passes = dict(ledger.cleaning_passes())
+        self._decisions: dict[int, Decision] = dict(ledger.decisions())
         begun = ledger.fingerprint()
         assert begun is not None
-        self._identity = SourceIdentity.recorded(intake.source, begun)
-        self._watch = SourceWatch(intake.source, self._identity)
+        self._identity = SourceIdentity.recorded(clip.source, begun)
+        self._watch = SourceWatch(clip.source, self._identity)
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
-        self._built.reset_peak_gpu_memory()  # in a batch, not that of the clips before
-        refuse_too_large(self._intake.header, self._config)
+        self._spec.reset_peak_gpu_memory()  # in a batch, not that of the clips before
+        refuse_too_large(self._spec, self._clip.header, self._config)
         work = self._planned(self._analysed())
         has_track = self._has_track()  # asked once: it reads the whole track
         if not has_track:
             self._check_times(work.schedule)
-            refuse_too_large(self._intake.header, self._config, len(work.footage.timeline.distinct))
-            needed = estimate(work.footage, work.schedule, work.segments, self._config, self._folder)
+            refuse_too_large(self._spec, self._clip.header, self._config, len(work.footage.timeline.distinct))
+            needed = estimate(
+                self._spec, self._clip.geometry, work.footage, work.schedule, work.segments, self._config, self._folder
+            )
             there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
-            refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._intake.output.parent)
+            refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._clip.output.parent)
         computed = 0 if has_track else self._compute(work)
         if not has_track:
             self._join(work)
@@ -181,23 +174,23 @@ class Job:
     def _analysed(self) -> Analysis:
         analysis = self._ledger.analysis()
         if analysis is None:
-            analysis = analysed(self._intake.header, self._reporter, self._options.call)
+            analysis = analysed(self._clip.header, self._reporter, self._options.call)
             self._ledger.save_analysis(analysis)
         if self._options.strict:
-            refuse_damage(self._intake.header, analysis)
-        for sentence in damage_of(self._intake.header, analysis):
+            refuse_damage(self._clip.header, analysis)
+        for sentence in damage_of(self._clip.header, analysis):
             self._warn(sentence)
         return analysis
 
     def _planned(self, analysis: Analysis) -> _Work:
         """Decide which frames are made and when they are shown, and say what is worth knowing about it."""
-        header, config = self._intake.header, self._config
-        footage = footage_of(header, analysis, every_frame=computes_every_frame(config.upscale))
+        header, config = self._clip.header, self._config
+        footage = footage_of(header, analysis, every_frame=self._spec.context.every_frame)
         origin = footage.origin_ticks(config.output.drop)
         rate = constant_rate_of(header, config)
         schedule = schedule_of(footage.timeline, origin_ticks=origin, frame_rate=rate)
         repeats = repeats_note(footage.timeline)
-        for note in (*analysis.notes, *repeats, *self._intake.streams.notes, *rate_notes(header, config)):
+        for note in (*analysis.notes, *repeats, *self._clip.streams.notes, *rate_notes(header, config)):
             self._note(note)
         if rate is not None:
             distinct = len(footage.timeline.distinct)
@@ -206,7 +199,7 @@ class Job:
                 f"constant rate of {rate}: {counted(len(schedule.pts), 'frame')} of {distinct}, "
                 f"{schedule.repeated} repeated, {left_out} left out"
             )
-        segments = tuple(s for s in self._built.upscaler.plan(footage.timeline) if schedule.shows(s))
+        segments = tuple(s for s in self._spec.context.segments(footage.timeline) if schedule.shows(s))
         return _Work(analysis, footage, schedule, origin, segments)
 
     def _check_times(self, schedule: Schedule) -> None:
@@ -215,7 +208,7 @@ class Job:
             schedule.pts,
             schedule.time_base,
             schedule.last_duration,
-            suffix=self._intake.output.suffix.lower(),
+            suffix=self._clip.output.suffix.lower(),
             track_suffix=self._track.suffix,
         ):
             self._warn(f"{self._name}: {note}")
@@ -231,7 +224,7 @@ class Job:
                 f"{self._name}: {counted(work.frame_count - left, 'frame is', 'frames are')} there already"
             )
         if todo:
-            executor = self._workers.executor(self._config.upscale, self._identity, self._reporter)
+            executor = self._workers.executor(self._identity, self._reporter)
             with reported(self._reporter, f"enhance {self._name}", left):
                 for result in executor.run(self._tasks(work, todo)):
                     self._record(result)
@@ -239,7 +232,7 @@ class Job:
         return left
 
     def _tasks(self, work: _Work, todo: list[Segment]) -> Iterator[SegmentTask]:
-        """Yield tasks when they are asked for: by then, an earlier one may have decided on its shot's cleaning."""
+        """Yield tasks when they are asked for: by then, an earlier one may have decided on its shot."""
         images = work.footage.images
         for segment in todo:
             if self._options.should_stop is not None and self._options.should_stop():
@@ -248,17 +241,19 @@ class Job:
             self._ledger.count_attempt(segment.start, segment.stop)
             yield SegmentTask(
                 footage=work.footage,
+                geometry=self._clip.geometry,
                 schedule=work.schedule,
                 segment=segment,
                 encode=self._config.encode,
-                cleaning_passes=self._passes.get(segment.shot.start),
+                decision=self._decisions.get(segment.shot.start),
+                decision_frames=self._spec.context.decision_frames,
                 folder=self._folder / SEGMENTS,
                 still_frame=work.schedule.frames[len(work.schedule.frames) // 2],
             )
 
     def _record(self, result: SegmentResult) -> None:
-        self._passes[result.segment.shot.start] = result.cleaning_passes
-        self._ledger.save_cleaning_passes(result.segment.shot.start, result.cleaning_passes)
+        self._decisions[result.segment.shot.start] = result.decision
+        self._ledger.save_decision(result.segment.shot.start, result.decision)
         self._ledger.save_segment(
             SegmentRow(
                 start=result.segment.start,
@@ -301,7 +296,7 @@ class Job:
 
         It is recorded before: a run that dies in between finds no such file, and publishes it again from the track.
         """
-        header, output = self._intake.header, self._intake.output
+        header, output = self._clip.header, self._clip.output
         turned = (header.info.rotation_degrees, header.info.mirrored)
         with published(output, scratch_folder=self._folder) as temporary:
             mux(
@@ -334,7 +329,7 @@ class Job:
         Raises:
             InputError: the source is no longer what the job was begun with.
         """
-        source = self._intake.source
+        source = self._clip.source
         try:
             if self._watch.is_untouched(images):
                 return
@@ -347,7 +342,7 @@ class Job:
 
     def _warn(self, message: str) -> None:
         self._warnings.append(message)
-        self._reporter.note(message)
+        self._reporter.warn(message)
         self._ledger.note("warning", message)
 
     def _note(self, message: str) -> None:
@@ -357,17 +352,17 @@ class Job:
     def _outcome(self, work: _Work, computed: int, clock: Clock, output_bytes: int, output_sha256: str) -> ClipOutcome:
         segments = self._ledger.segments().values()
         said = dict.fromkeys(note for row in segments for note in row.notes if note not in self._notes)
-        width, height = self._intake.header.info.display_size
+        geometry = self._clip.geometry
         computing = sum(row.computed_seconds for row in segments)
         timeline = work.footage.timeline
         return ClipOutcome(
-            input=self._intake.source,
-            output=self._intake.output,
+            input=self._clip.source,
+            output=self._clip.output,
             status="done",
-            model=self._built.description,
+            model=self._spec.description,
             frame_count=len(work.schedule.pts),
-            input_size=(width, height),
-            output_size=(SCALE * width, SCALE * height),
+            input_size=geometry.input_size,
+            output_size=geometry.output_size,
             duration_seconds=float(timeline.duration_seconds),
             started_at=clock.started_at,
             elapsed_seconds=clock.elapsed_seconds,
@@ -375,11 +370,11 @@ class Job:
             reused_frames=work.frame_count - computed,
             fps=work.frame_count / computing if computing else 0.0,
             peak_memory_bytes=peak_memory_bytes(),
-            peak_gpu_memory_bytes=self._built.peak_gpu_memory_bytes(),
+            peak_gpu_memory_bytes=self._spec.peak_gpu_memory_bytes(),
             output_bytes=output_bytes,
             output_sha256=output_sha256,
             shots=tuple(
-                ShotOutcome(shot.start, shot.stop, self._passes.get(computed.start, 0))
+                ShotOutcome(shot.start, shot.stop, self._decisions.get(computed.start, Decision()).description)
                 for shot, computed in zip(timeline.shots, timeline.without_repeats.shots, strict=True)
             ),
             decode_errors=work.analysis.decode_errors,

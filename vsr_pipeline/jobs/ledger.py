@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from vsr_pipeline.runtime.database import Database, storable
-from vsr_pipeline.timeline import Analysis, ClockPart, Timeline, Tint
+from vsr_pipeline.timeline import Analysis, ClockPart, Decision, Timeline, Tint
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _SCHEMA = (
     "CREATE TABLE fingerprint (position INTEGER PRIMARY KEY, field TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
@@ -29,7 +29,7 @@ _SCHEMA = (
         coded_pts TEXT NOT NULL, clock_parts TEXT NOT NULL,
         decode_errors INTEGER NOT NULL, missing_seconds TEXT NOT NULL, hidden_frames INTEGER NOT NULL,
         notes TEXT NOT NULL)""",
-    "CREATE TABLE cleaning (shot_start INTEGER PRIMARY KEY, passes INTEGER NOT NULL CHECK (passes >= 0))",
+    "CREATE TABLE decisions (shot_start INTEGER PRIMARY KEY, decision TEXT NOT NULL)",
     """CREATE TABLE attempts (
         start INTEGER NOT NULL, stop INTEGER NOT NULL CHECK (stop > start),
         begun INTEGER NOT NULL, finished INTEGER NOT NULL, PRIMARY KEY (start, stop))""",
@@ -191,13 +191,15 @@ class Ledger:
             json.dumps(analysis.notes),
         )
 
-    def cleaning_passes(self) -> Mapping[int, int]:
-        """Return how often each shot is cleaned, by the index of its first frame, as far as decided."""
-        return dict(self._database.rows("SELECT shot_start, passes FROM cleaning"))
+    def decisions(self) -> Mapping[int, Decision]:
+        """Return what was decided for each shot, by the index of its first frame, as far as it was."""
+        rows = self._database.rows("SELECT shot_start, decision FROM decisions")
+        return {shot_start: Decision(**json.loads(decision)) for shot_start, decision in rows}
 
-    def save_cleaning_passes(self, shot_start: int, passes: int) -> None:
-        """Record how often the frames of a shot are cleaned."""
-        self._database.write("INSERT OR REPLACE INTO cleaning VALUES (?, ?)", shot_start, passes)
+    def save_decision(self, shot_start: int, decision: Decision) -> None:
+        """Record what was decided for a shot."""
+        text = json.dumps(dataclasses.asdict(decision))
+        self._database.write("INSERT OR REPLACE INTO decisions VALUES (?, ?)", shot_start, text)
 
     def count_attempt(self, start: int, stop: int) -> int:
         """Record that the computation of a segment begins; return how often it has begun, this time included."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vsr_pipeline.clip.footage import footage_of
-from vsr_pipeline.enhance.build import BuiltUpscaler
+from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, refuse_damage
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError
 from vsr_pipeline.jobs.estimate import (
     Estimate,
@@ -19,7 +20,6 @@ from vsr_pipeline.jobs.estimate import (
     seconds_needed,
 )
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
-from vsr_pipeline.jobs.intake import Intake, analysed, constant_rate_of, refuse_damage
 from vsr_pipeline.jobs.job import (
     SEGMENTS,
     Clock,
@@ -33,7 +33,7 @@ from vsr_pipeline.jobs.job import (
 from vsr_pipeline.jobs.ledger import FinishedRow, Ledger
 from vsr_pipeline.jobs.report.outcome import ClipOutcome
 from vsr_pipeline.jobs.workers.workers import Workers
-from vsr_pipeline.plan import computes_every_frame, schedule_of
+from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.database import JOURNALS
 from vsr_pipeline.runtime.files import file_sha256, make_folder, write_failure
 from vsr_pipeline.runtime.progress import Reporter
@@ -57,7 +57,7 @@ def recorded_source_sha256(output: Path) -> str:
         return (ledger.fingerprint() or {}).get("source.sha256", "")
 
 
-def run_clip(intake: Intake, workers: Workers, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
+def run_clip(clip: Inspection, workers: Workers, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
     """Enhance a clip into its output, continuing where an earlier run was stopped.
 
     Raises:
@@ -68,52 +68,49 @@ def run_clip(intake: Intake, workers: Workers, *, options: RunOptions, reporter:
         LockedError: another run is at work on this output.
     """
     clock = Clock()
-    output = intake.output
+    output = clip.output
     folder = job_folder(output)
     with locked(make_folder(folder) / LOCK, f"another run is at work on {output}: wait for it"):
         if options.fresh:
             _clear(folder)
         delete_temporaries(folder)
         with Ledger(folder / LEDGER) as ledger:
-            _check_fingerprint(ledger, intake, workers.built)
+            _check_fingerprint(ledger, clip, workers.spec)
             known = ledger.finished()
             if known and _is_published(output, known, ledger):
                 delete_intermediates(folder)
                 reporter.note(f"{output} is there already")
                 done = outcome_of(known)
-                return replace(done, status="unchanged", input=intake.source, output=output, computed_frames=0)
+                return replace(done, status="unchanged", input=clip.source, output=output, computed_frames=0)
             if output.exists() and not options.overwrite:
                 raise OutputError(f"{output} exists and is not what this job made: give --overwrite to replace it")
             if known and not joined_tracks(folder):
                 reporter.note(f"{output} was finished on {known.finished_at} and is gone: it is made again")
                 for row in ledger.segments().values():
                     ledger.forget_segment(row.start, row.stop)
-            outcome = Job(intake, folder, workers, ledger, reporter, options).run(clock)
+            outcome = Job(clip, folder, workers, ledger, reporter, options).run(clock)
             delete_intermediates(folder)
             return outcome
 
 
-def estimate_clip(intake: Intake, built: BuiltUpscaler, *, options: RunOptions, reporter: Reporter) -> Estimate:
+def estimate_clip(clip: Inspection, spec: ModelSpec, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run_clip` would need, without beginning it: the clip is analysed, and the model timed on a few frames.
 
     Raises:
         InputError, OutputError, ResourceError: what `run_clip` would refuse before any work.
     """
-    header, config = intake.header, intake.config
-    refuse_too_large(header, config)
+    header, config = clip.header, clip.config
+    refuse_too_large(spec, header, config)
     analysis = analysed(header, reporter)
     if options.strict:
         refuse_damage(header, analysis)
-    footage = footage_of(header, analysis, every_frame=computes_every_frame(config.upscale))
+    footage = footage_of(header, analysis, every_frame=spec.context.every_frame)
     schedule = schedule_of(footage.timeline, origin_ticks=0, frame_rate=constant_rate_of(header, config))
-    folder = next(parent for parent in intake.output.absolute().parents if parent.exists())
-    segments = tuple(s for s in built.upscaler.plan(footage.timeline) if schedule.shows(s))
-    needed = estimate(footage, schedule, segments, config, folder)
+    folder = next(parent for parent in clip.output.absolute().parents if parent.exists())
+    segments = tuple(s for s in spec.context.segments(footage.timeline) if schedule.shows(s))
+    needed = estimate(spec, clip.geometry, footage, schedule, segments, config, folder)
     refuse_what_cannot_fit(needed, folder)
-    seconds = seconds_needed(footage, built, config.encode, reporter)
-    for note in built.take_notes():
-        reporter.note(note)
-    return replace(needed, seconds=seconds)
+    return replace(needed, seconds=seconds_needed(footage, spec, config.encode, reporter))
 
 
 @contextmanager
@@ -137,22 +134,22 @@ def locked(path: Path, message: str) -> Iterator[None]:
         lock.release()
 
 
-def _check_fingerprint(ledger: Ledger, intake: Intake, built: BuiltUpscaler) -> None:
+def _check_fingerprint(ledger: Ledger, clip: Inspection, spec: ModelSpec) -> None:
     """Refuse to continue a job that was begun with anything else; record what a new one is made from."""
     begun = ledger.fingerprint()
-    source = intake.source
+    source = clip.source
     if begun is not None:
         recorded = SourceIdentity.recorded(source, begun)
         identity = recorded if recorded.is_untouched(source) else SourceIdentity.of(source)
     else:
         identity = SourceIdentity.of(source)
-    current = fingerprint_of(identity, intake.config, built.identity)
+    current = fingerprint_of(identity, clip.config, spec.identity)
     if begun is None or (begun != current and not differences(begun, current)):
         ledger.start(current)  # a source that was only touched need not be hashed the next time
     elif changed := differences(begun, current):
         if ledger.attempts():
             raise ChangedError(
-                f"the job for {intake.output} was begun with something else ({'; '.join(changed)}): "
+                f"the job for {clip.output} was begun with something else ({'; '.join(changed)}): "
                 "run as before to continue it, or give --fresh to start over"
             )
         ledger.start(current, anew=True)  # no segment was begun: there is nothing to lose

@@ -3,30 +3,30 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 
 from vsr_pipeline.clip.footage import Footage, FrameSource
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import EncodeConfig
-from vsr_pipeline.enhance.fallback import Ladder
-from vsr_pipeline.enhance.upscale import SCALE, OnWork, Upscaler
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.spec import OnWork, Upscaler
 from vsr_pipeline.errors import InputError, OutputError
-from vsr_pipeline.jobs.estimate import clip_size
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_frames
 from vsr_pipeline.media.tint import with_tint
 from vsr_pipeline.media.write.writer import VideoWriter, colour_to_write, track_suffix
-from vsr_pipeline.plan import CLEANING_SAMPLES, Schedule, sample_indices
+from vsr_pipeline.plan import Schedule, sample_indices
 from vsr_pipeline.runtime.files import file_sha256, published, sync
 from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
-from vsr_pipeline.runtime.progress import retracted_on_failure
-from vsr_pipeline.timeline import Segment
+from vsr_pipeline.runtime.progress import Reporter, retracted_on_failure
+from vsr_pipeline.timeline import Decision, Segment
 
 _STILL_WIDTH = 960
 
@@ -36,11 +36,14 @@ class SegmentTask:
     """What a worker needs to make one segment; plain data."""
 
     footage: Footage
+    geometry: Geometry
     schedule: Schedule
     segment: Segment
     encode: EncodeConfig
-    cleaning_passes: int | None
-    """None: not decided yet for this shot."""
+    decision: Decision | None
+    """None: not made yet for this shot."""
+    decision_frames: int
+    """How many frames of the shot it is made from."""
     folder: Path
     """Where the segment's file goes, on a file system that driver and worker share."""
     still_frame: int | None
@@ -60,7 +63,7 @@ class SegmentResult:
     path: Path
     size_bytes: int
     sha256: str
-    cleaning_passes: int
+    decision: Decision
     elapsed_seconds: float
     notes: tuple[str, ...]
 
@@ -76,18 +79,22 @@ class Executor(Protocol):
 class SerialExecutor:
     """One segment after the other, in this process."""
 
-    def __init__(self, ladder: Ladder, on_work: OnWork) -> None:
-        self._ladder = ladder
-        self._on_work = on_work
+    def __init__(self, fallback: Fallback, reporter: Reporter) -> None:
+        self._fallback = fallback
+        self._reporter = reporter
 
     def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
         """Yield results in the order of the tasks, which are of one clip; see `Executor`."""
         with ExitStack() as stack:
             source: FrameSource | None = None
+            notes: tuple[str, ...] = ()
             for task in tasks:
                 if source is None:
+                    notes = self._fallback.begin(task.footage.clip_size, self._reporter)
                     source = stack.enter_context(task.footage.open())
-                yield compute_segment(task, source, self._ladder, self._on_work)
+                result = compute_segment(task, source, self._fallback, self._reporter.worked)
+                yield replace(result, notes=(*notes, *result.notes))
+                notes = ()
 
 
 def segment_name(segment: Segment, encode: EncodeConfig) -> str:
@@ -95,52 +102,51 @@ def segment_name(segment: Segment, encode: EncodeConfig) -> str:
     return f"{segment.start:08d}-{segment.stop:08d}{track_suffix(encode)}"
 
 
-def compute_segment(task: SegmentTask, source: FrameSource, ladder: Ladder, on_work: OnWork) -> SegmentResult:
+def compute_segment(task: SegmentTask, source: FrameSource, fallback: Fallback, on_work: OnWork) -> SegmentResult:
     """Make a segment's file; it appears under its name when it is complete, verified and on disk.
 
     Args:
         task: which one.
         source: the frames of its footage, opened once for all segments.
-        ladder: makes the frames.
+        fallback: makes the frames.
         on_work: told about progress.
 
     Raises:
         InputError: the source cannot be read, or no longer has the timeline's frames.
-        ModelError, ResourceError, OutputError: as the ladder, the upscaler and the writer.
+        ModelError, ResourceError, OutputError: as the fallback, the upscaler and the writer.
     """
     started = time.monotonic()
-    fitted = ladder.fit(clip_size(task.footage))
-    passes, notes = _decided_passes(task, source, ladder)
+    decision, notes = _decision(task, source, fallback)
 
     def attempt(upscaler: Upscaler) -> None:
-        _encode_segment(task, source, upscaler, passes, on_work)
+        _encode_segment(task, source, upscaler, decision, on_work)
 
-    _, said = ladder.run(task.segment, attempt)
-    notes = (*fitted, *notes, *said, *source.notes)
+    _, said = fallback.run(task.segment, attempt)
+    notes = (*notes, *said, *source.notes)
     return SegmentResult(
         segment=task.segment,
         path=task.path,
         size_bytes=task.path.stat().st_size,
         sha256=file_sha256(task.path),
-        cleaning_passes=passes,
+        decision=decision,
         elapsed_seconds=time.monotonic() - started,
         notes=notes,
     )
 
 
-def _decided_passes(task: SegmentTask, source: FrameSource, ladder: Ladder) -> tuple[int, tuple[str, ...]]:
-    """Return how often the shot's frames are cleaned, decided now if nobody has, and what the ladder said."""
-    if task.cleaning_passes is not None:
-        return task.cleaning_passes, ()
-
-    def decide(upscaler: Upscaler) -> int:
-        indices = sample_indices(task.segment.shot, CLEANING_SAMPLES)
-        return upscaler.cleaning_passes(chain.from_iterable(source.read(i, i + 1) for i in indices))
-
-    return ladder.run(task.segment, decide)
+def _decision(task: SegmentTask, source: FrameSource, fallback: Fallback) -> tuple[Decision, tuple[str, ...]]:
+    """Return the decision on the shot, made now if it is not yet, and what the fallback said."""
+    if task.decision is not None:
+        return task.decision, ()
+    indices = sample_indices(task.segment.shot, task.decision_frames)
+    return fallback.run(
+        task.segment, lambda upscaler: upscaler.decide(pixels for i in indices for pixels in source.read(i, i + 1))
+    )
 
 
-def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, passes: int, on_work: OnWork) -> None:
+def _encode_segment(
+    task: SegmentTask, source: FrameSource, upscaler: Upscaler, decision: Decision, on_work: OnWork
+) -> None:
     segment, schedule, clip = task.segment, task.schedule, task.footage.timeline.without_repeats
     kept: dict[int, Pixels] = {}
 
@@ -161,7 +167,7 @@ def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, 
             WriteBehind(threads=1, depth=4) as writes,
             retracted_on_failure(on_work) as counted,
         ):
-            outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes, on_work=counted)
+            outputs = enhance_frames(upscaler, ahead, segment, decision, on_work=counted)
             for index, pixels in enumerate(outputs, start=segment.start):
                 tint = clip.tint_at(index)
                 for place in shown.get(index, ()):
@@ -180,16 +186,16 @@ def _encode_segment(task: SegmentTask, source: FrameSource, upscaler: Upscaler, 
 
 
 def _writer(task: SegmentTask, path: Path) -> VideoWriter:
-    info = task.footage.header.info
-    width, height = info.display_size
+    info, geometry = task.footage.header.info, task.geometry
+    width, height = geometry.output_size
     return VideoWriter(
         path,
-        width=SCALE * width,
-        height=SCALE * height,
+        width=width,
+        height=height,
         time_base=task.schedule.time_base,
         frame_rate=task.encode.constant_rate or info.average_frame_rate,
         colour=colour_to_write(info),
-        sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
+        sample_aspect_ratio=geometry.sample_aspect_ratio,
         bit_depth=info.bit_depth,
         hdr=info.hdr,
         settings=task.encode,

@@ -2,7 +2,7 @@
 
 The network is written as steps (`compute_flow`, `backward_step`, `forward_step`, `reconstruct`), because there are two
 ways through them: `forward` takes a whole sequence at once, as the official code does, and
-`vsr_pipeline.enhance.upscale` takes a stream in windows.
+`vsr_pipeline.enhance.realbasicvsr_stream` takes a stream in windows.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,9 @@ from vsr_pipeline.models.warp import warp
 
 MIN_SIZE = 64
 """Smallest height and width that the propagation works on; smaller frames are padded and the output is cut."""
+
+RECONSTRUCTION_CHANNELS = 64
+"""Of the features at the size of the output, whatever is propagated."""
 
 RECONSTRUCTION_ROWS = 64
 """Height of a band in reconstruction, in LQ rows: its features at the size of the output would be the peak of the
@@ -57,9 +60,9 @@ class BasicVSRNet(nn.Module):
         self.forward_resblocks = ResidualBlocks(mid_channels + 3, mid_channels, num_blocks)
         self.fusion = nn.Conv2d(mid_channels * 2, mid_channels, kernel_size=1)
         self.upsample1 = PixelShuffleUpsample(mid_channels, mid_channels)
-        self.upsample2 = PixelShuffleUpsample(mid_channels, 64)
-        self.conv_hr = conv3x3(64, 64)
-        self.conv_last = conv3x3(64, 3)
+        self.upsample2 = PixelShuffleUpsample(mid_channels, RECONSTRUCTION_CHANNELS)
+        self.conv_hr = conv3x3(RECONSTRUCTION_CHANNELS, RECONSTRUCTION_CHANNELS)
+        self.conv_last = conv3x3(RECONSTRUCTION_CHANNELS, 3)
 
     def forward(self, frames_NTCHW: Tensor) -> Tensor:
         """Upscale whole sequences.

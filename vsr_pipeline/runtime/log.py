@@ -3,97 +3,21 @@
 import io
 import logging
 import logging.handlers
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 
 from vsr_pipeline.runtime.files import make_folder, write_failure
-from vsr_pipeline.runtime.progress import LineReporter, Reporter
+from vsr_pipeline.runtime.progress import Sink
+from vsr_pipeline.runtime.terminal import Lines, LogFormat
 
 _BYTES_PER_FILE = 4 * 1024**2
 _FILES = 5
 
 
-class TeeReporter:
-    """Says everything twice."""
-
-    def __init__(self, first: Reporter, second: Reporter) -> None:
-        self._both = (first, second)
-
-    def note(self, message: str) -> None:
-        """Say it to both."""
-        for reporter in self._both:
-            reporter.note(message)
-
-    def started(self, what: str, total: int, unit: str = "frames") -> None:
-        """Say it to both."""
-        for reporter in self._both:
-            reporter.started(what, total, unit)
-
-    def worked(self, amount: float) -> None:
-        """Say it to both."""
-        for reporter in self._both:
-            reporter.worked(amount)
-
-    def milestone(self) -> None:
-        """Say it to both."""
-        for reporter in self._both:
-            reporter.milestone()
-
-    def finished(self) -> None:
-        """Say it to both."""
-        for reporter in self._both:
-            reporter.finished()
-
-    def overall(self, what: str, done: int, total: int) -> None:
-        """Say it to both."""
-        for reporter in self._both:
-            reporter.overall(what, done, total)
-
-
-class LockedReporter:
-    """Lets several threads say things, one at a time."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._lock = threading.RLock()
-
-    def note(self, message: str) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._reporter.note(message)
-
-    def started(self, what: str, total: int, unit: str = "frames") -> None:
-        """Pass it on."""
-        with self._lock:
-            self._reporter.started(what, total, unit)
-
-    def worked(self, amount: float) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._reporter.worked(amount)
-
-    def milestone(self) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._reporter.milestone()
-
-    def finished(self) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._reporter.finished()
-
-    def overall(self, what: str, done: int, total: int) -> None:
-        """Pass it on."""
-        with self._lock:
-            self._reporter.overall(what, done, total)
-
-
 @contextmanager
-def log_file(path: Path, log_format: Literal["text", "json"]) -> Iterator[LineReporter]:
-    """Yield a reporter that appends lines with their time to `path`; full files move on to `path.1` ... `path.5`.
+def log_file(path: Path, log_format: LogFormat) -> Iterator[Sink]:
+    """Yield a sink that appends lines with their time to `path`; full files move on to `path.1` ... `path.5`.
 
     Raises:
         OutputError, DiskFullError: the file cannot be created.
@@ -109,7 +33,7 @@ def log_file(path: Path, log_format: Literal["text", "json"]) -> Iterator[LineRe
     if log_format == "text":
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     try:
-        yield LineReporter(_Lines(handler), log_format)
+        yield Lines(_Lines(handler), log_format)
     finally:
         with suppress(OSError):  # lines that could not be written are tried once more
             handler.close()
@@ -121,7 +45,7 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
 
 
 class _Lines(io.StringIO):
-    """What a `LineReporter` prints to, one record per line."""
+    """What `Lines` prints to, one record per line."""
 
     def __init__(self, handler: logging.Handler) -> None:
         super().__init__()

@@ -1,7 +1,11 @@
-"""Refusing pictures that cannot be processed because of their size, before a byte is allocated for them."""
+"""Main memory: how much there is and how much this process has; pictures that are too large for it."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from vsr_pipeline.errors import ResourceError
 
@@ -41,20 +45,24 @@ def how_to_reduce(path: Path | str, width: int) -> str:
 def available_memory_bytes() -> int | None:
     """Memory that can be used without swapping, by this process; None where the system does not say."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
+        free = [psutil.virtual_memory().available]
+    except (OSError, psutil.Error):
         return None
-    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min(free + _left_in_control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), default=None)
+    return min(free + _left_in_control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
 
 
 def resident_memory_bytes() -> int:
-    """Main memory that this process has now; 0 where the system does not say."""
-    try:
+    """Main memory that this process has now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_memory_bytes() -> int:
+    """Largest main memory of this process so far; 0 where the system does not say."""
+    try:  # `getrusage` counts what the parent had in memory when it started this process
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0)
+        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def _left_in_control_groups(membership: Path, root: Path) -> list[int]:
@@ -89,3 +97,16 @@ def _left_in_control_groups(membership: Path, root: Path) -> list[int]:
                 # Files that were read and not used lately are dropped when memory is wanted.
                 left.append(int(limit) - used + int(dict(zip(facts[::2], facts[1::2], strict=False)).get(cache, 0)))
     return left
+
+
+@contextmanager
+def memory_as_error(what: Path) -> Iterator[None]:
+    """Turn an exhausted main memory into an error that a user understands.
+
+    Raises:
+        ResourceError: in the place of a `MemoryError`.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(f"memory ran out with {what}: close other programs, or enhance less at once") from error

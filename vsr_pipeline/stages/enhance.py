@@ -6,27 +6,26 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.footage import FolderSource, Footage, FrameSource, footage_of, look_at
+from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config
-from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler
-from vsr_pipeline.enhance.fallback import Ladder
-from vsr_pipeline.enhance.upscale import Upscaler
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.jobs.estimate import clip_size, refuse_too_large
-from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
+from vsr_pipeline.jobs.estimate import refuse_too_large
 from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.runner import WORK_FOLDER
-from vsr_pipeline.media.images import ImageTarget, Pixels, is_whole, read_image, remove_frames_from, write_image
+from vsr_pipeline.media.images import ImageTarget, is_whole, read_image, remove_frames_from, write_image
 from vsr_pipeline.media.tint import GREY, tint_of_pixels, with_tint
 from vsr_pipeline.plan import (
-    CLEANING_SAMPLES,
-    computes_every_frame,
     part_of,
     repeats_note,
     sample_indices,
@@ -36,7 +35,7 @@ from vsr_pipeline.runtime.files import make_folder, write_text
 from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, retracted_on_failure
 from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
-from vsr_pipeline.timeline import Analysis, Segment, Shot, Tint
+from vsr_pipeline.timeline import Analysis, Decision, Segment, Shot, Tint
 
 RECORD_FILE = "enhance.json"
 
@@ -51,8 +50,8 @@ class EnhanceResult:
     model: str
     frame_count: int
     computed_frames: int
-    cleaning_passes: tuple[int, ...]
-    """Decided for each shot that was worked on, in order."""
+    decisions: tuple[str, ...]
+    """What was decided for each shot that was worked on, in order."""
     decode_errors: int = 0
     missing_seconds: float = 0.0
     notes: tuple[str, ...] = ()
@@ -68,7 +67,7 @@ def enhance(
     *,
     options: RunOptions,
     reporter: Reporter,
-    build: Callable[[], BuiltUpscaler] | None = None,
+    model: Callable[[], ModelSpec] | None = None,
 ) -> EnhanceResult:
     """Upscale a video or images into images.
 
@@ -81,11 +80,11 @@ def enhance(
         config: the settings.
         options: how it behaves; a stage does not know until when to work.
         reporter: is told about progress.
-        build: gives the model of the settings, where several inputs share it. None: it is built.
+        model: gives the model of the settings, where several inputs share it. None: it is built.
 
     Raises:
         InputError: the input is missing or cannot be read.
-        ModelError, UsageError: as `build_upscaler`; or the clip has more frames than the target holds.
+        ModelError, UsageError: as `open_model`; or the clip has more frames than the target holds.
         OutputError: images of something else, or its own source, are in the target's place, or it cannot be written.
         ResourceError: disk or memory do not suffice.
     """
@@ -95,27 +94,28 @@ def enhance(
     if not options.overwrite:
         _refuse_foreign_images(target, record_file)
     before = SourceFile.of(input_path) if input_path.is_file() else None
-    footage, analysis = _open(input_path, config, reporter, strict=options.strict)
+    spec = model() if model is not None else open_model(config.upscale, allow_cpu=options.allow_cpu)
+    every_frame = spec.context.every_frame
+    footage, analysis = _open(input_path, config, reporter, strict=options.strict, every_frame=every_frame)
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
     _refuse_own_source(target, footage)
-    refuse_too_large(footage.header, config, len(footage.timeline.distinct))
-    built = build() if build is not None else build_upscaler(config.upscale)
-    reporter.note(f"model: {built.description}")
+    refuse_too_large(spec, footage.header, config, len(footage.timeline.distinct))
+    reporter.note(f"model: {spec.description}")
     make_folder(target.folder)
     settings = {f"input.{name}": str(value) for name, value in config.input.model_dump(mode="json").items()}
-    record = _Record(record_file, {"program": __version__, **built.identity, **settings}, reporter)
-    job = _Job(footage, target, record, reporter)
-    planned = built.upscaler.plan(footage.timeline)
+    record = _Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
+    job = _Job(footage, spec, target, record, reporter)
+    planned = spec.context.segments(footage.timeline)
     done = {segment for segment in planned if job.has(segment)}
     record.forget_all_but(done)
     todo = [segment for segment in planned if segment not in done]
     left = sum(map(len, todo))
     if done:
         reporter.note(f"{target}: {job.images_of(done)} of {counted(count, 'frame is', 'frames are')} there already")
-    ladder = Ladder(config.upscale, built, reporter, allow_cpu=options.allow_cpu)
-    fitted = ladder.fit(clip_size(footage)) if todo else ()
-    passes = job.make(todo, ladder) if todo else {}
+    fallback = Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=options.allow_cpu)
+    fitted = fallback.begin(footage.clip_size, reporter) if todo else ()
+    decisions = job.make(todo, fallback) if todo else {}
     if target.is_frames_folder:
         remove_frames_from(target.folder, count)
     if target.is_frames_folder and not footage.header.images and before is not None:
@@ -123,22 +123,23 @@ def enhance(
     return EnhanceResult(
         input=input_path,
         output=Path(str(target)),
-        model=built.description,
+        model=spec.description,
         frame_count=count,
         computed_frames=left,
-        cleaning_passes=tuple(passes.values()),
+        decisions=tuple(decision.description for decision in decisions.values()),
         decode_errors=analysis.decode_errors,
         missing_seconds=float(analysis.missing_seconds),
         notes=(*analysis.notes, *repeats_note(footage.timeline), *fitted),
     )
 
 
-def _open(path: Path, config: Config, reporter: Reporter, *, strict: bool) -> tuple[Footage, Analysis]:
+def _open(
+    path: Path, config: Config, reporter: Reporter, *, strict: bool, every_frame: bool
+) -> tuple[Footage, Analysis]:
     """Analyse the input, unless it is frames of which `vsr split` knows the timeline."""
     header = look_at(path, config.input, frame_rate=config.encode.constant_rate)
     if config.encode.constant_rate is not None and not header.images:
         raise UsageError(f"--fps is for videos that are written: images of {path} have no rate")
-    every_frame = computes_every_frame(config.upscale)
     clip = Clip.load(clip_folder_of(path)) if path.is_dir() and path.name == FRAMES else None
     if clip is None:
         analysis = analysed(header, reporter)
@@ -181,10 +182,13 @@ def _tint(images: Sequence[tuple[int, Path]]) -> Tint | None:
 class _Job:
     """The images of one clip: which of them are there, and how the others are made."""
 
-    def __init__(self, footage: Footage, target: ImageTarget, record: "_Record", reporter: Reporter) -> None:
+    def __init__(
+        self, footage: Footage, spec: ModelSpec, target: ImageTarget, record: "_Record", reporter: Reporter
+    ) -> None:
         header, part = footage.header, footage.part
         self._footage = footage
         self._clip = part.timeline.without_repeats
+        self._decision_frames = spec.context.decision_frames
         images = header.images[part.first : part.stop]
         self._files = [images[index][1] for index in part.timeline.distinct] if images else [header.path]
         self._schedule = schedule_of(part.timeline, origin_ticks=0)
@@ -204,9 +208,9 @@ class _Job:
         """How many images segments are: a repeat has one, too."""
         return sum(len(self._schedule.shows(segment)) for segment in segments)
 
-    def make(self, segments: list[Segment], ladder: Ladder) -> dict[Shot, int]:
-        """Write the images of segments; return how often each of their shots was cleaned."""
-        passes: dict[Shot, int] = {}
+    def make(self, segments: list[Segment], fallback: Fallback) -> dict[Shot, Decision]:
+        """Write the images of segments; return what was decided for each of their shots."""
+        decisions: dict[Shot, Decision] = {}
         name = _name(self._footage.header.path)
         with (
             self._footage.open() as source,
@@ -214,17 +218,21 @@ class _Job:
         ):
             for segment in segments:
                 identity = self._identity(segment)  # before: an edit meanwhile must show at the next run
-                self._make_one(segment, source, ladder, passes)
+                self._make_one(segment, source, fallback, decisions)
                 self._record.add(segment, identity)
                 self._reporter.milestone()
-        return passes
+        return decisions
 
-    def _make_one(self, segment: Segment, source: FrameSource, ladder: Ladder, passes: dict[Shot, int]) -> None:
-        """Write a segment's images; decide on its shot's cleaning if nobody has, and remember it in `passes`."""
+    def _make_one(
+        self, segment: Segment, source: FrameSource, fallback: Fallback, decisions: dict[Shot, Decision]
+    ) -> None:
+        """Write a segment's images; decide on its shot if that is not done yet, and remember it in `decisions`."""
         shot = segment.shot
-        if shot not in passes:
-            decision = ladder.run(segment, lambda upscaler: upscaler.cleaning_passes(_samples(source, shot)))
-            passes[shot] = decision[0]
+        if shot not in decisions:
+            indices = sample_indices(shot, self._decision_frames)
+            decisions[shot], _ = fallback.run(
+                segment, lambda upscaler: upscaler.decide(pixels for i in indices for pixels in source.read(i, i + 1))
+            )
 
         outputs_of: dict[int, list[Path]] = {}
         for place in self._schedule.shows(segment):
@@ -237,13 +245,13 @@ class _Job:
                 WriteBehind(threads=2, depth=4) as writes,
                 retracted_on_failure(self._reporter.worked) as counted,
             ):
-                outputs = upscaler.upscale(ahead, segment, cleaning_passes=passes[shot], on_work=counted)
+                outputs = enhance_frames(upscaler, ahead, segment, decisions[shot], on_work=counted)
                 for index, pixels in enumerate(outputs, start=segment.start):
                     pixels = with_tint(pixels, self._clip.tint_at(index))
                     for path in outputs_of[index]:
                         writes.call(partial(write_image, path, pixels))
 
-        ladder.run(segment, attempt)
+        fallback.run(segment, attempt)
 
     def _identity(self, segment: Segment) -> str:
         """Hash of what the segment's images are made from: names, sizes and times of its files, its place, tints."""
@@ -253,10 +261,6 @@ class _Job:
         shot = (segment.shot.start, segment.shot.stop)
         tints = dict.fromkeys(str(self._clip.tint_at(index)) for index in range(segment.start, segment.stop))
         return hashlib.sha256(json.dumps([facts, place, shot, *tints]).encode()).hexdigest()[:32]
-
-
-def _samples(source: FrameSource, shot: Shot) -> Iterator[Pixels]:
-    return chain.from_iterable(source.read(i, i + 1) for i in sample_indices(shot, CLEANING_SAMPLES))
 
 
 def _name(path: Path) -> str:

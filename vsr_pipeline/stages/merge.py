@@ -8,9 +8,9 @@ from pathlib import Path
 
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.footage import FolderSource, Footage, footage_of, look_at
+from vsr_pipeline.clip.inspect import analysed, default_suffix
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.jobs.intake import analysed, default_suffix
 from vsr_pipeline.media.images import images_of
 from vsr_pipeline.media.streams.dry import check_times
 from vsr_pipeline.media.streams.join import check_finished

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from vsr_pipeline.clip.footage import Footage, footage_of, look_at
+from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError
-from vsr_pipeline.jobs.intake import analysed, damage_of, refuse_damage
 from vsr_pipeline.media.images import Pixels, frame_name, png_size, read_image, remove_frames_from, write_png
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.prefetch import WriteBehind

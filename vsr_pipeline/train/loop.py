@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from vsr_pipeline import __version__
 from vsr_pipeline.errors import ChangedError, InputError, Interrupted, LockedError
 from vsr_pipeline.runtime.files import make_folder, write_text
-from vsr_pipeline.runtime.progress import Reporter, SilentReporter, counted, reported
+from vsr_pipeline.runtime.progress import Reporter, counted, reported
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.checkpoint import State
 from vsr_pipeline.train.config import RunConfig, differences
@@ -57,7 +57,7 @@ def train(config: RunConfig, output: Path, *, must_resume: bool = False, reporte
     """
     processes = Processes(config.train.device)
     if not processes.is_first:
-        return _train(config, output, must_resume, processes, SilentReporter())
+        return _train(config, output, must_resume, processes, Reporter())
     make_folder(output)
     try:
         with FileLock(output / ".lock", timeout=0):

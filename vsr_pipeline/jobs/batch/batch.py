@@ -7,19 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from vsr_pipeline.config import Config
-from vsr_pipeline.enhance.build import BuiltUpscaler
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import InputError, Interrupted, VsrError
 from vsr_pipeline.jobs.batch.discovery import check_folders, check_template
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, plan_batch
 from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, saved_workers
-from vsr_pipeline.jobs.batch.run import LOG, WORKERS, Night
+from vsr_pipeline.jobs.batch.run import LOG, WORKERS, Batch
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, WorkerOutcome
 from vsr_pipeline.jobs.runner import LOCK, WORK_FOLDER, locked
 from vsr_pipeline.jobs.workers.workers import uses_ray, workers_for
 from vsr_pipeline.runtime.files import make_folder
-from vsr_pipeline.runtime.log import LockedReporter, TeeReporter, log_file
+from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.process import Isolation
-from vsr_pipeline.runtime.progress import Reporter
+from vsr_pipeline.runtime.progress import Reporter, all_of
+from vsr_pipeline.runtime.progress import locked as locked_sink
 
 QUEUE = "batch.sqlite"
 
@@ -30,7 +31,7 @@ def run_batch(
     config: Config,
     *,
     options: BatchOptions,
-    build: Callable[[], BuiltUpscaler],
+    open_model: Callable[[], ModelSpec],
     reporter: Reporter,
 ) -> BatchOutcome:
     """Enhance every video of `folder` that is new, has changed or was not finished, and write `output`'s report.
@@ -44,7 +45,7 @@ def run_batch(
         output: where the outputs go; the batch's own files are in its `.vsr`.
         config: the settings, the same for all.
         options: which clips, and how.
-        build: loads the model; called once, and only if there is work. With Ray, the workers load it themselves.
+        open_model: reads the model; called once, and only if there is work. With Ray, the workers do it themselves.
         reporter: hears what the log file is told, too, but not the tracebacks.
 
     Raises:
@@ -63,11 +64,11 @@ def run_batch(
         log = stack.enter_context(log_file(work / LOG, options.log_format))
         try:
             queue = stack.enter_context(Queue(work / QUEUE))
-            both = LockedReporter(TeeReporter(reporter, log))
+            both = Reporter(locked_sink(all_of(reporter.sink, log)))
             workers = workers_for(
                 config.upscale,
                 options.workers,
-                build=None if with_ray else build,
+                open_model=None if with_ray else open_model,
                 folder=work,
                 allow_cpu=options.allow_cpu,
                 retries=options.retries,
@@ -75,13 +76,13 @@ def run_batch(
             )
             call = stack.enter_context(Isolation())
             open_workers = partial(stack.enter_context, workers)
-            night = Night(folder, output, config, options, open_workers, both, log, queue, call)
-            return night.run(side_by_side=with_ray)
+            batch = Batch(folder, output, config, options, open_workers, both, Reporter(log), queue, call)
+            return batch.run(side_by_side=with_ray)
         except (VsrError, Interrupted) as error:
-            log.note(f"ended with exit code {error.exit_code}: {error}")
+            Reporter(log).note(f"ended with exit code {error.exit_code}: {error}")
             raise
         except Exception:
-            log.traceback(traceback.format_exc())
+            Reporter(log).crashed(traceback.format_exc())
             raise
 
 

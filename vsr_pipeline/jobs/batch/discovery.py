@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from vsr_pipeline.clip.footage import look_at
+from vsr_pipeline.clip.inspect import default_suffix
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, UsageError
-from vsr_pipeline.jobs.intake import default_suffix
 from vsr_pipeline.runtime.process import Call, here
 from vsr_pipeline.stages.workspace import VIDEO_SUFFIXES
 

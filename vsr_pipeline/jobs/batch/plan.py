@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from vsr_pipeline.checkpoints.manifest import BICUBIC, choose_auto, verified_path
-from vsr_pipeline.config import MEANS, Config, UpscaleConfig
-from vsr_pipeline.errors import ModelError
+from vsr_pipeline.checkpoints.manifest import weights_identity
+from vsr_pipeline.config import MEANS, Config
 from vsr_pipeline.jobs.batch.discovery import check_template, find_videos, output_for, refuse_equal_outputs
 from vsr_pipeline.jobs.batch.queue import FileIdentity, QueueRow
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
@@ -177,7 +176,7 @@ def settings_of(config: Config, name_template: str) -> dict[str, str]:
     Raises:
         ModelError: the model is unknown, or its weights are missing or damaged.
     """
-    fields = {NAME: name_template, "weights": _weights(config.upscale)}
+    fields = {NAME: name_template, "weights": weights_identity(config.upscale.model, config.upscale.checkpoint)}
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": str(value) for name, value in values.items()}
     for of_no_effect in ("upscale.model", "upscale.checkpoint", "upscale.device", *MEANS):  # the weights are named
@@ -190,16 +189,6 @@ def changed_settings(row: QueueRow, settings: Mapping[str, str]) -> tuple[str, .
     # A setting that an older version did not have cannot have changed.
     both = [name for name in settings if name in row.settings]
     return tuple(f"{n}: {row.settings[n]} -> {settings[n]}" for n in both if row.settings[n] != settings[n])
-
-
-def _weights(settings: UpscaleConfig) -> str:
-    if settings.checkpoint is not None:
-        if not settings.checkpoint.is_file():
-            raise ModelError(f"no such checkpoint file: {settings.checkpoint}")
-        return file_sha256(settings.checkpoint)
-    if settings.model == BICUBIC:
-        return BICUBIC
-    return file_sha256(verified_path(choose_auto().name if settings.model == "auto" else settings.model))
 
 
 def _name_for(

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from vsr_pipeline import __version__
+from vsr_pipeline.clip.inspect import inspect
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import (
     ChangedError,
@@ -28,16 +29,16 @@ from vsr_pipeline.errors import (
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, changed_settings, compared, plan_batch, settings_of
 from vsr_pipeline.jobs.batch.queue import FileIdentity, Queue, QueueRow, save_workers
 from vsr_pipeline.jobs.batch.records import Records, frames_done, unchanged_outcome
-from vsr_pipeline.jobs.batch.side_by_side import Turn, TurnReporter, Turns
-from vsr_pipeline.jobs.intake import memory_as_error, take_in
+from vsr_pipeline.jobs.batch.side_by_side import Turn, Turns, of_one_clip
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status
 from vsr_pipeline.jobs.runner import WORK_FOLDER, run_clip
 from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.runtime.files import refusals_as_errors
+from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.process import Call
-from vsr_pipeline.runtime.progress import LineReporter, Reporter, counted, reported
+from vsr_pipeline.runtime.progress import Reporter, counted, reported
 
 LOG = "batch.log"
 WORKERS = "workers.json"
@@ -56,7 +57,7 @@ def next_occurrence(moment: datetime.time, after: datetime.datetime) -> datetime
     return coming
 
 
-class Night:
+class Batch:
     """One run, while the output folder's lock is held and the queue is open."""
 
     def __init__(
@@ -67,7 +68,7 @@ class Night:
         options: BatchOptions,
         open_workers: Callable[[], Workers],
         reporter: Reporter,
-        log: LineReporter,
+        log: Reporter,
         queue: Queue,
         call: Call,
     ) -> None:
@@ -136,7 +137,7 @@ class Night:
 
         Only this thread touches the queue: it begins the turns and records how they end.
         """
-        enhance = partial(self._enhance, reporter=TurnReporter(self._reporter, lambda: self._abandoned))
+        enhance = partial(self._enhance, reporter=of_one_clip(self._reporter, lambda: self._abandoned))
         with Turns(enhance) as turns, reported(self._reporter, f"enhance {self._folder.name}", 0):
             try:
                 for clip in map(self._compared, clips):
@@ -265,7 +266,7 @@ class Night:
     def _begin(self, clip: BatchClip) -> Turn:
         if self._workers is None:
             self._workers = self._open_workers()
-            self._reporter.note(f"model: {self._workers.built.description}")
+            self._reporter.note(f"model: {self._workers.spec.description}")
         self._begun += 1
         row = self._records.begin(clip)
         self._reporter.note(f"{clip.clip} ({clip.todo}) -> {clip.output}")
@@ -280,13 +281,15 @@ class Night:
 
     def _take_in(self, turn: Turn) -> None:
         with memory_as_error(turn.clip.source), refusals_as_errors():
-            turn.intake = take_in(turn.clip.source, turn.clip.output, self._config, self._call)
+            assert self._workers is not None
+            clip, scale = turn.clip, self._workers.spec.scale
+            turn.inspection = inspect(clip.source, clip.output, self._config, scale=scale, call=self._call)
 
     def _enhance(self, turn: Turn, reporter: Reporter) -> ClipOutcome:
         """Work on a clip that was taken in, in whatever thread."""
         clip, row = turn.clip, turn.row
         assert self._workers is not None
-        assert turn.intake is not None
+        assert turn.inspection is not None
         is_ours = row.published is not None and FileIdentity.of(clip.output) == row.published
         was_done = clip.row is not None and clip.row.state == "done"
 
@@ -305,7 +308,7 @@ class Night:
             should_stop=should_stop,
         )
         with memory_as_error(clip.source), refusals_as_errors():
-            run = partial(run_clip, turn.intake, self._workers, reporter=reporter)
+            run = partial(run_clip, turn.inspection, self._workers, reporter=reporter)
             try:
                 return run(options=options)
             except ChangedError as error:
@@ -336,7 +339,7 @@ class Night:
         exit_code = error.exit_code if isinstance(error, VsrError) else 1
         reason = str(error)
         if not isinstance(error, VsrError):
-            self._log.traceback("".join(traceback.format_exception(error)))
+            self._log.crashed("".join(traceback.format_exception(error)))
             reason = f"a bug: {type(error).__name__}: {reason}; the traceback is in {self._output / WORK_FOLDER / LOG}"
         lost = self._workers is not None and self._workers.are_lost()
         if isinstance(error, DiskFullError) or lost:

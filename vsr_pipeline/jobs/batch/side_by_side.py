@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from vsr_pipeline.clip.inspect import Inspection
 from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.batch.plan import BatchClip
 from vsr_pipeline.jobs.batch.queue import QueueRow
-from vsr_pipeline.jobs.intake import Intake
 from vsr_pipeline.jobs.job import Clock
 from vsr_pipeline.jobs.report.outcome import ClipOutcome
-from vsr_pipeline.runtime.progress import Reporter, SilentReporter
+from vsr_pipeline.runtime.progress import Advanced, Event, Noted, Reporter, Saved, Started, Warned
 
 # More than can be open at a time: what opens them counts workers and cores.
 _THREADS = 4096
@@ -27,7 +27,7 @@ class Turn:
     row: QueueRow
     """What was recorded when it began."""
     clock: Clock = field(default_factory=Clock)
-    intake: Intake | None = None
+    inspection: Inspection | None = None
     is_prepared: bool = False
     """Whether its segments are, or were, to be had by the workers."""
 
@@ -101,35 +101,22 @@ class Turns:
             yield self._open.pop(future), future
 
 
-class TurnReporter(SilentReporter):
-    """The reporter of one of several turns: its work counts where the workers report it, and a turn can be ended here.
+def of_one_clip(reporter: Reporter, why_not: Callable[[], VsrError | Interrupted | None]) -> Reporter:
+    """Return the reporter of one of several clips: its work counts where the workers report it, and it can be ended.
 
     Args:
-        reporter: of all turns.
-        why_not: returns what ends the turn, if anything does.
+        reporter: of all clips.
+        why_not: returns what ends the work on the clip, if anything does; that is raised.
     """
 
-    def __init__(self, reporter: Reporter, why_not: Callable[[], VsrError | Interrupted | None]) -> None:
-        self._reporter = reporter
-        self._why_not = why_not
+    def sink(event: Event) -> None:
+        match event:
+            case Started(what, total, unit):
+                reporter.note(f"{what}: {total or '?'} {unit}")
+            case Advanced():
+                if (error := why_not()) is not None:
+                    raise error
+            case Noted() | Warned() | Saved():
+                reporter.sink(event)
 
-    def note(self, message: str) -> None:
-        """Pass it on."""
-        self._reporter.note(message)
-
-    def started(self, what: str, total: int, unit: str = "frames") -> None:
-        """Say it in a line."""
-        self._reporter.note(f"{what}: {total or '?'} {unit}")
-
-    def worked(self, amount: float) -> None:  # noqa: ARG002
-        """End the turn where it has to end.
-
-        Raises:
-            VsrError, Interrupted: it has.
-        """
-        if (error := self._why_not()) is not None:
-            raise error
-
-    def milestone(self) -> None:
-        """Pass it on."""
-        self._reporter.milestone()
+    return Reporter(sink)

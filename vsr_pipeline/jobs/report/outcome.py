@@ -13,11 +13,11 @@ given up: failed in `--retries` runs and left alone until `--retry-failed`."""
 
 @dataclass(frozen=True, slots=True)
 class ShotOutcome:
-    """Frames `[start, stop)` without a scene cut, and how often they were cleaned (0: the model does not clean)."""
+    """Frames `[start, stop)` without a scene cut, and what was decided for them, such as "cleaned once"."""
 
     start: int
     stop: int
-    cleaning_passes: int
+    decision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

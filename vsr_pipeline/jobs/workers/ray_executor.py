@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import build_upscaler
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
@@ -26,7 +27,6 @@ from vsr_pipeline.jobs.segment import Executor, SegmentResult
 from vsr_pipeline.jobs.workers.ray_cluster import RayCluster, WorkerDied, connected
 from vsr_pipeline.jobs.workers.ray_worker import POLL_SECONDS, RayWorker
 from vsr_pipeline.jobs.workers.spec import (
-    Identity,
     Node,
     for_planning,
     most_common,
@@ -88,8 +88,8 @@ class RayWorkers:
         self._gpus = wants_gpus(settings, cluster.has_gpu())
         self._cpus = options.cpus_per_worker or (1 if self._gpus else torch.get_num_threads())
         self._spec = spec_of(settings, folder, gpus=self._gpus, cpus=self._cpus, allow_cpu=allow_cpu)
-        self._driver = build_upscaler(for_planning(settings))
-        self.built = self._driver
+        self._driver = open_model(for_planning(settings))
+        self.spec = self._driver
         self._retries = retries
         self._reporter = reporter
         self._dispatch = Dispatch()
@@ -131,12 +131,12 @@ class RayWorkers:
             self._reporter.note(f"{_workers(late)} not ready after {_OTHERS_SECONDS:.0f} s: the run begins without")
         alike = sum(one.identity == first.identity for one in ready)
         description = f"{first.description}, {counted(alike, 'Ray worker')}"
-        self.built = replace(self._driver, description=description, identity=first.identity, device=None)
+        self.spec = replace(self._driver, description=description, identity=first.identity)
         self._start_thread(self._watch_nodes, "ray-nodes")
 
-    def executor(self, settings: UpscaleConfig, source: SourceIdentity, reporter: Reporter) -> Executor:
+    def executor(self, source: SourceIdentity, reporter: Reporter) -> Executor:
         """Return an executor that shares the workers with all others."""
-        del settings, reporter  # the workers were started with the settings, and what they do is that of many clips
+        del reporter  # what the workers do is that of many clips
         return DispatchExecutor(self._dispatch, replace(source, path=source.path.absolute()), self._reporter)
 
     def wants_another_clip(self, preparing: int) -> bool:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vsr_pipeline import __version__
+from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import ResourceError, UsageError, VsrError
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import SegmentResult
 from vsr_pipeline.jobs.workers.ray_cluster import RayCluster, RayProcess, WorkerDied
-from vsr_pipeline.jobs.workers.spec import Identity, Node, Ready, WorkerSpec, refuse_other_pixels, with_absolute_paths
+from vsr_pipeline.jobs.workers.spec import Node, Ready, WorkerSpec, refuse_other_pixels, with_absolute_paths
 from vsr_pipeline.jobs.workers.task_queue import Assignment, Progress
 from vsr_pipeline.jobs.workers.worker import Failure
 from vsr_pipeline.runtime.files import write_text

@@ -2,19 +2,16 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vsr_pipeline.checkpoints.manifest import BICUBIC
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import ModelError, ResourceError, UsageError
 from vsr_pipeline.jobs.segment import SegmentTask
-
-Identity = Mapping[str, str | int | float]
-"""As that of `BuiltUpscaler`."""
-
 
 SIGHT_FILE = ".workers.tmp"
 """One name, so that what a killed driver leaves is written over, or deleted with the other temporaries."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from vsr_pipeline.enhance.upscale import OnWork
+from vsr_pipeline.enhance.spec import OnWork
 from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask

@@ -16,16 +16,17 @@ from typing import Literal
 import torch
 
 from vsr_pipeline import __version__, errors
-from vsr_pipeline.enhance.build import BuiltUpscaler, build_upscaler
 from vsr_pipeline.enhance.device import computes
-from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
-from vsr_pipeline.jobs.intake import memory_as_error
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, compute_segment
 from vsr_pipeline.jobs.workers.spec import Ready, WorkerSpec
 from vsr_pipeline.jobs.workers.task_queue import Progress
-from vsr_pipeline.runtime.progress import SilentReporter
+from vsr_pipeline.runtime.memory import memory_as_error
+from vsr_pipeline.runtime.progress import Event, Noted, Reporter
 
 # What one machine has just written, another one may see this much later on a network's file system.
 _SIGHT_SECONDS = 30.0
@@ -82,11 +83,14 @@ class SegmentWorker:
             self._spec = spec
             self._set_threads()
             _wait_for(spec.token, spec.secret)
-            self._built = build_upscaler(spec.settings)
-            if not computes(self._built.device):
+            model = open_model(spec.settings, allow_cpu=spec.allow_cpu)
+            if not computes(model.device):
                 raise ResourceError(_BROKEN)
+            limit = spec.settings.memory_limit_bytes
+            self._model = model
+            self._fallback = Fallback(model, limit_bytes=limit, allow_cpu=spec.allow_cpu)
             self._clip: tuple[Path, SourceIdentity] | None = None
-            return Ready(_device_of(self._built), self._built.description, dict(self._built.identity))
+            return Ready(_device_of(model), model.description, dict(model.identity))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return Failure.of(error, self._node)
 
@@ -94,6 +98,8 @@ class SegmentWorker:
         """Make a segment, after a look at whether the source is the one that the driver sees."""
         try:
             self._set_threads()
+            self._said: set[str] = set()
+            notes: tuple[str, ...] = ()
             if self._clip != (task.folder, source):
                 self._clip = None
                 _check_sight(task, source)
@@ -101,18 +107,17 @@ class SegmentWorker:
                 self._opened.close()
                 self._source = self._opened.enter_context(task.footage.open())
                 # As where one process does it all: what does not fit of one clip may fit of another.
-                self._ladder = Ladder(self._spec.settings, self._built, _Said(self), allow_cpu=self._spec.allow_cpu)
+                notes = self._fallback.begin(task.footage.clip_size, Reporter(self.hear))
                 self._clip = (task.folder, source)
-            self._said: set[str] = set()
             with memory_as_error(source.path):
-                result = compute_segment(task, self._source, self._ladder, self._count)
-            return replace(result, notes=tuple(self._with_node(note) for note in result.notes))
+                result = compute_segment(task, self._source, self._fallback, self._count)
+            return replace(result, notes=tuple(self._with_node(note) for note in (*notes, *result.notes)))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return self._failure(error, task, source)
 
     def _failure(self, error: Exception, task: SegmentTask, source: SourceIdentity) -> Failure:
         """Describe what went wrong with a segment, and whether this machine is the cause."""
-        if not computes(self._built.device):
+        if not computes(self._model.device):
             return replace(Failure.of(ResourceError(f"{_BROKEN} ({error})"), self._node), cause="device")
         try:
             _check_sight(task, source)
@@ -128,11 +133,12 @@ class SegmentWorker:
             self._notes.clear()
             return progress
 
-    def note(self, message: str) -> None:
-        """Keep what the ladder says for the next `progress`."""
-        self._said.add(message)
-        with self._lock:
-            self._notes.append(self._with_node(message))
+    def hear(self, event: Event) -> None:
+        """Keep what the fallback says for the next `progress`."""
+        if isinstance(event, Noted):
+            self._said.add(event.message)
+            with self._lock:
+                self._notes.append(self._with_node(event.message))
 
     def _with_node(self, note: str) -> str:
         return f"{note} (on {self._node})" if note in self._said else note
@@ -145,17 +151,6 @@ class SegmentWorker:
         # Every call may be on another thread of this process, and OpenMP counts for each thread.
         if self._spec.threads is not None:
             torch.set_num_threads(self._spec.threads)
-
-
-class _Said(SilentReporter):
-    """The ladder's reporter."""
-
-    def __init__(self, worker: SegmentWorker) -> None:
-        self._worker = worker
-
-    def note(self, message: str) -> None:
-        """Tell the worker."""
-        self._worker.note(message)
 
 
 def _wait_for(token: Path, secret: str) -> None:
@@ -189,7 +184,7 @@ def _check_sight(task: SegmentTask, source: SourceIdentity) -> None:
         raise ResourceError(f"a worker cannot see the work folder {task.folder}: {_REMEDY}")
 
 
-def _device_of(built: BuiltUpscaler) -> str:
-    if built.device is not None and built.device.type == "cuda":
-        return torch.cuda.get_device_name(built.device)
-    return built.device.type if built.device is not None else "cpu"
+def _device_of(spec: ModelSpec) -> str:
+    if spec.device is not None and spec.device.type == "cuda":
+        return torch.cuda.get_device_name(spec.device)
+    return spec.device.type if spec.device is not None else "cpu"

@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 import torch
 
-from vsr_pipeline.checkpoints.manifest import BICUBIC
+from vsr_pipeline.checkpoints.manifest import needs_device
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.build import BuiltUpscaler
 from vsr_pipeline.enhance.device import computes
-from vsr_pipeline.enhance.fallback import Ladder
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
@@ -40,11 +40,11 @@ class Workers(Protocol):
     """Whatever computes segments, for any number of clips."""
 
     @property
-    def built(self) -> BuiltUpscaler:
-        """What they compute with. Its upscaler may be good for nothing but `plan`."""
+    def spec(self) -> ModelSpec:
+        """What they compute with."""
         ...
 
-    def executor(self, settings: UpscaleConfig, source: SourceIdentity, reporter: Reporter) -> Executor:
+    def executor(self, source: SourceIdentity, reporter: Reporter) -> Executor:
         """Return the executor of a clip's segments."""
         ...
 
@@ -68,18 +68,17 @@ class Workers(Protocol):
 class SerialWorkers:
     """The process itself, one segment after the other."""
 
-    def __init__(self, built: BuiltUpscaler, *, allow_cpu: bool) -> None:
-        self.built = built
-        self._allow_cpu = allow_cpu
+    def __init__(self, spec: ModelSpec, *, limit_bytes: int | None, allow_cpu: bool) -> None:
+        self.spec = spec
+        self._fallback = Fallback(spec, limit_bytes=limit_bytes, allow_cpu=allow_cpu)
 
     def executor(
         self,
-        settings: UpscaleConfig,
-        source: SourceIdentity,  # noqa: ARG002 - whoever computes here has just looked at it
+        source: SourceIdentity,  # noqa: ARG002 - this process has just looked at it
         reporter: Reporter,
     ) -> Executor:
-        """Return an executor with a ladder of its own: the next clip may fit where this one does not."""
-        return SerialExecutor(Ladder(settings, self.built, reporter, allow_cpu=self._allow_cpu), reporter.worked)
+        """Return an executor that begins with the variant that fits: the next clip may fit where this one does not."""
+        return SerialExecutor(self._fallback, reporter)
 
     def wants_another_clip(self, preparing: int) -> bool:  # noqa: ARG002
         """Return False: one clip after the other."""
@@ -90,7 +89,7 @@ class SerialWorkers:
 
     def are_lost(self) -> bool:
         """Whether the GPU no longer answers."""
-        return not computes(self.built.device)
+        return not computes(self.spec.device)
 
     def outcomes(self) -> tuple[WorkerOutcome, ...]:
         """Return nothing: the clips say it all."""
@@ -106,7 +105,7 @@ def uses_ray(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter
     if options.executor == "serial" and options.ray_address is not None:
         raise UsageError("--ray-address is of no use with --executor serial: leave out one of them")
     is_asked_for = options.executor == "ray" or options.ray_address is not None
-    takes_any_gpu = settings.device in ("auto", "cuda") and not (settings.model == BICUBIC and not settings.checkpoint)
+    takes_any_gpu = settings.device in ("auto", "cuda") and needs_device(settings.model, settings.checkpoint)
     gpus = torch.cuda.device_count() if takes_any_gpu and options.executor == "auto" else 0
     is_installed = _ray_is_installed()
     if is_asked_for and not is_installed:
@@ -145,7 +144,7 @@ def workers_for(
     settings: UpscaleConfig,
     options: WorkerOptions,
     *,
-    build: Callable[[], BuiltUpscaler] | None,
+    open_model: Callable[[], ModelSpec] | None,
     folder: Path,
     allow_cpu: bool,
     retries: int,
@@ -156,17 +155,17 @@ def workers_for(
     Args:
         settings: what to compute.
         options: where.
-        build: loads the model into this process; None: Ray's workers load it, as `uses_ray` has decided.
+        open_model: reads the model in this process; None: Ray's workers do, as `uses_ray` has decided.
         folder: on a file system that all of them must see.
-        allow_cpu: as for `Ladder`.
+        allow_cpu: whether the CPU may be the last resort.
         retries: how often a segment is given to another worker when its worker has died.
         reporter: told about workers that come and go.
 
     Raises:
-        UsageError, ModelError, ResourceError: as `build_upscaler`; or a worker cannot be had or does not fit.
+        UsageError, ModelError, ResourceError: as `open_model`; or a worker cannot be had or does not fit.
     """
-    if build is not None:
-        yield SerialWorkers(build(), allow_cpu=allow_cpu)
+    if open_model is not None:
+        yield SerialWorkers(open_model(), limit_bytes=settings.memory_limit_bytes, allow_cpu=allow_cpu)
         return
     from vsr_pipeline.jobs.workers.ray_executor import ray_workers
 

@@ -1,6 +1,7 @@
 """The planner of memory: near what is measured, and it chooses what fits."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,37 +9,55 @@ import torch
 
 from benchmarks.memory import make_clip, measure
 from tests.support.enhancing import enhance
-from tests.support.small_device import SmallDevice, segment_of
-from tests.test_models import fill
-from tests.test_upscale import CPU, frames_of
+from tests.support.listening import Listener
+from tests.support.networks import fill
+from tests.support.small_device import SmallDevice
+from tests.support.upscaling import CPU, GPU, exact, frames_of, segment, upscale_whole
+from vsr_pipeline.checkpoints.manifest import Checkpoint
 from vsr_pipeline.config import Config, UpscaleConfig
-from vsr_pipeline.enhance.build import BuiltUpscaler
-from vsr_pipeline.enhance.fallback import Ladder, first_that_fits, needs_of, rungs_of
-from vsr_pipeline.enhance.memory import ClipSize, around_network_bytes, peak_bytes
-from vsr_pipeline.enhance.upscale import ExactUpscaler, Windows, prepare
+from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.memory import around_model_bytes, first_that_fits
+from vsr_pipeline.enhance.realbasicvsr import variants_of
+from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
+from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.errors import ConfigError, ResourceError
 from vsr_pipeline.jobs.batch.plan import settings_of
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, fingerprint_of
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.runtime import memory
-from vsr_pipeline.timeline import Segment, Shot
+from vsr_pipeline.timeline import ClipSize
 
-GPU = torch.device("cuda", 0)
 GB = 10**9
 MANY = 1000
 DEFAULTS = UpscaleConfig()
 
 
+OFFICIAL = NetworkSizes(64, 20, 64, 20)
+
+
+def checkpoint(sizes=OFFICIAL):
+    """A checkpoint of which only the sizes count."""
+    return Checkpoint(
+        family="realbasicvsr",
+        state_dict={},
+        mid_channels=sizes.channels,
+        num_propagation_blocks=sizes.blocks,
+        num_cleaning_blocks=sizes.cleaning_blocks,
+        cleaning_channels=sizes.cleaning_channels,
+        sha256="",
+    )
+
+
 def needs(clip, settings=DEFAULTS, *, on_gpu=False, precision="bf16"):
-    rungs = rungs_of(settings, GPU if on_gpu else CPU, allow_cpu=False)
-    return rungs, needs_of(rungs, clip, on_gpu=on_gpu, precision=precision)
+    variants = variants_of(checkpoint(), settings, GPU if on_gpu else CPU, precision, allow_cpu=False)
+    return variants, [variant.memory_bytes(clip) for variant in variants]
 
 
 def chosen(width, height, allowed, **where):
-    rungs, bytes_of = needs(ClipSize(width, height, MANY), **where)
+    variants, bytes_of = needs(ClipSize(width, height, MANY), **where)
     level = first_that_fits(bytes_of, allowed)
-    return None if level is None else rungs[level].description
+    return None if level is None else variants[level].description
 
 
 @pytest.mark.parametrize(
@@ -69,7 +88,7 @@ def test_less_where_less_is_allowed():
     rungs = [chosen(1920, 1080, amount * GB, on_gpu=True) for amount in allowed]
     assert rungs[0] == "windows of 30"
     assert rungs[-1] is None
-    order = [rung.description for rung in rungs_of(DEFAULTS, GPU, allow_cpu=False)]
+    order = [rung.description for rung in needs(ClipSize(1, 1, 1), on_gpu=True)[0]]
     levels = [order.index(rung) for rung in rungs if rung is not None]
     assert levels == sorted(levels)
     assert len(set(levels)) >= 3
@@ -82,6 +101,7 @@ def test_more_of_anything_needs_more(on_gpu, precision):
         return peak_bytes(
             DEFAULTS.model_copy(update=settings),
             ClipSize(width, height, frames),
+            OFFICIAL,
             on_gpu=on_gpu,
             sample_bytes=4 if precision == "fp32" else 2,
             band_rows=band_rows,
@@ -119,17 +139,17 @@ def test_on_a_cpu_in_fp32_the_time_of_winograd_is_given_up_before_that_of_bands(
 def test_arithmetic_of_what_pytorch_holds(precision, band_rows, height, windows):
     """Counted to the byte, without what libraries take under PyTorch and allocators cannot use."""
     net = fill(RealBasicVSRNet(64, 1, 1), 0.3)
-    prepare(net, device=CPU, precision=precision, band_rows=band_rows)
-    upscaler = ExactUpscaler(net, device=CPU, windows=Windows(windows, 1, 0), refine_threshold=5.0)
-    device, frames = SmallDevice(upscaler, None), frames_of(windows + 2, height, 64)
-    segment = segment_of(upscaler, frames)
-    for _ in device.upscale(iter(frames), segment, cleaning_passes=1, on_work=lambda _: None):
-        pass
+    cut = {"max_seq_len": windows, "lookahead": 1, "warm_up": 0}
+    device = SmallDevice(exact(net, precision=precision, band_rows=band_rows, **cut).upscaler, None)
+    frames = frames_of(windows + 2, height, 64)
+    upscale_whole(device, frames)
     settings = UpscaleConfig(max_seq_len=windows, lookahead=1)
     clip = ClipSize(64, height, len(frames))
     sample_bytes = 4 if precision == "fp32" else 2
-    expected = peak_bytes(settings, clip, on_gpu=False, sample_bytes=sample_bytes, band_rows=band_rows)
-    network = expected - around_network_bytes(clip)
+    expected = peak_bytes(
+        settings, clip, NetworkSizes(64, 1, 64, 1), on_gpu=False, sample_bytes=sample_bytes, band_rows=band_rows
+    )
+    network = expected - around_model_bytes(clip, 4)
     print(f"held {device.peak}, expected {network}: {network / device.peak:.3f}")
     assert 1.0 < network / device.peak < 1.4
 
@@ -153,7 +173,15 @@ def test_a_whole_run_takes_about_what_was_expected(tmp_path, convolutions):
     measured = measure(tmp_path, tmp_path / "clip.mp4", settings).main
     clip = ClipSize(160, 128, 4)
     winograd = convolutions == "auto"
-    expected = peak_bytes(settings, clip, on_gpu=False, sample_bytes=4, band_rows=None, winograd=winograd)
+    expected = peak_bytes(
+        settings,
+        clip,
+        NetworkSizes(64, 1, 64, 1),
+        on_gpu=False,
+        sample_bytes=4,
+        band_rows=None,
+        winograd=winograd,
+    )
     print(f"measured {measured / 1e6:.0f} MB, expected {expected / 1e6:.0f} MB")
     assert measured / 1.1 <= expected <= 1.6 * measured
 
@@ -178,7 +206,9 @@ def test_a_run_keeps_to_its_limit_or_refuses(tmp_path):
     assert "frames of 64x48 need about" in refused.reason
     assert "--memory-limit allows 300 MB" in refused.reason
     shorter = UpscaleConfig(max_seq_len=6)
-    limit = peak_bytes(shorter, ClipSize(64, 48, 12), on_gpu=False, sample_bytes=4, band_rows=None)
+    limit = peak_bytes(
+        shorter, ClipSize(64, 48, 12), NetworkSizes(8, 1, 8, 1), on_gpu=False, sample_bytes=4, band_rows=None
+    )
     done = enhance(tmp_path / "clip.mp4", tmp_path / "a.mp4", *options, "--memory-limit", f"{limit / 1e6 + 0.1:.1f}MB")
     assert done.code == 0, done.said
     assert "windows of 6 instead of windows of 12: 64x48 in fp32 needs about" in done.notes
@@ -206,57 +236,67 @@ def test_jobs_and_batches_go_on_with_other_means(means):
     assert settings_of(before, "{stem}") == settings_of(after, "{stem}")
 
 
-class _Heard:
-    def __init__(self):
-        self.lines = []
-
-    def note(self, message):
-        self.lines.append(message)
-
-
-def ladder_with(memory_limit, **settings):
-    settings = UpscaleConfig(memory_limit=memory_limit, device="cpu", **settings)
+def fallback_with(limit_bytes, **settings):
+    settings = UpscaleConfig(device="cpu", **settings)
     made = []
 
-    def build(settings, band_rows=None):
-        made.append((settings.max_seq_len, band_rows))
-        return BuiltUpscaler(object(), "net", {"precision": "bf16"}, CPU)
+    def noted(variant):
+        return replace(variant, build=lambda: made.append(variant.description))
 
-    heard = _Heard()
-    return Ladder(settings, build(settings), heard, build=build), heard.lines, made
+    variants = tuple(map(noted, variants_of(checkpoint(), settings, CPU, "bf16", allow_cpu=False)))
+    identity = {"precision": "bf16"}
+    context = Context(segment_frames=300)
+    spec = ModelSpec(name="net", scale=4, description="net", identity=identity, context=context, variants=variants)
+    return Fallback(spec, limit_bytes=limit_bytes), Listener(), made
 
 
-def test_the_ladder_begins_with_what_fits():
-    ladder, lines, made = ladder_with("6GB")
-    said = ladder.fit(ClipSize(1280, 720, MANY))
-    assert said == tuple(lines)
+def test_a_run_begins_with_what_fits():
+    fallback, notes, made = fallback_with(6 * GB)
+    said = fallback.begin(ClipSize(1280, 720, MANY), notes)
+    assert said == tuple(notes.notes)
     assert re.fullmatch(
         r"windows of 7 instead of windows of 30: 1280x720 in bf16 needs about \d+\.\d GB of memory with windows of 30, "
         r"6\.0 GB are allowed",
         said[0],
     )
-    assert ladder.fit(ClipSize(1280, 720, MANY)) == ()
-    ladder.run(segment_of_nothing(), lambda upscaler: upscaler)
-    assert made == [(30, None), (7, None)]
+    fallback.run(segment(), lambda upscaler: upscaler)
+    assert made == ["windows of 7"]
 
 
-def segment_of_nothing():
-    return Segment(0, 1, 0, 1, Shot(0, 1))
+def test_the_next_clip_begins_with_what_fits_it():
+    fallback, notes, made = fallback_with(6 * GB)
+    for size in ((1280, 720), (160, 90), (160, 90)):
+        fallback.begin(ClipSize(*size, MANY), notes)
+        fallback.run(segment(), lambda upscaler: upscaler)
+    assert made[:2] == ["windows of 7", "windows of 30"]
+    assert len(notes.notes) == 1
 
 
-def test_the_ladder_stays_where_everything_fits():
-    for limit in ("1000GB", None):
-        ladder, lines, made = ladder_with(limit)
-        assert ladder.fit(ClipSize(160, 90, MANY)) == ()
-        ladder.run(segment_of_nothing(), lambda upscaler: upscaler)
-        assert (lines, len(made)) == ([], 1)
+def test_everything_fits_where_there_is_no_limit():
+    for limit in (1000 * GB, None):
+        fallback, notes, made = fallback_with(limit)
+        assert fallback.begin(ClipSize(160, 90, MANY), notes) == ()
+        fallback.run(segment(), lambda upscaler: upscaler)
+        assert (notes.notes, made) == ([], ["windows of 30"])
 
 
 @pytest.mark.parametrize("settings", [{}, {"windows": "official"}])
 def test_a_limit_that_nothing_fits_is_an_error(settings):
-    ladder, _, _ = ladder_with("600MB", **settings)
+    fallback, notes, _ = fallback_with(600 * 10**6, **settings)
     with pytest.raises(ResourceError, match=r"640x360 in bf16 needs about .* --memory-limit allows 600 MB: allow more"):
-        ladder.fit(ClipSize(640, 360, MANY))
+        fallback.begin(ClipSize(640, 360, MANY), notes)
+
+
+@pytest.mark.parametrize("channels", [32, 128])
+def test_a_network_of_other_sizes_needs_other_memory(channels):
+    clip = ClipSize(640, 360, MANY)
+
+    def peak(channels):
+        sizes = NetworkSizes(channels, 20, channels, 20)
+        return peak_bytes(DEFAULTS, clip, sizes, on_gpu=True, sample_bytes=2, band_rows=None)
+
+    ratio = (peak(channels) - peak(0)) / (peak(64) - peak(0))
+    assert ratio == pytest.approx(channels / 64, rel=0.1)
 
 
 def control_group(root, folder, **files):

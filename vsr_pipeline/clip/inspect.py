@@ -1,7 +1,5 @@
-"""A clip before any work on it: what it is, what it will become, and whether that can be meant."""
+"""A clip before any work on it: what it is, what it will become, and whether that is possible."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -9,9 +7,9 @@ from pathlib import Path
 
 from vsr_pipeline.clip.cutoff import missing_bytes
 from vsr_pipeline.clip.footage import USUAL_FRAME_RATE, Header, analyse_clip, look_at
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import Config
-from vsr_pipeline.enhance.upscale import SCALE
-from vsr_pipeline.errors import InputError, OutputError, ResourceError
+from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.media.streams.plan import StreamPlan, plan_streams
 from vsr_pipeline.media.write.writer import check_encoder, codec_for
 from vsr_pipeline.runtime.files import refuse_to_replace
@@ -24,10 +22,14 @@ _NOTICEABLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
-    """A clip and its output, looked at; `config` has the codec that `auto` means for it."""
+class Inspection:
+    """What is known of a clip and its output before the clip is decoded.
+
+    `config` has the codec that `auto` means for it.
+    """
 
     header: Header
+    geometry: Geometry
     output: Path
     config: Config
     streams: StreamPlan
@@ -38,8 +40,15 @@ class Intake:
         return self.header.path
 
 
-def take_in(source: Path, output: Path, config: Config, call: Call = here) -> Intake:
-    """Look at a source's header, and refuse what cannot be meant, before anything is written.
+def inspect(source: Path, output: Path, config: Config, *, scale: int, call: Call = here) -> Inspection:
+    """Look at a source's header, and refuse what is not possible, before anything is written.
+
+    Args:
+        source: the clip.
+        output: the file that is made of it.
+        config: the settings.
+        scale: factor of both sides, by the model.
+        call: in which process the source is read.
 
     Args:
         source: the clip.
@@ -49,7 +58,7 @@ def take_in(source: Path, output: Path, config: Config, call: Call = here) -> In
 
     Raises:
         InputError: the source cannot be read.
-        UsageError: the encoder's settings cannot be meant.
+        UsageError: the encoder cannot do what its settings say.
         OutputError: the output is a folder, the source itself, of a kind that cannot be written, or one that cannot
             hold the source's streams.
         ResourceError: one frame of it does not fit into memory.
@@ -57,14 +66,14 @@ def take_in(source: Path, output: Path, config: Config, call: Call = here) -> In
     header = call(source, partial(look_at, source, config.input, frame_rate=config.encode.constant_rate))
     config = config.model_copy(update={"encode": codec_for(config.encode, header.info)})
     if output.is_dir():
-        name = f"{source.stem}_x{SCALE}{default_suffix(header, config, call)}"
+        name = f"{source.stem}_x{scale}{default_suffix(header, config, call)}"
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
     refuse_to_replace(source, output)
-    width, height = header.info.display_size
-    check_encoder(config.encode, size=(SCALE * width, SCALE * height), bit_depth=header.info.bit_depth)
+    geometry = Geometry.of(header.info, scale)
+    check_encoder(config.encode, size=geometry.output_size, bit_depth=header.info.bit_depth)
     read = None if header.images else source
     streams = call(source, partial(plan_streams, read, output.suffix, config.encode, config.output))
-    return Intake(header, output, config, streams)
+    return Inspection(header, geometry, output, config, streams)
 
 
 def default_suffix(header: Header, config: Config, call: Call = here) -> str:
@@ -136,16 +145,3 @@ def rate_notes(header: Header, config: Config) -> tuple[str, ...]:
 def constant_rate_of(header: Header, config: Config) -> Fraction | None:
     """Return the rate that frames are repeated or left out for; images are shown at any rate as they are."""
     return None if header.images else config.encode.constant_rate
-
-
-@contextmanager
-def memory_as_error(what: Path) -> Iterator[None]:
-    """Turn an exhausted main memory into an error that a user understands.
-
-    Raises:
-        ResourceError: in the place of a `MemoryError`.
-    """
-    try:
-        yield
-    except MemoryError as error:
-        raise ResourceError(f"memory ran out with {what}: close other programs, or enhance less at once") from error

@@ -1,0 +1,76 @@
+"""Interpolation: no network, no weights. It makes everything around a network testable in seconds."""
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+
+from vsr_pipeline.enhance.frames import take
+from vsr_pipeline.enhance.memory import around_model_bytes
+from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.timeline import Decision, Segment
+
+_METHODS = {"bicubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+
+class Interpolation:
+    """Enlarges frame by frame with OpenCV.
+
+    Args:
+        method: OpenCV's number of it.
+        scale: factor of both sides.
+    """
+
+    def __init__(self, method: int, scale: int) -> None:
+        self._method = method
+        self._scale = scale
+
+    def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
+        """Return that there is nothing to decide."""
+        return Decision()
+
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+    ) -> Iterator[Frame]:
+        """Yield each frame enlarged, of the input's type; see `Upscaler`."""
+        del decision
+        for pixels in take(iter(frames), len(segment)):
+            height, width = pixels.shape[:2]
+            size = (self._scale * width, self._scale * height)
+            enlarged = cv2.resize(pixels, size, interpolation=self._method)
+            on_work(1.0)
+            yield enlarged  # type: ignore[misc]
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return nothing: it does all that it is told."""
+        return ()
+
+    def free_caches(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+def interpolation_spec(name: str, architecture: str, scale: int, segment_frames: int) -> ModelSpec:
+    """Return an interpolation model.
+
+    Args:
+        name: as in the manifest.
+        architecture: which method.
+        scale: factor of both sides.
+        segment_frames: longest segment.
+    """
+    method = _METHODS[architecture]
+    return ModelSpec(
+        name=name,
+        scale=scale,
+        description=name,
+        identity={"model": name, "segment_frames": segment_frames},
+        context=Context(segment_frames=segment_frames),
+        variants=(
+            Variant(
+                description=name,
+                device=None,
+                memory_bytes=lambda clip: around_model_bytes(clip, scale),
+                build=lambda: Interpolation(method, scale),
+            ),
+        ),
+    )

@@ -1,0 +1,138 @@
+"""A model that is ready: all that the rest of the program knows of it, whichever model it is."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.plan import plan_segments
+from vsr_pipeline.timeline import ClipSize, Decision, Segment, Timeline
+
+Frame = Tensor | Pixels
+"""An HR frame: (1, 3, H, W), RGB in [0, 1], float32, on its device; or (H, W, 3) integers of a model without torch."""
+
+OnWork = Callable[[float], None]
+"""Is told how many frames' worth of work was just done; a segment's calls sum to its number of frames."""
+
+Identity = Mapping[str, str | int | float]
+"""Everything that pixels depend on, by the names of the settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """How a clip is cut for a model; all lengths in frames."""
+
+    segment_frames: int
+    """Longest segment."""
+    warm_up: int = 0
+    """Frames before a segment that starts inside a shot."""
+    lookahead: int = 0
+    """Frames after a segment that ends inside a shot."""
+    follow_shots: bool = True
+    """Whether segments end at scene cuts."""
+    every_frame: bool = False
+    """Whether frames that repeat the one before them are computed, too."""
+    decision_frames: int = 0
+    """How many frames of a shot its `Decision` is made from."""
+
+    def segments(self, timeline: Timeline) -> tuple[Segment, ...]:
+        """Cut a clip; see `plan_segments`."""
+        return plan_segments(
+            timeline,
+            segment_frames=self.segment_frames,
+            warm_up=self.warm_up,
+            lookahead=self.lookahead,
+            follow_shots=self.follow_shots,
+        )
+
+
+class Upscaler(Protocol):
+    """A variant of a model, with its weights on its device."""
+
+    def decide(self, samples: Iterable[Pixels]) -> Decision:
+        """Decide on a shot by frames of it; `Context.decision_frames` says how many."""
+        ...
+
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+    ) -> Iterator[Frame]:
+        """Yield the HR frames of `[segment.start, segment.stop)`.
+
+        Args:
+            frames: LQ frames (H, W, 3) of `[segment.context_start, segment.context_stop)`.
+            segment: one of `Context.segments`.
+            decision: that of the segment's shot.
+            on_work: is told about progress.
+
+        Raises:
+            InputError: `frames` ends too early.
+            ResourceError: the memory does not suffice.
+            ModelError: the network gave NaN or infinity.
+        """
+        ...
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what it could not do as the settings say since the last call, each thing once."""
+        ...
+
+    def free_caches(self) -> None:
+        """Let go of what is kept for frames of one size only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One way to run a model: in long or short windows, in bands, on another device."""
+
+    description: str
+    device: torch.device | None
+    """None: no network runs."""
+    memory_bytes: Callable[[ClipSize], int]
+    """How much a clip takes at most: of a GPU's memory, or all of this process's where the model runs on the CPU."""
+    build: Callable[[], Upscaler]
+    """Puts the weights on the device."""
+    build_in_fp32: Callable[[], Upscaler] | None = None
+    """The same in float32; None: it computes in float32 already."""
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether it takes another memory than the main memory."""
+        return self.device is not None and self.device.type != "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model, its weights read and checked, and the ways to run it."""
+
+    name: str
+    scale: int
+    """Factor of both sides."""
+    description: str
+    """For people: name, precision, device and so on."""
+    identity: Identity
+    context: Context
+    variants: tuple[Variant, ...]
+    """The best one first; each needs less memory than the one before it."""
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the first variant runs; None: no network runs."""
+        return self.variants[0].device
+
+    @property
+    def precision(self) -> str:
+        """What the first variant computes in; empty where no network runs."""
+        return str(self.identity.get("precision", ""))
+
+    def reset_peak_gpu_memory(self) -> None:
+        """Begin to measure `peak_gpu_memory_bytes` anew."""
+        if self.device is not None and self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_gpu_memory_bytes(self) -> int:
+        """Most GPU memory that this process has had in use since `reset_peak_gpu_memory`; 0 without a CUDA GPU."""
+        on_gpu = self.device is not None and self.device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self.device) if on_gpu else 0
