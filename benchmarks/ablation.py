@@ -16,12 +16,13 @@ import torch
 
 from vsr_pipeline.bench import moving_picture
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance import realbasicvsr
+from vsr_pipeline.enhance import realbasicvsr_network
 from vsr_pipeline.enhance.cuda_graphs import cuda_recorder
-from vsr_pipeline.enhance.device import choose_device, choose_precision, describe
+from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.frames import enhance_in_memory
-from vsr_pipeline.enhance.open_model import checkpoint_of
-from vsr_pipeline.enhance.realbasicvsr import cleaned, context_of, net_for, winograd_for
+from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
+from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned, context_of, winograd_for
+from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.enhance.realbasicvsr_stream import Windows
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
@@ -42,7 +43,7 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
     settings = UpscaleConfig(model=options.model, device=options.device)
     device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
+    precision = open_model(settings).precision
     clip = moving_picture(width, height, options.frames)
 
     def exact(
@@ -53,14 +54,14 @@ def main() -> None:
         winograd: bool = False,
         graphs: bool = device.type == "cuda",
     ) -> Path:
-        levels = realbasicvsr._FLOW_LEVELS_IN_16_BITS
-        realbasicvsr._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
+        levels = realbasicvsr_network._FLOW_LEVELS_IN_16_BITS
+        realbasicvsr_network._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
         net = net_for(checkpoint_of(settings)[1])
-        realbasicvsr.prepare(net, device=device, precision=precision, winograd=winograd)
-        realbasicvsr._FLOW_LEVELS_IN_16_BITS = levels
+        realbasicvsr_network.prepare(net, device=device, precision=precision, winograd=winograd)
+        realbasicvsr_network._FLOW_LEVELS_IN_16_BITS = levels
         if not channels_last:
             net.to(memory_format=torch.contiguous_format)
-        upscaler = realbasicvsr.SegmentUpscaler(
+        upscaler = SegmentUpscaler(
             net,
             device=device,
             windows=Windows(),

@@ -8,6 +8,29 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """A cache of the tests' own, in which the speeds of small networks are known.
+
+    Measured, they would differ from test to test on a machine that is busy, and the pixels with them.
+    """
+    from tests.support.speeds import WINOGRAD, know_speeds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for channels in (8, 16):
+            for threads in (1, 2):
+                know_speeds({"fp32": 1.0, WINOGRAD: 2.0}, channels=channels, threads=threads)
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache for one test alone; returns the folder of what was measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "vsr-pipeline" / "measured"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real test data; the test is skipped where it is missing."""

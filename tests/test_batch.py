@@ -207,7 +207,7 @@ def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, 
         workspace / "out",
         CONFIG,
         options=options,
-        open_model=lambda: pytest.fail("the model was loaded"),
+        open_model=lambda _: pytest.fail("the model was loaded"),
         reporter=Reporter(),
     )
     assert [clip.status for clip in outcome.clips] == ["unchanged", "unchanged"]

@@ -16,7 +16,6 @@ from tests.support.networks import fill, save
 from tests.support.small_device import SmallDevice, psnr
 from tests.support.upscaling import CPU, GPU, exact, frames_of, segment, upscale_whole, worst
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.device import choose_precision
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.memory import allowed_bytes
@@ -209,13 +208,6 @@ def test_what_failed_is_gone_before_the_next_variant_is_built(settings):
 def _bare_spec():
     context = Context(segment_frames=300)
     return ModelSpec(name="tiny", scale=4, description="tiny", identity={}, context=context, variants=())
-
-
-@pytest.mark.parametrize(("capability", "precision"), [((6, 1), "fp32"), ((7, 5), "fp16"), ((8, 0), "bf16")])
-def test_auto_is_what_a_gpu_is_made_for(monkeypatch, capability, precision):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert choose_precision("auto", GPU) == precision
-    assert choose_precision("fp32", GPU) == "fp32"
 
 
 def test_nan_in_half_precision_is_made_again_in_fp32():

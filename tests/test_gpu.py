@@ -11,7 +11,7 @@ from tests.support.upscaling import built, frames_of, run, segment, upscale_whol
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.realbasicvsr import prepare
+from vsr_pipeline.enhance.realbasicvsr_network import prepare
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
 

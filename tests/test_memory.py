@@ -156,7 +156,7 @@ def test_arithmetic_of_what_pytorch_holds(precision, band_rows, height, windows)
 
 @pytest.mark.parametrize(
     "convolutions",
-    ["direct", pytest.param("auto", marks=pytest.mark.skipif(winograd_library() is None, reason="needs ncnn"))],
+    ["direct", pytest.param("winograd", marks=pytest.mark.skipif(winograd_library() is None, reason="needs ncnn"))],
 )
 def test_a_whole_run_takes_about_what_was_expected(tmp_path, convolutions):
     """Peak of a process of its own, encoder and all; `benchmarks/memory.py` does this for more sizes."""
@@ -172,7 +172,7 @@ def test_a_whole_run_takes_about_what_was_expected(tmp_path, convolutions):
     )
     measured = measure(tmp_path, tmp_path / "clip.mp4", settings).main
     clip = ClipSize(160, 128, 4)
-    winograd = convolutions == "auto"
+    winograd = convolutions == "winograd"
     expected = peak_bytes(
         settings,
         clip,

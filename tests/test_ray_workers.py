@@ -17,7 +17,7 @@ from tests.support.listening import Listener
 from vsr_pipeline import __version__, api
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import computes
-from vsr_pipeline.errors import DiskFullError, InputError, ModelError, ResourceError, VsrError
+from vsr_pipeline.errors import DiskFullError, InputError, ModelError, PrecisionError, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.segment import SegmentResult
 from vsr_pipeline.jobs.workers import ray_executor, ray_worker, worker
@@ -38,6 +38,7 @@ class Machine:
         self.node = Node(name * 2, name, 1)
         self.started = 0
         self.computed = []
+        self.asked = []
         self._start = start or (lambda: None)
         self._prepare = prepare or (lambda: IDENTITY)
         self._compute = compute or (lambda task: result_of(task))
@@ -50,7 +51,8 @@ class Machine:
     def about(self):
         return __version__, self.node.name, 1
 
-    def prepare(self, _spec):
+    def prepare(self, spec):
+        self.asked.append((spec.settings.precision, spec.settings.convolutions))
         answer = self._prepare()
         return answer if isinstance(answer, Failure) else Ready("cpu", "bicubic-x4", answer)
 
@@ -131,6 +133,7 @@ def quick(monkeypatch):
         monkeypatch.setattr(ray_executor, name, 0.05)
     for name in ("_START_SECONDS", "_PREPARE_SECONDS"):
         monkeypatch.setattr(ray_worker, name, 0.4)
+    monkeypatch.setattr(ray_worker, "_CHOICE_SECONDS", 5.0)
     monkeypatch.setattr(ray_executor, "_PATIENCE_SECONDS", 0.4)
     monkeypatch.setattr(ray_worker, "with_absolute_paths", lambda task: task)
 
@@ -215,8 +218,66 @@ def test_most_workers_say_how_is_computed_not_the_first(workers_of):
     assert "1 worker less: odd has precision fp16, the others have bf16" in " ".join(notes)
 
 
+BF16 = IDENTITY | {"precision": "bf16", "convolutions": "direct", "device": "cpu"}
+
+
+def test_the_first_worker_chooses_the_precision_and_the_others_follow(workers_of):
+    """One that cannot compute in it is left out."""
+    lacks = Failure("PrecisionError", "--convolutions winograd is for fp32 (on c)")
+    machines = [Machine(name, prepare=returning(BF16)) for name in ("a", "b", "c", "d")]
+    machines[2]._prepare = lambda: BF16 if machines[2].asked[-1][0] == "auto" else lacks
+    bad = Machine("bad", prepare=returning(BF16 | {"segment_frames": 7}))  # what it chooses does not count
+    workers, notes = workers_of(bad, machines[0])
+    workers.start()
+    workers._cluster.machines += machines[1:]
+    while not any("less" in note and "winograd" in note for note in notes):
+        time.sleep(0.01)
+    assert segments_made(workers) == list(range(6))
+    assert bad.asked[0][0] in ("auto", "bf16")
+    assert [machine.asked for machine in machines] == [[("auto", "auto")]] + [[("bf16", "direct")]] * 3
+    assert not machines[2].computed
+
+
+def test_a_machine_that_hangs_while_it_chooses_is_not_waited_for(workers_of, monkeypatch):
+    monkeypatch.setattr(ray_worker, "_CHOICE_SECONDS", 0.05)
+    hangs = Machine("a", prepare=lambda: time.sleep(3))
+    workers, _ = workers_of(hangs, Machine("b", prepare=returning(BF16)))
+    workers.start()
+    assert segments_made(workers) == list(range(6))
+    assert workers._spec.now.settings.precision == "bf16"
+
+
+def other_precision(task):
+    return Failure("PrecisionError", f"it has no ncnn (on box) {task.segment.start}", cause="precision")
+
+
+def test_a_worker_that_lacks_the_precision_of_a_clip_gets_nothing_of_it(workers_of):
+    box = Machine("box", compute=other_precision)
+    other = Machine("other", compute=lambda task: time.sleep(0.05) or result_of(task))
+    workers, notes = workers_of(box, other, retries=0)
+    workers.start()
+    assert segments_made(workers) == list(range(6))
+    assert len(box.computed) == 1
+    assert notes == [f"a worker gets no more of walk.mp4: it has no ncnn (on box) {box.computed[0]}"]
+    other._compute = other_precision
+    with pytest.raises(PrecisionError, match="it has no ncnn"):
+        segments_made(workers)
+
+
+def test_a_clip_that_was_begun_keeps_its_precision(workers_of):
+    workers, _ = workers_of(Machine("box", prepare=returning(BF16)))
+    workers.start()
+    settings = UpscaleConfig(device="cpu")
+    assert workers.built_for(settings, {}) is workers.built
+    built = workers.built_for(settings, {"precision": "fp32", "convolutions": "ncnn 1.0"})
+    assert built.identity == BF16 | {"precision": "fp32", "convolutions": "ncnn 1.0"}
+    assert "with precision fp32 and convolutions ncnn 1.0 for a clip that was begun so" in built.description
+    named = settings.model_copy(update={"precision": "bf16", "convolutions": "direct"})
+    assert workers.built_for(named, {"precision": "fp32"}) is workers.built
+
+
 def test_a_machine_that_is_late_joins_when_it_is_ready(workers_of):
-    late = Machine("late", prepare=lambda: time.sleep(0.3) or IDENTITY)
+    late = Machine("late", start=lambda: time.sleep(0.3))
     workers, notes = workers_of(Machine("box", compute=lambda task: time.sleep(0.1) or result_of(task)), late)
     workers.start()
     assert any("1 worker not ready" in note for note in notes)

@@ -21,11 +21,12 @@ from pydantic import ValidationError
 
 from tests.support.clips import make_video
 from tests.support.listening import Listener
+from tests.support.speeds import know_speeds
 from vsr_pipeline import cli
 from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.realbasicvsr import net_for
+from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import (
     ChangedError,
     ConfigError,
@@ -386,14 +387,23 @@ def test_a_run_of_before_a_setting_existed_goes_on_with_its_default(material):
     assert differences(json.dumps(before), config) == ["losses.cleaning"]
 
 
-@pytest.mark.parametrize(("instructions", "dtype"), [(set(), torch.float32), ({"avx512_bf16"}, torch.bfloat16)])
-def test_auto_is_what_the_processor_has_instructions_for(material, monkeypatch, instructions, dtype):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(instructions, True))
-    seen = []
-    trainer = Trainer(settings(material, train={"precision": "auto"}), Processes("cpu"))
-    trainer.net.basicvsr.conv_last.register_forward_hook(lambda *given: seen.append(given[2].dtype))
-    trainer.enhance(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))
-    assert set(seen) == {dtype}
+@pytest.mark.parametrize(("speed", "dtype"), [(0.5, torch.float32), (1.05, torch.float32), (2.0, torch.bfloat16)])
+def test_auto_is_what_was_measured_to_be_faster_and_a_run_keeps_it(material, own_cache, speed, dtype):
+    def seen_by(trainer):
+        seen = []
+        trainer.net.basicvsr.conv_last.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+        trainer.enhance(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))
+        return set(seen)
+
+    config = settings(material, train={"precision": "auto"})
+    trainer = Trainer(config, Processes("cpu"))
+    channels = trainer.net.basicvsr.mid_channels
+    know_speeds({"fp32": 1.0, "bf16": speed}, channels=channels)
+    assert seen_by(trainer) == {dtype}
+    know_speeds({"fp32": 1.0, "bf16": 1 / speed}, channels=channels)
+    resumed = Trainer(config, Processes("cpu"))
+    resumed.restore(trainer.parts())
+    assert seen_by(resumed) == {dtype}
 
 
 def test_a_network_overfits_one_clip(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from vsr_pipeline.checkpoints import manifest as weights
-from vsr_pipeline.enhance.realbasicvsr import net_for
+from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 

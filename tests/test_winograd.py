@@ -10,6 +10,7 @@ from tests.support.upscaling import exact, frames_of, upscale_whole
 from vsr_pipeline import cli
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.errors import PrecisionError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.winograd import use_winograd, winograd_library
 
@@ -58,11 +59,13 @@ def test_what_a_run_says_of_it(tmp_path):
     def opened(**settings):
         return open_model(UpscaleConfig(checkpoint=tmp_path / "tiny.pth", device="cpu", **settings))
 
-    winograd, direct = opened(precision="fp32"), opened(precision="fp32", convolutions="direct")
+    winograd, direct = (opened(precision="fp32", convolutions=name) for name in ("winograd", "direct"))
     assert f"fp32 by {winograd_library()} on cpu" in winograd.description
     assert winograd.identity["convolutions"] == winograd_library()
     assert "ncnn" not in direct.description
     assert direct.identity["convolutions"] == opened(precision="bf16").identity["convolutions"] == "direct"
+    with pytest.raises(PrecisionError, match="winograd is for fp32 on a CPU with ncnn, not for bf16 on cpu: leave"):
+        opened(precision="bf16", convolutions="winograd")
 
 
 def test_a_value_that_is_unknown(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -25,8 +25,8 @@ from vsr_pipeline.jobs.estimate import Estimate
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import ReportFiles, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
-from vsr_pipeline.jobs.runner import estimate_clip, job_folder, run_clip
-from vsr_pipeline.jobs.workers.workers import WorkerOptions, uses_ray, with_default_address, workers_for
+from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
+from vsr_pipeline.jobs.workers.workers import WorkerOptions, note_model, uses_ray, with_default_address, workers_for
 from vsr_pipeline.media.images import ImageTarget, each_picture, image_target
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores
@@ -101,18 +101,19 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
     A report and a log of it are written into the job's folder, also when it fails.
     """
     # Before there is a folder for the log.
-    with_ray = uses_ray(options.workers, config.upscale, reporter)
     clip = inspect(source, output, config, scale=scale_of(config.upscale.model, config.upscale.checkpoint))
-    spec = None if with_ray else open_model(config.upscale, allow_cpu=options.allow_cpu)
+    with_ray = uses_ray(options.workers, config.upscale, reporter)
+    settings = settings_as_begun(config.upscale, _begun(output, options), with_ray=with_ray)
+    spec = None if with_ray else open_model(settings, allow_cpu=options.allow_cpu)
     folder = job_folder(output)
     clock = Clock()
     crew: tuple[WorkerOutcome, ...] = ()
     with log_file(folder / "run.log", "text") as log:
         both = Reporter(locked(all_of(reporter.sink, log)))
         hired = workers_for(
-            config.upscale,
+            settings,
             options.workers,
-            open_model=(lambda: spec) if spec else None,
+            spec=spec,
             folder=folder,
             allow_cpu=options.allow_cpu,
             retries=options.retries,
@@ -121,7 +122,7 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
         outcome = ClipOutcome(input=source, output=output, status="failed", started_at=clock.started_at)
         try:
             with memory_as_error(source), hired as workers:
-                both.note(f"model: {workers.spec.description}")
+                note_model(workers.spec, both)
                 try:
                     outcome = run_clip(clip, workers, options=options, reporter=both)
                 finally:
@@ -138,6 +139,10 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
         if outcome.status == "done":
             both.note(f"report: {_report(outcome, clip.config, clock, folder, crew).html}")
     return outcome
+
+
+def _begun(output: Path, options: RunOptions) -> Mapping[str, str]:
+    return {} if options.fresh else recorded_identity(output)
 
 
 def _report(
@@ -160,15 +165,16 @@ def _report(
 
 def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:
     """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.batch.run_batch`."""
-    model = partial(open_model, config.upscale, allow_cpu=options.allow_cpu)
+    model = partial(open_model, allow_cpu=options.allow_cpu)
     return run_batch(folder, output, config, options=options, open_model=model, reporter=reporter)
 
 
 def estimate(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run` would need, without beginning it; see `vsr_pipeline.jobs.runner.estimate_clip`."""
     clip = inspect(source, output, config, scale=scale_of(config.upscale.model, config.upscale.checkpoint))
-    spec = open_model(config.upscale, allow_cpu=options.allow_cpu)
-    reporter.note(f"model: {spec.description}")
+    settings = settings_as_begun(config.upscale, _begun(output, options), with_ray=False)
+    spec = open_model(settings, allow_cpu=options.allow_cpu)
+    note_model(spec, reporter)
     return estimate_clip(clip, spec, options=options, reporter=reporter)
 
 

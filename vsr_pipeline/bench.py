@@ -19,10 +19,11 @@ from torch import Tensor
 
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import Step
-from vsr_pipeline.enhance.device import DTYPES, choose_precision
+from vsr_pipeline.enhance.device import DTYPES, Precision
 from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned, net_for
+from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned
+from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.enhance.realbasicvsr_stream import Steps
 from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_pixels, to_tensor
@@ -120,6 +121,9 @@ def bench(
         )
     device = spec.device
     assert device is not None
+    if spec.choice:
+        reporter.note(spec.choice)
+    precision = next(name for name in DTYPES if name == spec.precision)
     clip = moving_picture(*size, frames)
     gpu_bytes = _peak_gpu_memory_bytes(spec, upscaler, clip)  # before the reference takes any
     net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
@@ -156,7 +160,7 @@ def bench(
         fps=frames / taken,
         reference_fps=frames / reference_taken,
         flops_per_second=flops * frames / taken,
-        peak_flops_per_second=peak_flops_per_second(settings, device),
+        peak_flops_per_second=peak_flops_per_second(precision, device),
         max_difference=float(np.abs(difference).max()) / 65535,
         model=spec.description,
         size=size,
@@ -223,9 +227,9 @@ def _synchronize(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def peak_flops_per_second(settings: UpscaleConfig, device: torch.device) -> float:
-    """Measure the best rate of a 3x3 convolution of 64 channels, in the precision that the settings mean."""
-    dtype = DTYPES[choose_precision(settings.precision, device)]
+def peak_flops_per_second(precision: Precision, device: torch.device) -> float:
+    """Measure the best rate of a 3x3 convolution of 64 channels."""
+    dtype = DTYPES[precision]
     convolution = torch.nn.Conv2d(_PEAK_CHANNELS, _PEAK_CHANNELS, 3, padding=1).to(device, dtype)
     convolution = convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = 8 if device.type == "cuda" else 1

@@ -109,9 +109,10 @@ class UpscaleConfig(_Section):
     warm_up: int = Field(12, ge=0, description="frames before a segment that feed forward propagation")
     segment_frames: int = Field(300, ge=1, description="longest part that is computed, and recorded, as one")
     refine_threshold: float = Field(5.0, ge=0, description="clean again while the mean residue (of 255) reaches this")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    convolutions: Literal["auto", "direct"] = Field(
-        "auto", description="auto: by Winograd's method where that is faster: fp32 on a CPU with ncnn installed"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: the fastest, measured once")
+    convolutions: Literal["auto", "direct", "winograd"] = Field(
+        "auto",
+        description="winograd: for fp32 on a CPU with ncnn installed; auto: where that was measured to be faster",
     )
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")

@@ -1,18 +1,22 @@
 """`vsr doctor`: is this machine ready, and what to do where it is not."""
 
+import math
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.device import choose_device, choose_precision, describe
+from vsr_pipeline.enhance.choice import fastest
+from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.memory import allowed_bytes, amount, first_that_fits, same_memory
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.precision import Candidate
 from vsr_pipeline.errors import VsrError
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
 from vsr_pipeline.media.write.encoders import available_codecs
@@ -23,6 +27,7 @@ _NEEDED_ENCODERS = ("libx264",)
 _LOW_DISK_BYTES = 10 * 1024**3
 _COMMON_SIZES = {"SD": (720, 576), "HD": (1280, 720), "Full HD": (1920, 1080), "4K": (3840, 2160)}
 _LONG_CLIP_FRAMES = 1000
+_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,11 @@ def examine(workspace: Path) -> tuple[Finding, ...]:
 
     Never raises `VsrError`.
     """
+    choice = cache(_choice)
     checks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
         ("python", _python),
-        ("torch", _torch),
-        ("memory", _memory),
+        ("torch", lambda: _torch(choice)),
+        ("memory", lambda: _memory(choice)),
         ("ffmpeg", _ffmpeg),
         ("codecs", _codecs),
         ("weights", _weights),
@@ -64,14 +70,20 @@ def _python() -> list[Finding]:
     return [Finding("python", "error" if old else "ok", found, "install Python 3.11 or newer" if old else "")]
 
 
-def _torch() -> list[Finding]:
+def _choice() -> tuple[Candidate, str]:
+    """Return what `--precision auto` means here for a network of the usual size, and why."""
+    return fastest(UpscaleConfig(), choose_device("auto"), _CHANNELS, psnr_of=lambda _: math.inf)
+
+
+def _torch(choice: Callable[[], tuple[Candidate, str]]) -> list[Finding]:
     import torch
 
     device = choose_device("auto")
-    precision = choose_precision("auto", device)
+    taken, why = choice()
     findings = [
         Finding("torch", "ok", str(torch.__version__)),
-        Finding("device", "ok", f"{describe(device)}, computes in {precision}"),
+        Finding("device", "ok", f"{describe(device)}, computes in {taken.precision}"),
+        Finding("precision", "ok", why),
     ]
     if device.type == "cpu":
         cuda = torch.version.cuda
@@ -80,20 +92,22 @@ def _torch() -> list[Finding]:
             if cuda
             else "a GPU is many times faster; if there is one, install the CUDA build of torch"
         )
-        if precision == "fp32" and winograd_library() is None:
+        if taken.precision == "fp32" and winograd_library() is None:
             remedy = f"pip install 'vsr-pipeline[ncnn]' for faster convolutions in fp32; {remedy}"
         findings[1] = Finding("device", "warning", findings[1].found, remedy)
     return findings
 
 
-def _memory() -> list[Finding]:
+def _memory(choice: Callable[[], tuple[Candidate, str]]) -> list[Finding]:
     """What free memory is enough for: for each size of video the first variant of the default model that fits."""
     device = choose_device("auto")
     allowed = allowed_bytes(None, device)
     if allowed is None:
         return [Finding("memory", "ok", "the system does not say how much is free: see --memory-limit")]
+    taken, _ = choice()
+    settings = UpscaleConfig(precision=taken.precision, convolutions=taken.convolutions)
     try:
-        variants = same_memory(open_model(UpscaleConfig()).variants)
+        variants = same_memory(open_model(settings).variants)
     except VsrError:
         return []  # what is wrong with the weights is another finding
     fitting = {}

@@ -3,7 +3,8 @@
     VsrError
     ├── UsageError       2   an option or a combination of options that cannot be meant
     │   ├── ConfigError      a configuration file with an unknown key or a value out of range
-    │   └── ChangedError     a job that was begun with other settings or another source
+    │   ├── ChangedError     a job that was begun with other settings or another source
+    │   └── PrecisionError   a precision, or a method of convolution, that the machine cannot compute in
     ├── InputError       3   input that is missing, is not a video, or cannot be decoded
     │   └── ReadError            its disk or network failed: reading it again may help
     ├── ModelError       4   a model or its weights: unknown, missing, damaged, of another kind
@@ -42,6 +43,10 @@ class ConfigError(UsageError):
 
 class ChangedError(UsageError):
     """A job was begun with other settings or with another source than now."""
+
+
+class PrecisionError(UsageError):
+    """A precision, or a method of convolution, is asked for that the machine cannot compute in."""
 
 
 class InputError(VsrError):

@@ -230,7 +230,7 @@ def _each_picture(
     if images is None or not images.is_frames_folder:
         raise UsageError(f"--each makes a folder of pictures: give one as --output, such as {output}/")
     options = options_for(images)
-    model = functools.cache(functools.partial(api.open_model, settings.upscale, allow_cpu=options.allow_cpu))
+    model = functools.cache(functools.partial(api.open_model, allow_cpu=options.allow_cpu))
 
     def enhance(pair: "tuple[Path, ImageTarget]") -> object:
         path, target = pair

@@ -66,9 +66,12 @@ UPSCALE = {
     "refine_threshold": Annotated[
         float | None, typer.Option(help="Clean again while the mean residue reaches this; 255: once. [default: 5]")
     ],
-    "precision": Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16. [default: auto]")],
+    "precision": Annotated[
+        str | None, typer.Option(help="auto: the fastest, measured once; or fp32, bf16, fp16. [default: auto]")
+    ],
     "convolutions": Annotated[
-        str | None, typer.Option(help="auto, or direct: no Winograd, whose numbers differ slightly. [default: auto]")
+        str | None,
+        typer.Option(help="auto: the faster one; or direct, winograd (fp32 on a CPU, with ncnn). [default: auto]"),
     ],
     "cuda_graphs": Annotated[
         bool | None,

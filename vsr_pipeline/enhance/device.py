@@ -1,4 +1,4 @@
-"""Which device and which precision the network runs in. Nothing falls back to something that was not asked for."""
+"""Which device the network runs on. Nothing falls back to something that was not asked for."""
 
 from typing import Literal
 
@@ -10,9 +10,6 @@ from vsr_pipeline.runtime.progress import counted
 Precision = Literal["fp32", "bf16", "fp16"]
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# Compute capabilities: with Volta came tensor cores for fp16, with Ampere such for bf16.
-_VOLTA, _AMPERE = (7, 0), (8, 0)
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,33 +37,6 @@ def choose_device(name: str) -> torch.device:
             )
         return torch.device("cuda", int(index or 0))
     return torch.device(kind)
-
-
-def choose_precision(name: str, device: torch.device) -> Precision:
-    """Turn `auto`, `fp32`, `bf16` or `fp16` into a precision; `auto`: what the hardware is made for, bf16 before fp16.
-
-    bf16 has the range of float32, so that no clip can overflow it. fp16 is many times faster than float32 on older
-    GPUs; the largest value in the networks that ship is 500, where it ends at 65,504, and a segment that overflows
-    after all is made again in float32.
-
-    Raises:
-        UsageError: the name is none of these, or the device cannot compute in it.
-    """
-    if name == "fp16" and device.type == "cpu":
-        raise UsageError("--precision fp16 is for GPUs: use auto, fp32 or bf16 on a CPU")
-    for precision in DTYPES:
-        if name == precision:
-            return precision
-    if name != "auto":
-        raise UsageError(f"precision '{name}' is not known: use auto, fp32, bf16 or fp16")
-    if device.type == "cuda":
-        generation = torch.cuda.get_device_capability(device)
-        if generation >= _AMPERE:
-            return "bf16"
-        return "fp16" if generation >= _VOLTA else "fp32"
-    # Emulated bf16 would be slower than float32: only instructions for it count.
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
 def computes(device: torch.device | None) -> bool:

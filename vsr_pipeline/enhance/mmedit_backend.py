@@ -43,6 +43,8 @@ def mmedit_spec(name: str, checkpoint: Checkpoint, settings: UpscaleConfig, devi
         UsageError: mmedit is not installed here, or another precision is asked for.
         ModelError: the weights do not fit the official network.
     """
+    if settings.convolutions == "winograd":
+        raise UsageError("--backend mmedit computes convolutions by PyTorch: leave out --convolutions winograd")
     if settings.precision not in ("auto", "fp32"):
         raise UsageError(f"--backend mmedit computes in fp32, not in {settings.precision}")
     official_networks()

@@ -9,20 +9,18 @@ import torch
 from vsr_pipeline.checkpoints.manifest import Checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step, cuda_recorder
-from vsr_pipeline.enhance.device import DTYPES, Precision, choose_precision, describe
+from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
+from vsr_pipeline.enhance.realbasicvsr_network import Net, choose, net_for, prepare, refuse_other_shapes
 from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, RecurrentStream, Steps, Windows
 from vsr_pipeline.enhance.spec import Context, Frame, Identity, ModelSpec, OnWork, Upscaler, Variant
 from vsr_pipeline.enhance.transfer import check_finite, out_of_memory_as_error, to_tensor
-from vsr_pipeline.errors import ModelError
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
-from vsr_pipeline.models.blocks import ResidualBlocks
-from vsr_pipeline.models.spynet import FlowLevel
-from vsr_pipeline.models.winograd import use_winograd, winograd_library
+from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.plan import plan_windows
 from vsr_pipeline.timeline import Decision, Segment
 
@@ -31,13 +29,10 @@ CLEANING_SAMPLES = 5
 
 _PASSES = "cleaning_passes"
 _TIMES = ("", "once", "twice", "three times")
-_FLOW_LEVELS_IN_16_BITS = ("spynet.basic_module.4.", "spynet.basic_module.5.")
 # Each window runs backward through its lookahead again, so shorter ones would save little and cost much.
 _SHORTEST_WINDOW = 5
 # Rows that neighbouring bands both compute (30 residual blocks reach 61 rows) make the lowest cost three times as much.
 _BANDS = (512, 256, 128, 64)
-
-Net = BasicVSRNet | RealBasicVSRNet
 
 
 def cleaned(passes: int) -> Decision:
@@ -181,18 +176,21 @@ def realbasicvsr_spec(
         ModelError: a tensor has another shape than its name says.
         UsageError: the device cannot compute in the precision.
     """
-    _refuse_other_shapes(checkpoint)
-    precision = choose_precision(settings.precision, device)
-    winograd = winograd_for(settings, device, precision)
+    refuse_other_shapes(checkpoint)
+    taken, choice = choose(settings, checkpoint, device)
+    precision = taken.precision
+    winograd = winograd_library() if taken.convolutions == "winograd" else None
     by = f" by {winograd}" if winograd else ""
     windows = f"{settings.windows} windows of {settings.max_seq_len}"
+    chosen = settings.model_copy(update={"precision": taken.precision, "convolutions": taken.convolutions})
     return ModelSpec(
         name=name,
         scale=SCALE,
         description=f"{name} in {precision}{by} on {describe(device)}, {windows}",
         identity=identity_of(settings, checkpoint, precision, device, winograd or "direct"),
         context=context_of(settings),
-        variants=variants_of(checkpoint, settings, device, precision, allow_cpu=allow_cpu),
+        variants=variants_of(checkpoint, chosen, device, precision, allow_cpu=allow_cpu),
+        choice=choice,
     )
 
 
@@ -209,7 +207,7 @@ def variants_of(
 
 def winograd_for(settings: UpscaleConfig, device: torch.device, precision: Precision) -> str | None:
     """Return what computes convolutions by Winograd's method; None: they are direct ones."""
-    suits = device.type == "cpu" and precision == "fp32" and settings.convolutions == "auto"
+    suits = device.type == "cpu" and precision == "fp32" and settings.convolutions != "direct"
     return winograd_library() if suits else None
 
 
@@ -243,81 +241,6 @@ def identity_of(
     }
 
 
-def net_for(checkpoint: Checkpoint) -> Net:
-    """Build the network of a checkpoint, with its weights.
-
-    Raises:
-        ModelError: a tensor has another shape than its name says.
-    """
-    net = _without_weights(checkpoint)
-    _load(net, checkpoint)
-    return net
-
-
-def _refuse_other_shapes(checkpoint: Checkpoint) -> None:
-    """Compare shapes with those of the network, of which nothing is allocated.
-
-    Raises:
-        ModelError: a tensor has another shape than its name says.
-    """
-    with torch.device("meta"):
-        net = _without_weights(checkpoint)
-    _load(net, checkpoint, assign=True)
-
-
-def _without_weights(checkpoint: Checkpoint) -> Net:
-    if checkpoint.family != "realbasicvsr":
-        return BasicVSRNet(checkpoint.mid_channels, checkpoint.num_propagation_blocks)
-    assert checkpoint.num_cleaning_blocks is not None
-    return RealBasicVSRNet(
-        checkpoint.mid_channels,
-        checkpoint.num_propagation_blocks,
-        checkpoint.num_cleaning_blocks,
-        checkpoint.cleaning_channels,
-    )
-
-
-def _load(net: Net, checkpoint: Checkpoint, *, assign: bool = False) -> None:
-    try:
-        net.load_state_dict(dict(checkpoint.state_dict), strict=True, assign=assign)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"the checkpoint does not fit its own network: {reason}") from error
-
-
-def prepare(
-    net: Net,
-    *,
-    device: torch.device,
-    precision: Precision,
-    band_rows: int | None = None,
-    winograd: bool = False,
-) -> None:
-    """Put a network on its device for inference, in the layout that convolutions are fastest in.
-
-    Args:
-        net: it is changed.
-        device: where it goes.
-        precision: of features. Flow is a sum of corrections over a pyramid and stays in float32, and so does what
-            computes those of the small levels; the two large levels add at most a few pixels.
-        band_rows: features are computed in bands of at most so many rows: less memory, the same result.
-        winograd: for float32 on a CPU: see `vsr_pipeline.models.winograd`, whose library must be there.
-    """
-    net.eval().requires_grad_(False).to(device)
-    if device.type == "cuda":
-        # By default PyTorch rounds the factors of float32 convolutions to 10 bits there.
-        torch.backends.cudnn.allow_tf32 = False
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for name, parameter in net.named_parameters():
-        if "spynet." not in name or any(level in name for level in _FLOW_LEVELS_IN_16_BITS):
-            parameter.data = parameter.data.to(DTYPES[precision])
-    for module in net.modules():
-        if isinstance(module, ResidualBlocks | FlowLevel):
-            module.band_rows = band_rows
-    if winograd:
-        use_winograd(net)
-
-
 def records_graphs(settings: UpscaleConfig, device: torch.device, band_rows: int | None) -> bool:
     """Whether steps are replayed as CUDA graphs. Not in bands, which are there to save memory: graphs keep some."""
     return device.type == "cuda" and settings.cuda_graphs and band_rows is None
@@ -336,9 +259,9 @@ def _ways(settings: UpscaleConfig, device: torch.device, precision: Precision, *
         ways += [_Way(settings, device, precision, f"bands of {rows} rows", rows) for rows in _BANDS]
     if allow_cpu and device.type != "cpu":
         cpu = torch.device("cpu")
-        # fp16 is for GPUs only. How much memory a CPU has is not known, and running out of it ends the process.
-        chosen = choose_precision("fp32" if settings.precision == "fp32" else "auto", cpu)
-        ways.append(_Way(settings, cpu, chosen, "the CPU", _BANDS[0] if is_exact else None))
+        # Nothing is measured for the last resort. How much memory a CPU has is not known, and running out of it ends
+        # the process.
+        ways.append(_Way(settings, cpu, "fp32", "the CPU", _BANDS[0] if is_exact else None))
     return tuple(ways)
 
 

@@ -116,6 +116,8 @@ class ModelSpec:
     context: Context
     variants: tuple[Variant, ...]
     """The best one first; each needs less memory than the one before it."""
+    choice: str = ""
+    """Which precision was chosen and why, in a line; empty where the settings name it."""
 
     @property
     def device(self) -> torch.device | None:

@@ -136,6 +136,12 @@ def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str
     return {name: "none" if value is None else str(value) for name, value in fields.items() if name not in MEANS}
 
 
+def identity_in(fingerprint: Fingerprint | None) -> Mapping[str, str]:
+    """Return what a fingerprint says of `BuiltUpscaler.identity`, by the names there; empty for None."""
+    fields = (fingerprint or {}).items()
+    return {name.removeprefix("upscale."): value for name, value in fields if name.startswith("upscale.")}
+
+
 def differences(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
     """Return what is not the same, each as `upscale.max_seq_len: 30 -> 10`; empty when the job may be continued."""
 

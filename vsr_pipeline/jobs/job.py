@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 
 from vsr_pipeline.clip.footage import Footage, footage_of
 from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
+from vsr_pipeline.enhance.choice import as_recorded
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.jobs.estimate import estimate, refuse_too_large, refuse_what_cannot_fit
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, SourceWatch
@@ -128,17 +130,19 @@ class Job:
         clip: Inspection,
         folder: Path,
         workers: Workers,
+        spec: ModelSpec,
         ledger: Ledger,
         reporter: Reporter,
         options: RunOptions,
     ) -> None:
         self._clip = clip
         self._name = clip.source.name
-        self._config = clip.config
+        upscale = as_recorded(clip.config.upscale, spec.identity)
+        self._config = clip.config.model_copy(update={"upscale": upscale})
         self._folder = folder
         self._track = folder / f"{_TRACK}{track_suffix(clip.config.encode)}"
         self._workers = workers
-        self._spec = workers.spec
+        self._spec = spec
         self._ledger = ledger
         self._reporter = reporter
         self._options = options
@@ -249,6 +253,7 @@ class Job:
                 decision_frames=self._spec.context.decision_frames,
                 folder=self._folder / SEGMENTS,
                 still_frame=work.schedule.frames[len(work.schedule.frames) // 2],
+                identity=self._spec.identity,
             )
 
     def _record(self, result: SegmentResult) -> None:

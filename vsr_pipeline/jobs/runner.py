@@ -1,7 +1,7 @@
 """`vsr run`: one clip from file to file, durable: whatever ends it, the same command continues."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,11 @@ from filelock import FileLock, Timeout
 
 from vsr_pipeline.clip.footage import footage_of
 from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, refuse_damage
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.choice import as_recorded
+from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.errors import ChangedError, LockedError, OutputError
+from vsr_pipeline.errors import ChangedError, LockedError, OutputError, VsrError
 from vsr_pipeline.jobs.estimate import (
     Estimate,
     estimate,
@@ -19,7 +22,7 @@ from vsr_pipeline.jobs.estimate import (
     refuse_what_cannot_fit,
     seconds_needed,
 )
-from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
+from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of, identity_in
 from vsr_pipeline.jobs.job import (
     SEGMENTS,
     Clock,
@@ -75,7 +78,8 @@ def run_clip(clip: Inspection, workers: Workers, *, options: RunOptions, reporte
             _clear(folder)
         delete_temporaries(folder)
         with Ledger(folder / LEDGER) as ledger:
-            _check_fingerprint(ledger, clip, workers.spec)
+            spec = workers.spec_for(clip.config.upscale, identity_in(ledger.fingerprint()))
+            _check_fingerprint(ledger, clip, spec)
             known = ledger.finished()
             if known and _is_published(output, known, ledger):
                 delete_intermediates(folder)
@@ -88,9 +92,26 @@ def run_clip(clip: Inspection, workers: Workers, *, options: RunOptions, reporte
                 reporter.note(f"{output} was finished on {known.finished_at} and is gone: it is made again")
                 for row in ledger.segments().values():
                     ledger.forget_segment(row.start, row.stop)
-            outcome = Job(clip, folder, workers, ledger, reporter, options).run(clock)
+            outcome = Job(clip, folder, workers, spec, ledger, reporter, options).run(clock)
             delete_intermediates(folder)
             return outcome
+
+
+def recorded_identity(output: Path) -> Mapping[str, str]:
+    """Return what the ledger of an output says about how it is computed; empty where it was not begun."""
+    path = job_folder(output) / LEDGER
+    try:
+        if not path.exists():
+            return {}
+        with Ledger(path) as ledger:
+            return identity_in(ledger.fingerprint())
+    except (VsrError, OSError):
+        return {}  # `run_clip` will say what is wrong with it
+
+
+def settings_as_begun(settings: UpscaleConfig, identity: Mapping[str, str], *, with_ray: bool) -> UpscaleConfig:
+    """Return the settings with what was chosen for `auto` when a clip was begun; nothing is measured for it again."""
+    return as_recorded(settings, identity, here=None if with_ray or not identity else choose_device(settings.device))
 
 
 def estimate_clip(clip: Inspection, spec: ModelSpec, *, options: RunOptions, reporter: Reporter) -> Estimate:
@@ -99,7 +120,8 @@ def estimate_clip(clip: Inspection, spec: ModelSpec, *, options: RunOptions, rep
     Raises:
         InputError, OutputError, ResourceError: what `run_clip` would refuse before any work.
     """
-    header, config = clip.header, clip.config
+    header = clip.header
+    config = clip.config.model_copy(update={"upscale": as_recorded(clip.config.upscale, spec.identity)})
     refuse_too_large(spec, header, config)
     analysis = analysed(header, reporter)
     if options.strict:

@@ -1,7 +1,7 @@
 """One segment: decode, enhance, encode, verify, publish. Independent of every other segment."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -48,6 +48,8 @@ class SegmentTask:
     """Where the segment's file goes, on a file system that driver and worker share."""
     still_frame: int | None
     """Frame to keep as a picture for the report, if it is in this segment."""
+    identity: Mapping[str, str | int | float] | None = None
+    """As that of `BuiltUpscaler`: what a worker on another machine has to be; None: what it is."""
 
     @property
     def path(self) -> Path:

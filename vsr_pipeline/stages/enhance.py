@@ -14,7 +14,9 @@ import numpy as np
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.footage import FolderSource, Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.enhance.choice import as_recorded
+from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.open_model import open_model
@@ -23,6 +25,7 @@ from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.jobs.estimate import refuse_too_large
 from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.runner import WORK_FOLDER
+from vsr_pipeline.jobs.workers.workers import note_model
 from vsr_pipeline.media.images import ImageTarget, is_whole, read_image, remove_frames_from, write_image
 from vsr_pipeline.media.tint import GREY, tint_of_pixels, with_tint
 from vsr_pipeline.plan import (
@@ -67,7 +70,7 @@ def enhance(
     *,
     options: RunOptions,
     reporter: Reporter,
-    model: Callable[[], ModelSpec] | None = None,
+    model: Callable[[UpscaleConfig], ModelSpec] | None = None,
 ) -> EnhanceResult:
     """Upscale a video or images into images.
 
@@ -94,14 +97,15 @@ def enhance(
     if not options.overwrite:
         _refuse_foreign_images(target, record_file)
     before = SourceFile.of(input_path) if input_path.is_file() else None
-    spec = model() if model is not None else open_model(config.upscale, allow_cpu=options.allow_cpu)
+    begun = _as_begun(config.upscale, record_file)
+    spec = model(begun) if model is not None else open_model(begun, allow_cpu=options.allow_cpu)
     every_frame = spec.context.every_frame
     footage, analysis = _open(input_path, config, reporter, strict=options.strict, every_frame=every_frame)
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
     _refuse_own_source(target, footage)
     refuse_too_large(spec, footage.header, config, len(footage.timeline.distinct))
-    reporter.note(f"model: {spec.description}")
+    note_model(spec, reporter)
     make_folder(target.folder)
     settings = {f"input.{name}": str(value) for name, value in config.input.model_dump(mode="json").items()}
     record = _Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
@@ -291,6 +295,16 @@ def record_file_of(target: ImageTarget) -> Path:
     """Return where it is recorded what was made: with the images, unless their folder may hold others, too."""
     folder = target.folder if target.is_frames_folder else target.folder / WORK_FOLDER / target.name
     return folder / RECORD_FILE
+
+
+def _as_begun(settings: UpscaleConfig, record_file: Path) -> UpscaleConfig:
+    """Return the settings with what was chosen for `auto` when the images were begun, with this program."""
+    try:
+        known = dict(json.loads(record_file.read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return settings  # it is new; or damaged, as `_Record` will say
+    is_ours = known.get("program") == __version__
+    return as_recorded(settings, known, here=choose_device(settings.device)) if is_ours else settings
 
 
 def _refuse_foreign_images(target: ImageTarget, record_file: Path) -> None:

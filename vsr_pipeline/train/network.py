@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vsr_pipeline.checkpoints import manifest as weights
-from vsr_pipeline.enhance.realbasicvsr import net_for
+from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ConfigError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.train.config import ModelConfig, RunConfig

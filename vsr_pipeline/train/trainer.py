@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsr_pipeline.enhance.device import choose_precision
+from vsr_pipeline.enhance.precision import candidates_for, ranked, speeds_of
 from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.train.config import RunConfig, TrainConfig
 from vsr_pipeline.train.data import Sample
@@ -46,6 +46,7 @@ class Trainer:
         losses = config.losses
         self._adversary = Adversary(config.train.discriminator_rate, self.device) if losses.gan > 0 else None
         self._perceptual = None
+        self._in_bf16: bool | None = None
         if losses.perceptual > 0:
             assert losses.perceptual_weights is not None
             self._perceptual = PerceptualLoss(losses.perceptual_weights).to(self.device)
@@ -128,6 +129,7 @@ class Trainer:
             "model": self.net.state_dict(),
             "ema": self._average,
             "optimizer": self._optimizer.state_dict(),
+            "in_bf16": self._in_bf16,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             **(self._adversary.parts() if self._adversary else {}),
@@ -139,6 +141,8 @@ class Trainer:
         for name, value in self._average.items():
             value.copy_(parts["ema"][name])
         self._optimizer.load_state_dict(parts["optimizer"])
+        if self.config.train.precision == "auto":
+            self._in_bf16 = parts.get("in_bf16")  # as the run was begun, without measuring again
         torch.set_rng_state(parts["random"])
         if self.device.type == "cuda" and parts["random_cuda"] is not None:
             torch.cuda.set_rng_state(parts["random_cuda"])
@@ -152,8 +156,20 @@ class Trainer:
         return moved["lq"], moved["clean"], truth, moved.get("sharp", truth)
 
     def _autocast(self) -> torch.autocast:
-        in_bf16 = choose_precision(self.config.train.precision, self.device) == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=in_bf16)
+        if self._in_bf16 is None:
+            self._in_bf16 = self._processes.any(self._chooses_bf16())  # the same for all processes
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16)
+
+    def _chooses_bf16(self) -> bool:
+        if self.config.train.precision != "auto":
+            return self.config.train.precision == "bf16"
+        candidates = [
+            candidate
+            for candidate in candidates_for(self.device)
+            if candidate.precision in ("fp32", "bf16") and candidate.convolutions == "direct"
+        ]
+        speeds = speeds_of(candidates, self.device, self.net.basicvsr.mid_channels)
+        return ranked(candidates, speeds)[0].precision == "bf16"
 
     @torch.no_grad()
     def _update_average(self, iteration: int) -> None:

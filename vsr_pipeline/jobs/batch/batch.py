@@ -3,10 +3,9 @@
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import InputError, Interrupted, VsrError
 from vsr_pipeline.jobs.batch.discovery import check_folders, check_template
@@ -15,7 +14,7 @@ from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, saved_workers
 from vsr_pipeline.jobs.batch.run import LOG, WORKERS, Batch
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, WorkerOutcome
 from vsr_pipeline.jobs.runner import LOCK, WORK_FOLDER, locked
-from vsr_pipeline.jobs.workers.workers import uses_ray, workers_for
+from vsr_pipeline.jobs.workers.workers import Workers, uses_ray, workers_for
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.process import Isolation
@@ -31,7 +30,7 @@ def run_batch(
     config: Config,
     *,
     options: BatchOptions,
-    open_model: Callable[[], ModelSpec],
+    open_model: Callable[[UpscaleConfig], ModelSpec],
     reporter: Reporter,
 ) -> BatchOutcome:
     """Enhance every video of `folder` that is new, has changed or was not finished, and write `output`'s report.
@@ -65,17 +64,20 @@ def run_batch(
         try:
             queue = stack.enter_context(Queue(work / QUEUE))
             both = Reporter(locked_sink(all_of(reporter.sink, log)))
-            workers = workers_for(
-                config.upscale,
-                options.workers,
-                open_model=None if with_ray else open_model,
-                folder=work,
-                allow_cpu=options.allow_cpu,
-                retries=options.retries,
-                reporter=both,
-            )
+
+            def open_workers(settings: UpscaleConfig) -> Workers:
+                workers = workers_for(
+                    settings,
+                    options.workers,
+                    spec=None if with_ray else open_model(settings),
+                    folder=work,
+                    allow_cpu=options.allow_cpu,
+                    retries=options.retries,
+                    reporter=both,
+                )
+                return stack.enter_context(workers)
+
             call = stack.enter_context(Isolation())
-            open_workers = partial(stack.enter_context, workers)
             batch = Batch(folder, output, config, options, open_workers, both, Reporter(log), queue, call)
             return batch.run(side_by_side=with_ray)
         except (VsrError, Interrupted) as error:

@@ -6,7 +6,7 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,13 +14,14 @@ from pathlib import Path
 
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.inspect import inspect
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.errors import (
     ChangedError,
     DiskFullError,
     InputError,
     Interrupted,
     LockedError,
+    PrecisionError,
     ReadError,
     ResourceError,
     StoppedForNow,
@@ -33,8 +34,8 @@ from vsr_pipeline.jobs.batch.side_by_side import Turn, Turns, of_one_clip
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status
-from vsr_pipeline.jobs.runner import WORK_FOLDER, run_clip
-from vsr_pipeline.jobs.workers.workers import Workers
+from vsr_pipeline.jobs.runner import WORK_FOLDER, recorded_identity, run_clip, settings_as_begun
+from vsr_pipeline.jobs.workers.workers import Workers, note_model
 from vsr_pipeline.runtime.files import refusals_as_errors
 from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.process import Call
@@ -66,7 +67,7 @@ class Batch:
         output: Path,
         config: Config,
         options: BatchOptions,
-        open_workers: Callable[[], Workers],
+        open_workers: Callable[[UpscaleConfig], Workers],
         reporter: Reporter,
         log: Reporter,
         queue: Queue,
@@ -85,6 +86,7 @@ class Batch:
         self._settings = settings_of(config, options.name_template)
         self._records = Records(queue, output, self._settings, options)
         self._workers: Workers | None = None
+        self._upscale = config.upscale
         self._workers_written = 0.0
         self._abandoned: VsrError | Interrupted | None = None
         self._begun = 0
@@ -113,6 +115,7 @@ class Batch:
             note=self._reporter.note,
         )
         self._announce(clips)
+        self._upscale = self._settings_to_begin_with(clips, with_ray=side_by_side)
         (self._output / WORK_FOLDER / WORKERS).unlink(missing_ok=True)
         outcomes: dict[Path, ClipOutcome] = {}
         try:
@@ -232,6 +235,17 @@ class Batch:
             self._queue.save(known.row)
         return known
 
+    def _settings_to_begin_with(self, clips: tuple[BatchClip, ...], *, with_ray: bool) -> UpscaleConfig:
+        """Return the settings for the workers: nothing is measured for them if all clips were begun already."""
+        recorded: Mapping[str, str] = {}
+        for clip in clips:
+            if clip.has_work:
+                identity = {} if clip.todo in ("outdated", "changed") else recorded_identity(clip.output)
+                if not identity:
+                    return self._config.upscale
+                recorded = recorded or identity
+        return settings_as_begun(self._config.upscale, recorded, with_ray=with_ray)
+
     def _gets_a_turn(self, clip: BatchClip) -> bool:
         if clip.has_work and not self._stopped_because and self._is_late():
             self._stop(StoppedForNow.exit_code, self._until_came())
@@ -265,8 +279,8 @@ class Batch:
 
     def _begin(self, clip: BatchClip) -> Turn:
         if self._workers is None:
-            self._workers = self._open_workers()
-            self._reporter.note(f"model: {self._workers.spec.description}")
+            self._workers = self._open_workers(self._upscale)
+            note_model(self._workers.spec, self._reporter)
         self._begun += 1
         row = self._records.begin(clip)
         self._reporter.note(f"{clip.clip} ({clip.todo}) -> {clip.output}")
@@ -344,7 +358,7 @@ class Batch:
         lost = self._workers is not None and self._workers.are_lost()
         if isinstance(error, DiskFullError) or lost:
             self._stop(ResourceError.exit_code, _LOST if lost else reason)
-        if isinstance(error, ResourceError | ReadError) or lost:
+        if isinstance(error, ResourceError | PrecisionError | ReadError) or lost:
             # The machine's, the disk's or the network's fault and not the clip's: it is tried again every night.
             self._records.save(row, "failed", reason=reason, exit_code=exit_code)
         else:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -19,13 +19,13 @@ import torch
 
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.spec import Identity
+from vsr_pipeline.enhance.spec import Identity, ModelSpec
 from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import Executor, SegmentResult
 from vsr_pipeline.jobs.workers.ray_cluster import RayCluster, WorkerDied, connected
-from vsr_pipeline.jobs.workers.ray_worker import POLL_SECONDS, RayWorker
+from vsr_pipeline.jobs.workers.ray_worker import POLL_SECONDS, CommonSpec, RayWorker
 from vsr_pipeline.jobs.workers.spec import (
     Node,
     for_planning,
@@ -87,7 +87,8 @@ class RayWorkers:
         self._cluster = cluster
         self._gpus = wants_gpus(settings, cluster.has_gpu())
         self._cpus = options.cpus_per_worker or (1 if self._gpus else torch.get_num_threads())
-        self._spec = spec_of(settings, folder, gpus=self._gpus, cpus=self._cpus, allow_cpu=allow_cpu)
+        spec = spec_of(settings, folder, gpus=self._gpus, cpus=self._cpus, allow_cpu=allow_cpu)
+        self._spec = CommonSpec(spec)
         self._driver = open_model(for_planning(settings))
         self.spec = self._driver
         self._retries = retries
@@ -124,6 +125,7 @@ class RayWorkers:
                 raise errors[0]
             first = most_common(ready)
             self._expected = first.identity
+            self._spec.settle(first.identity)  # for those that come later
             self._begun.set()
         for reason, count in Counter(map(_reason, errors)).items():
             self._reporter.note(f"{_workers(count)} less: {reason}")
@@ -131,8 +133,22 @@ class RayWorkers:
             self._reporter.note(f"{_workers(late)} not ready after {_OTHERS_SECONDS:.0f} s: the run begins without")
         alike = sum(one.identity == first.identity for one in ready)
         description = f"{first.description}, {counted(alike, 'Ray worker')}"
-        self.spec = replace(self._driver, description=description, identity=first.identity)
+        self.spec = replace(self._driver, description=description, identity=first.identity, choice=first.choice)
         self._start_thread(self._watch_nodes, "ray-nodes")
+
+    def spec_for(self, settings: UpscaleConfig, identity: Mapping[str, str]) -> ModelSpec:
+        """Return what the clip was begun with; a worker that cannot compute in that gets nothing of the clip."""
+        chosen = {
+            name: identity[name]
+            for name in ("precision", "convolutions")
+            if name in self.spec.identity and getattr(settings, name) == "auto" and identity.get(name, "auto") != "auto"
+        }
+        changed = {name: value for name, value in chosen.items() if self.spec.identity[name] != value}
+        if not changed:
+            return self.spec
+        said = " and ".join(f"{name} {value}" for name, value in changed.items())
+        description = f"{self.spec.description}, with {said} for a clip that was begun so"
+        return replace(self.spec, identity={**self.spec.identity, **chosen}, description=description, choice="")
 
     def executor(self, source: SourceIdentity, reporter: Reporter) -> Executor:
         """Return an executor that shares the workers with all others."""
@@ -165,7 +181,7 @@ class RayWorkers:
         deadline = time.monotonic() + _CLOSE_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._spec.token.unlink(missing_ok=True)
+        self._spec.now.token.unlink(missing_ok=True)
 
     def _nodes(self) -> tuple[Node, ...]:
         """Return the machines that are there; none where the cluster does not say."""
@@ -258,7 +274,7 @@ class RayWorkers:
             self._dispatch.tell(assignment, answer)
         elif answer.cause == "device":
             self._replace_broken(worker, assignment, answer)
-        elif answer.cause == "files" and self._dispatch.refuse(assignment, worker, self._living):
+        elif answer.cause in ("files", "precision") and self._dispatch.refuse(assignment, worker, self._living):
             self._reporter.note(f"a worker gets no more of {assignment.source.path.name}: {answer.message}")
         else:
             self._dispatch.tell(assignment, answer.exception())

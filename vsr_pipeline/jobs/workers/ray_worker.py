@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from vsr_pipeline import __version__
+from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import ResourceError, UsageError, VsrError
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
@@ -22,8 +24,41 @@ POLL_SECONDS = 1.0
 # A process has to be started, and to load torch from wherever it lies; then the weights.
 _START_SECONDS = 300.0
 _PREPARE_SECONDS = 600.0
+# The others wait no longer than this for the one that chooses: it may be a machine that never answers.
+_CHOICE_SECONDS = 60.0
 # A worker answers at any time, also while it computes.
 _ANSWER_SECONDS = 300.0
+
+
+class CommonSpec:
+    """What all workers are told: as configured, then with what the first one has chosen. For many threads."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.now = spec
+        self._is_settled = False
+        self._choosing = threading.Lock()
+
+    def lent_to(self, prepare: Callable[[WorkerSpec], Ready]) -> Ready:
+        """Let a worker load the model. The first one chooses what the settings leave open, and the others follow it.
+
+        Args:
+            prepare: returns what the worker is, or raises where it cannot be used.
+        """
+        if not self._is_settled and self._choosing.acquire(timeout=_CHOICE_SECONDS):
+            try:
+                if not self._is_settled:
+                    ready = prepare(self.now)
+                    self.settle(ready.identity)
+                    return ready
+            finally:
+                self._choosing.release()
+        return prepare(self.now)
+
+    def settle(self, identity: Identity) -> None:
+        """Let all workers from now on compute in the precision of this one, unless that is settled."""
+        if not self._is_settled:
+            self.now = replace(self.now, settings=as_recorded(self.now.settings, identity))
+            self._is_settled = True
 
 
 @dataclass(eq=False, slots=True)
@@ -55,12 +90,13 @@ class RayWorker:
     busy_seconds: float = 0.0
     deaths: int = 0
 
-    def start(self, spec: WorkerSpec, expected: Identity) -> None:
+    def start(self, spec: CommonSpec, expected: Identity) -> None:
         """Start a process, in place of the one before, and let it load the model.
 
         Raises:
             ResourceError: it cannot be started, or does not see the work folder, or its GPU does not compute.
             UsageError, ModelError: it is not what the others are.
+            PrecisionError: it cannot compute in the precision of the others.
         """
         node = self.node
         self.kill()
@@ -70,19 +106,23 @@ class RayWorker:
             version, name, _ = self._answer("about", seconds=_START_SECONDS)
             if version != __version__:
                 raise UsageError(f"{name} has vsr {version}, this is {__version__}: install the same on all machines")
-            write_text(spec.token, spec.secret)
-            ready = self._answer("prepare", spec, seconds=_PREPARE_SECONDS)
+            write_text(spec.now.token, spec.now.secret)
+            self.ready = spec.lent_to(partial(self._prepared, expected, name))
         except TimeoutError as error:
             raise ResourceError(
                 f"{node.name} has started no worker ({error}): are its GPUs or cores another job's?"
             ) from error
         except WorkerDied as error:
             raise ResourceError(f"no worker could be started on {node.name}: {error}") from error
+
+    def _prepared(self, expected: Identity, name: str, spec: WorkerSpec) -> Ready:
+        self.refuse_when_closing()
+        ready: Ready | Failure = self._answer("prepare", spec, seconds=_PREPARE_SECONDS)
         if isinstance(ready, Failure):
             failure = ready.exception()
-            raise failure if isinstance(failure, VsrError) else ResourceError(f"no worker on {node.name}: {failure}")
+            raise failure if isinstance(failure, VsrError) else ResourceError(f"no worker on {name}: {failure}")
         refuse_other_pixels(ready.identity, expected, name)
-        self.ready = ready
+        return ready
 
     def compute(self, assignment: Assignment, tell: Callable[[Progress], None]) -> SegmentResult | Failure:
         """Let the worker make a segment, and report its progress.

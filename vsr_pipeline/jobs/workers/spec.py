@@ -10,7 +10,7 @@ from typing import Any
 from vsr_pipeline.checkpoints.manifest import BICUBIC
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.spec import Identity
-from vsr_pipeline.errors import ModelError, ResourceError, UsageError
+from vsr_pipeline.errors import ModelError, PrecisionError, ResourceError, UsageError
 from vsr_pipeline.jobs.segment import SegmentTask
 
 SIGHT_FILE = ".workers.tmp"
@@ -66,6 +66,8 @@ class Ready:
     device: str
     description: str
     identity: Identity
+    choice: str = ""
+    """As that of `BuiltUpscaler`."""
 
 
 def wants_gpus(settings: UpscaleConfig, has_gpu: bool) -> bool:
@@ -96,22 +98,25 @@ def spec_of(settings: UpscaleConfig, folder: Path, *, gpus: bool, cpus: int, all
 
 
 def for_planning(settings: UpscaleConfig) -> UpscaleConfig:
-    """Return settings with which this process plans, whatever it computes in: it may have no GPU."""
-    precision = "auto" if settings.precision == "fp16" else settings.precision
-    return settings.model_copy(update={"device": "cpu", "precision": precision})
+    """Return settings with which this process plans: it may have no GPU, and computes nothing."""
+    return settings.model_copy(update={"device": "cpu", "precision": "fp32", "convolutions": "direct"})
 
 
 def refuse_other_pixels(identity: Identity, expected: Identity, node: str) -> None:
     """Refuse a worker that would give other pixels than the others.
 
     Raises:
-        ModelError, UsageError: it would.
+        ModelError: it has other weights.
+        PrecisionError: it computes in another precision, or convolutions in another way.
+        UsageError: it is another in anything else.
     """
     for key, value in expected.items():
         if identity.get(key) != value:
             message = f"{node} has {key} {identity.get(key)}, the others have {value}"
             if key == "weights_sha256":
                 raise ModelError(f"{message}: put the same weights on all machines")
+            if key in ("precision", "convolutions"):
+                raise PrecisionError(f"{message}: give it as an option, or leave that machine out")
             raise UsageError(f"{message}: give it as an option, or leave that machine out")
 
 

@@ -16,14 +16,16 @@ from typing import Literal
 import torch
 
 from vsr_pipeline import __version__, errors
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.errors import ResourceError, VsrError
+from vsr_pipeline.errors import PrecisionError, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, compute_segment
-from vsr_pipeline.jobs.workers.spec import Ready, WorkerSpec
+from vsr_pipeline.jobs.workers.spec import Ready, WorkerSpec, refuse_other_pixels
 from vsr_pipeline.jobs.workers.task_queue import Progress
 from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.progress import Event, Noted, Reporter
@@ -41,8 +43,9 @@ class Failure:
     kind: str
     message: str
     details: str = ""
-    cause: Literal["clip", "files", "device"] = "clip"
-    """clip: another worker would fail, too; files: this machine does not see them; device: it no longer computes."""
+    cause: Literal["clip", "files", "device", "precision"] = "clip"
+    """clip: another worker would fail, too; files: this machine does not see them; device: it no longer computes;
+    precision: it cannot compute in the one that the clip was begun in."""
 
     @classmethod
     def of(cls, error: Exception, node: str) -> "Failure":
@@ -83,14 +86,12 @@ class SegmentWorker:
             self._spec = spec
             self._set_threads()
             _wait_for(spec.token, spec.secret)
-            model = open_model(spec.settings, allow_cpu=spec.allow_cpu)
+            self._open(spec.settings)
+            model = self._model
             if not computes(model.device):
                 raise ResourceError(_BROKEN)
-            limit = spec.settings.memory_limit_bytes
-            self._model = model
-            self._fallback = Fallback(model, limit_bytes=limit, allow_cpu=spec.allow_cpu)
             self._clip: tuple[Path, SourceIdentity] | None = None
-            return Ready(_device_of(model), model.description, dict(model.identity))
+            return Ready(_device_of(model), model.description, dict(model.identity), model.choice)
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return Failure.of(error, self._node)
 
@@ -106,6 +107,7 @@ class SegmentWorker:
                 # One opening for all segments of a clip.
                 self._opened.close()
                 self._source = self._opened.enter_context(task.footage.open())
+                self._adopt(task)
                 # As where one process does it all: what does not fit of one clip may fit of another.
                 notes = self._fallback.begin(task.footage.clip_size, Reporter(self.hear))
                 self._clip = (task.folder, source)
@@ -119,6 +121,8 @@ class SegmentWorker:
         """Describe what went wrong with a segment, and whether this machine is the cause."""
         if not computes(self._model.device):
             return replace(Failure.of(ResourceError(f"{_BROKEN} ({error})"), self._node), cause="device")
+        if isinstance(error, PrecisionError):
+            return replace(Failure.of(error, self._node), cause="precision")
         try:
             _check_sight(task, source)
         except (VsrError, OSError):
@@ -132,6 +136,23 @@ class SegmentWorker:
             self._frames = 0.0
             self._notes.clear()
             return progress
+
+    def _open(self, settings: UpscaleConfig) -> None:
+        allow_cpu = self._spec.allow_cpu
+        self._model = open_model(settings, allow_cpu=allow_cpu)
+        self._fallback = Fallback(self._model, limit_bytes=settings.memory_limit_bytes, allow_cpu=allow_cpu)
+
+    def _adopt(self, task: SegmentTask) -> None:
+        """Take the model as the task's clip was begun.
+
+        Raises:
+            PrecisionError: this worker cannot compute in that precision.
+        """
+        wanted = self._model.identity if task.identity is None else task.identity
+        open_settings = self._spec.settings.model_copy(update={"precision": "auto", "convolutions": "auto"})
+        if any(self._model.identity.get(name) != wanted.get(name) for name in ("precision", "convolutions")):
+            self._open(as_recorded(open_settings, wanted))
+        refuse_other_pixels(self._model.identity, wanted, self._node)
 
     def hear(self, event: Event) -> None:
         """Keep what the fallback says for the next `progress`."""

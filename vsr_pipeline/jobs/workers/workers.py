@@ -1,6 +1,6 @@
 """Who computes the segments: this process, or workers on many GPUs and machines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -11,8 +11,10 @@ import torch
 
 from vsr_pipeline.checkpoints.manifest import needs_device
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
@@ -44,6 +46,15 @@ class Workers(Protocol):
         """What they compute with."""
         ...
 
+    def spec_for(self, settings: UpscaleConfig, identity: Mapping[str, str]) -> ModelSpec:
+        """Return what they compute a clip with.
+
+        Args:
+            settings: as configured.
+            identity: what was recorded when the clip was begun, as `as_recorded` takes it; empty for a new one.
+        """
+        ...
+
     def executor(self, source: SourceIdentity, reporter: Reporter) -> Executor:
         """Return the executor of a clip's segments."""
         ...
@@ -68,9 +79,22 @@ class Workers(Protocol):
 class SerialWorkers:
     """The process itself, one segment after the other."""
 
-    def __init__(self, spec: ModelSpec, *, limit_bytes: int | None, allow_cpu: bool) -> None:
+    def __init__(self, settings: UpscaleConfig, spec: ModelSpec, reporter: Reporter, *, allow_cpu: bool) -> None:
         self.spec = spec
-        self._fallback = Fallback(spec, limit_bytes=limit_bytes, allow_cpu=allow_cpu)
+        self._settings = settings
+        self._reporter = reporter
+        self._allow_cpu = allow_cpu
+        self._fallback = Fallback(spec, limit_bytes=settings.memory_limit_bytes, allow_cpu=allow_cpu)
+
+    def spec_for(self, settings: UpscaleConfig, identity: Mapping[str, str]) -> ModelSpec:
+        """Return the model, opened again where the clip was begun in another precision."""
+        wanted = as_recorded(settings, identity, here=self.spec.device) if identity else settings
+        if wanted not in (self._settings, as_recorded(self._settings, self.spec.identity)):
+            self.spec = open_model(wanted, allow_cpu=self._allow_cpu)
+            self._fallback = Fallback(self.spec, limit_bytes=wanted.memory_limit_bytes, allow_cpu=self._allow_cpu)
+            self._settings = wanted
+            note_model(self.spec, self._reporter)
+        return self.spec
 
     def executor(
         self,
@@ -139,12 +163,19 @@ def _ray_is_installed() -> bool:
     return spec is not None and spec.origin is not None  # a folder of that name has no origin
 
 
+def note_model(spec: ModelSpec, reporter: Reporter) -> None:
+    """Say what computes, and why it was chosen."""
+    reporter.note(f"model: {spec.description}")
+    if spec.choice:
+        reporter.note(spec.choice)
+
+
 @contextmanager
 def workers_for(
     settings: UpscaleConfig,
     options: WorkerOptions,
     *,
-    open_model: Callable[[], ModelSpec] | None,
+    spec: ModelSpec | None,
     folder: Path,
     allow_cpu: bool,
     retries: int,
@@ -155,7 +186,7 @@ def workers_for(
     Args:
         settings: what to compute.
         options: where.
-        open_model: reads the model in this process; None: Ray's workers do, as `uses_ray` has decided.
+        spec: the model, for this process; None: Ray's workers read it, as `uses_ray` has decided.
         folder: on a file system that all of them must see.
         allow_cpu: whether the CPU may be the last resort.
         retries: how often a segment is given to another worker when its worker has died.
@@ -164,8 +195,8 @@ def workers_for(
     Raises:
         UsageError, ModelError, ResourceError: as `open_model`; or a worker cannot be had or does not fit.
     """
-    if open_model is not None:
-        yield SerialWorkers(open_model(), limit_bytes=settings.memory_limit_bytes, allow_cpu=allow_cpu)
+    if spec is not None:
+        yield SerialWorkers(settings, spec, reporter, allow_cpu=allow_cpu)
         return
     from vsr_pipeline.jobs.workers.ray_executor import ray_workers
 

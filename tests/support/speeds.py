@@ -1,0 +1,19 @@
+"""Speeds of precisions that the cache knows, as if this machine had been measured."""
+
+import torch
+
+from vsr_pipeline.enhance import precision
+from vsr_pipeline.models.winograd import winograd_library
+
+CPU = torch.device("cpu")
+WINOGRAD = f"fp32 by {winograd_library()}"
+
+
+def know_speeds(speeds, *, channels=8, threads=None):
+    """Let the cache know how fast each candidate is, with so many threads or as many as now; others are slow."""
+    every = precision.candidates_for(CPU)
+    for candidates in (every, [c for c in every if c.convolutions == "direct"]):
+        values = {c.name: speeds.get(c.name, 0.1) for c in candidates}
+        names = [c.name for c in candidates]
+        key = precision._key("speed", CPU, channels=channels, candidates=names)
+        precision._remember(key | {"threads": threads or key["threads"]}, values)

@@ -1,0 +1,77 @@
+"""What `auto` means: the fastest precision that is exact enough, or what a clip was begun with."""
+
+from collections.abc import Callable
+
+import torch
+
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.device import DTYPES
+from vsr_pipeline.enhance.precision import LEAST_PSNR_DB, Candidate, candidates_for, ranked, reason_for, speeds_of
+from vsr_pipeline.enhance.spec import Identity
+from vsr_pipeline.errors import PrecisionError
+from vsr_pipeline.models.winograd import winograd_library
+
+
+def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.device | None = None) -> UpscaleConfig:
+    """Return the settings with the precision and the convolutions that were chosen before, where they say `auto`.
+
+    Args:
+        settings: as configured; what they name stays.
+        identity: that of a `ModelSpec`. What it does not say stays `auto`.
+        here: where it will be computed. What is of another kind of device is not taken, and no Winograd's method
+            where ncnn is missing: whoever compares identities says so. None: workers will look themselves.
+    """
+    if here is not None and identity.get("device") != here.type:
+        return settings
+    chosen: dict[str, object] = {}
+    if settings.precision == "auto" and identity.get("precision") in DTYPES:
+        chosen["precision"] = identity["precision"]
+    convolutions = str(identity.get("convolutions", "auto"))
+    # On a GPU there is one way; if the CPU is the last resort, it chooses by itself.
+    if settings.convolutions == "auto" and convolutions != "auto" and identity.get("device") == "cpu":
+        by_winograd = convolutions.startswith("ncnn") and (here is None or winograd_library() is not None)
+        chosen["convolutions"] = "winograd" if by_winograd else "direct"
+    return settings.model_copy(update=chosen)
+
+
+def fastest(
+    settings: UpscaleConfig, device: torch.device, channels: int, psnr_of: Callable[[Candidate], float]
+) -> tuple[Candidate, str]:
+    """Return what the settings mean by `auto`, and why; nothing is measured where they leave no choice.
+
+    Args:
+        settings: which candidates may be taken.
+        device: where they compute.
+        channels: of the network's features.
+        psnr_of: measures how exact the network is in a candidate, in dB.
+
+    Raises:
+        PrecisionError: the device cannot compute what they name.
+    """
+    allowed = [
+        candidate
+        for candidate in candidates_for(device)
+        if settings.precision in ("auto", candidate.precision)
+        and settings.convolutions in ("auto", candidate.convolutions)
+    ]
+    if not allowed:
+        raise _impossible(settings, device)
+    if len(allowed) == 1:
+        return allowed[0], ""
+    speeds = speeds_of(allowed, device, channels)
+    refused: dict[str, float] = {}
+    for candidate in ranked(allowed, speeds):
+        if candidate is allowed[0] or (decibels := psnr_of(candidate)) >= LEAST_PSNR_DB:
+            return candidate, reason_for(candidate, speeds, refused, device)
+        refused[candidate.name] = decibels
+    raise AssertionError("the first candidate is always taken")
+
+
+def _impossible(settings: UpscaleConfig, device: torch.device) -> PrecisionError:
+    if settings.convolutions == "winograd":
+        return PrecisionError(
+            f"--convolutions winograd is for fp32 on a CPU with ncnn, not for {settings.precision} on "
+            f"{device.type}{'' if winograd_library() else ' without ncnn'}: leave it out, or pip install "
+            "'vsr-pipeline[ncnn]'"
+        )
+    return PrecisionError(f"--precision {settings.precision} is for GPUs: use auto, fp32 or bf16 on a CPU")
