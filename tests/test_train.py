@@ -501,7 +501,7 @@ def test_the_time_limit_ends_a_run_cleanly(material, tmp_path):
     config = settings(material, train={"iterations": 1000, "max_minutes": 1e-6})
     result = train(config, tmp_path, reporter=Listener())
     assert not result.complete
-    assert "time is up after 1 iterations" in str(result)
+    assert "time is up after 1 iteration," in str(result)
     again = train(config, tmp_path, reporter=Listener())
     assert again.iterations == 1
 
