@@ -1,11 +1,19 @@
 """What all tests share: where the real test data lies."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+
+# Ray reads these once, when it is imported. They let nobody else run programs on the tests' clusters.
+os.environ |= {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +46,24 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no test data in {folder}: set VSR_TEST_DATA to the folder that has data/ and golden/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faults(shared_data):
+    folder = shared_data / "data" / "faults"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bad_inputs(workspace):
+    from tests.support.bad_inputs import make_bad_inputs
+
+    return make_bad_inputs(workspace)

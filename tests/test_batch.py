@@ -20,8 +20,8 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted
 from vsr_pipeline.jobs import job
 from vsr_pipeline.jobs.batch.discovery import check_template, find_videos
+from vsr_pipeline.jobs.batch.plan import next_occurrence
 from vsr_pipeline.jobs.batch.queue import Queue
-from vsr_pipeline.jobs.batch.run import next_occurrence
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.runtime.signals import stoppable

@@ -33,12 +33,6 @@ print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]))
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def network(workspace):
     """A recurrent network that is small enough for a test."""
     torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")

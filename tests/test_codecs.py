@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.clips import decoded
+from tests.support.codecs import CODECS, settings_of, texture, write, write_all
 from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.doctor import examine
@@ -22,8 +23,6 @@ from vsr_pipeline.media.write.planes import RgbToYuv
 from vsr_pipeline.media.write.writer import VideoWriter, available_codecs, check_encoder, codec_for, track_suffix
 from vsr_pipeline.timeline import Colour, HdrMetadata, VideoInfo
 
-CODECS = ["h264", "hevc", "av1", "prores", "ffv1"]
-FAST = {"h264": "veryfast", "hevc": "veryfast", "av1": "10"}
 PQ = Colour("bt2020nc", "tv", "bt2020", "smpte2084", "topleft")
 MASTERING = HdrMetadata(
     primaries=tuple(
@@ -35,26 +34,6 @@ MASTERING = HdrMetadata(
     max_cll=1000,
     max_fall=400,
 )
-
-
-def settings_of(codec, **more):
-    return EncodeConfig(codec=codec, preset=more.pop("preset", FAST.get(codec)), **more)
-
-
-def write(path, frames, settings, *, pts=None, **options):
-    height, width = frames[0].shape[:2]
-    given = {"time_base": Fraction(1, 25), "frame_rate": None, "colour": Colour("bt709", "tv")} | options
-    pts = pts or list(range(len(frames)))
-    with VideoWriter(path, width=width, height=height, settings=settings, **given) as writer:
-        for tick, end, pixels in zip(pts, [*pts[1:], pts[-1] + 1], frames, strict=True):
-            writer.write(tick, pixels, duration=end - tick)
-    return path
-
-
-def texture(count, *, height=64, width=64):
-    small = np.random.default_rng(3).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-    large = small.repeat(8, 0).repeat(8, 1)
-    return [np.roll(large, 3 * index, axis=1) for index in range(count)]
 
 
 def test_what_works_here_is_found_out():
@@ -139,12 +118,6 @@ def test_what_a_file_cannot_say_is_converted(tmp_path, codec):
     assert (info.colour.matrix, info.colour.range) in [("bt709", "tv"), ("bt709", None), ("smpte240m", "pc")]
 
 
-def write_all(folder):
-    for codec in CODECS:
-        settings = settings_of(codec)
-        write(folder / f"{codec}{track_suffix(settings)}", texture(8, height=144, width=176), settings)
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to confine a process to one processor")
 def test_the_same_bytes_on_any_machine(tmp_path):
     # Another process, on one processor, whose memory is not empty when it is allocated.
@@ -152,7 +125,7 @@ def test_the_same_bytes_on_any_machine(tmp_path):
     there.mkdir()
     code = (
         "import os, pathlib, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from tests.test_codecs import write_all; write_all(pathlib.Path(sys.argv[1]))"
+        "from tests.support.codecs import write_all; write_all(pathlib.Path(sys.argv[1]))"
     )
     environment = os.environ | {"MALLOC_PERTURB_": "85"}
     command = [sys.executable, "-c", code, str(there)]

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from av.video.format import VideoFormat
 
+from tests.support.clips import ffmpeg
 from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.media.colour import coding_of
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.timeline import Colour
-
-from .test_reader import ffmpeg
 
 # Red and blue of H.273, table 4.
 LUMA_WEIGHTS = {

@@ -3,14 +3,14 @@
 import math
 from itertools import islice, pairwise
 
-import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tests.support.pictures import clip, picture
 from vsr_pipeline.degrade import Degradation, DegradationConfig, bicubic_quarter, load_degradation
+from vsr_pipeline.degrade.chains import Blur, Chain, Noise, RandomOrder, Resize, VideoCompression, varying
 from vsr_pipeline.degrade.compress import jpeg, video
-from vsr_pipeline.degrade.config import Blur, Chain, Noise, RandomOrder, Resize, VideoCompression, varying
 from vsr_pipeline.degrade.degradation import apply_chain
 from vsr_pipeline.degrade.kernels import gaussian, sinc
 from vsr_pipeline.degrade.resize import antialiased_bicubic, resize
@@ -18,18 +18,6 @@ from vsr_pipeline.degrade.walk import walk
 from vsr_pipeline.errors import ConfigError, InputError
 
 MIXTURE = ("clean", "light", "video", "worn", "published")
-
-
-def picture(height=128, width=128, seed=0):
-    """Soft coloured shapes, between 0.1 and 0.9."""
-    small = np.random.default_rng(seed).uniform(-0.5, 1.5, (height // 16 + 2, width // 16 + 2, 3)).astype(np.float32)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).clip(0.1, 0.9)
-
-
-def clip(frames=6, height=128, width=128):
-    """The picture, moving by 3 pixels a frame."""
-    wide = picture(height, width + 3 * frames)
-    return np.stack([wide[:, 3 * i : 3 * i + width] for i in range(frames)])
 
 
 def only(name):

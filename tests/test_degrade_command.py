@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.clips import make_video, times
-from tests.test_degrade import clip
+from tests.support.pictures import clip
 from vsr_pipeline import cli
 from vsr_pipeline.degrade import Degradation, DegradationConfig
 from vsr_pipeline.media.images import write_png

@@ -175,7 +175,7 @@ def causes(error):
         error = error.__cause__ or error.__context__
 
 
-@pytest.mark.parametrize(("room", "place"), [(0, "ledger.sqlite"), (12 * KIB, "segments/")])
+@pytest.mark.parametrize(("room", "place"), [(0, "ledger.sqlite"), (20 * KIB, "segments/")])
 def test_full_between_two_segments(disk, clip, undisturbed, tmp_path, capsys, room, place):
     """The ledger cannot say that the third segment begins, or the segment's file does not fit."""
     config = api.Config.model_validate(CONFIG)

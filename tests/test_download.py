@@ -68,7 +68,8 @@ def server(monkeypatch):
 def entry_for(server, *, path=FILE, **fields):
     return ModelEntry(
         name="a-model",
-        family="basicvsr",
+        kind="recurrent",
+        architecture="basicvsr",
         scale=4,
         file=FILE,
         source="download",
@@ -185,7 +186,8 @@ def test_no_server(server, tmp_path):
 def test_a_model_that_is_no_download(tmp_path):
     entry = ModelEntry(
         name="b",
-        family="basicvsr",
+        kind="recurrent",
+        architecture="basicvsr",
         scale=4,
         file="p/b.pth",
         source="package",
@@ -205,8 +207,8 @@ def test_two_pulls_at_once_download_once(server, tmp_path):
 from pathlib import Path
 from vsr_pipeline.checkpoints.download import pull
 from vsr_pipeline.checkpoints.manifest import ModelEntry
-entry = ModelEntry(name="a-model", family="basicvsr", scale=4, file={FILE!r}, source="download", url={url!r},
-                   licence="CC0-1.0", note="", sha256={SHA256!r})
+entry = ModelEntry(name="a-model", kind="recurrent", architecture="basicvsr", scale=4,
+                   file={FILE!r}, source="download", url={url!r}, licence="CC0-1.0", note="", sha256={SHA256!r})
 print(pull(entry, folder=Path({str(tmp_path)!r})))
 """
     pulls = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -52,12 +52,6 @@ def once(tiny):
     return output
 
 
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def pictures(count, size=(48, 64)):
     """RGB pictures that move and have all values."""
     rng = np.random.RandomState(5)

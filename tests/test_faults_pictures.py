@@ -5,7 +5,6 @@ import cv2
 import pytest
 
 from tests.support.enhancing import enhance
-from tests.test_sidedata import faults as faults
 
 # Name: size of the output, what the report says. The size None: refused with exit code 3.
 ROWS = {

@@ -17,12 +17,6 @@ from vsr_pipeline.media.images import ImageTarget, image_losses, image_target, i
 QUICK = ("--model", "bicubic-x4")
 
 
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def picture(index=0, deep=False, height=12, width=16):
     ramp = np.arange(height * width * 3).reshape(height, width, 3) + 7 * index
     return (ramp * 97 % 65536).astype(np.uint16) if deep else (ramp % 256).astype(np.uint8)
@@ -190,7 +184,7 @@ def two_pages():
         ("a.tif", two_pages(), "several pictures"),
         ("a.png", cv2.imencode(".png", picture())[1].tobytes()[:-40], "cut off"),
         ("a.jpg", cv2.imencode(".jpg", picture())[1].tobytes()[:-40], "cut off"),
-        ("a.png", b"", "not an image"),
+        ("a.png", b"", "is empty (0 bytes)"),
         ("a.tif", cv2.imencode(".tif", np.zeros((4, 4, 3), np.float32))[1].tobytes(), "float32 samples"),
     ],
 )

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.clips import checksums, ffmpeg
 from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader
-
-from .test_reader import checksums, ffmpeg
 
 # Something to see moves evenly, so that the moment of a field can be told from its place.
 MOVING = "testsrc2=size=320x240:rate=50:duration=3,boxblur=2,scroll=h=0.02"

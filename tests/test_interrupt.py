@@ -16,12 +16,6 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 BICUBIC = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
 
 
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return make_video(tmp_path_factory.mktemp("video") / "walk.mp4", frames=12, cut=8)

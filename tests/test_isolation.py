@@ -52,7 +52,7 @@ def children_of(parent):
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             is_child = re.search(rf"^PPid:\t{parent}$", status.read_text(), re.M)
-            if is_child and b"isolation" in (status.parent / "cmdline").read_bytes():
+            if is_child and b"runtime.process" in (status.parent / "cmdline").read_bytes():
                 found.append(int(status.parent.name))
         except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue

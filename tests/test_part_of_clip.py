@@ -15,12 +15,6 @@ QUICK = ("--model", "bicubic-x4", "--preset", "ultrafast")
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def clip(workspace):
     """20 frames, at 0, 47, 80, 127... ms, a cut at frame 12, and sound."""
     return make_video(workspace / "walk.mp4")

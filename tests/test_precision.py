@@ -340,7 +340,7 @@ def test_images_that_were_begun_keep_their_precision(folder, own_cache):
     def enhanced():
         target = api.image_target(str(folder / "hr" / "frame_%05d.png"))
         config = config_of(folder)
-        return api.enhance(folder / "in" / "a.mp4", target, config, options=api.RunOptions(), reporter=Reporter())
+        return api.enhance(folder / "in" / "a.mp4", target, config, reporter=Reporter())
 
     know_speeds(WINOGRAD_IS_FAST)
     assert "in fp32 by ncnn" in enhanced().model

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.clips import ffmpeg
 from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError, ResourceError
@@ -21,8 +22,6 @@ from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.runtime import memory
 from vsr_pipeline.timeline import VideoInfo
-
-from .test_reader import ffmpeg
 
 # Files of the catalogue that are no video, and what the one line says.
 REFUSED = {

@@ -6,13 +6,10 @@ import re
 import av
 import pytest
 
-from tests.support.clips import make_video
-from tests.test_cli import images, workspace
+from tests.support.clips import images, make_video
 from vsr_pipeline import cli
 from vsr_pipeline.runtime.progress import Reporter, reported
 from vsr_pipeline.runtime.terminal import Bars, Lines
-
-__all__ = ["workspace"]
 
 # A plural after the number one; "is" and the like are no nouns.
 _WRONG_PLURAL = re.compile(r"(?<![\d.,:/x-])(?:\d+/)?1 (?!is\b|has\b|was\b)[a-z]+s\b")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -132,16 +131,6 @@ class Cluster:
 
     def shutdown(self):
         self._local.shutdown()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def token():
-    """What lets nobody else run programs on the tests' clusters, without a file in the home folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        yield
 
 
 @pytest.fixture(scope="module")

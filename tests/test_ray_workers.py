@@ -161,7 +161,7 @@ def workers_of(tmp_path):
 
 def segments_made(workers, count=6, name="walk.mp4"):
     """Let the workers make a clip; returns the first frames of its segments."""
-    executor = workers.executor(None, SourceIdentity(Path(name), 0, 0, ""), None)
+    executor = workers.executor(SourceIdentity(Path(name), 0, 0, ""), None)
     tasks = (SimpleNamespace(segment=Segment(n, n + 1, n, n + 1, Shot(0, count))) for n in range(count))
     return sorted(result.segment.start for result in executor.run(tasks))
 
@@ -268,12 +268,12 @@ def test_a_clip_that_was_begun_keeps_its_precision(workers_of):
     workers, _ = workers_of(Machine("box", prepare=returning(BF16)))
     workers.start()
     settings = UpscaleConfig(device="cpu")
-    assert workers.built_for(settings, {}) is workers.built
-    built = workers.built_for(settings, {"precision": "fp32", "convolutions": "ncnn 1.0"})
-    assert built.identity == BF16 | {"precision": "fp32", "convolutions": "ncnn 1.0"}
-    assert "with precision fp32 and convolutions ncnn 1.0 for a clip that was begun so" in built.description
+    assert workers.spec_for(settings, {}) is workers.spec
+    spec = workers.spec_for(settings, {"precision": "fp32", "convolutions": "ncnn 1.0"})
+    assert spec.identity == BF16 | {"precision": "fp32", "convolutions": "ncnn 1.0"}
+    assert "with precision fp32 and convolutions ncnn 1.0 for a clip that was begun so" in spec.description
     named = settings.model_copy(update={"precision": "bf16", "convolutions": "direct"})
-    assert workers.built_for(named, {"precision": "fp32"}) is workers.built
+    assert workers.spec_for(named, {"precision": "fp32"}) is workers.spec
 
 
 def test_a_machine_that_is_late_joins_when_it_is_ready(workers_of):

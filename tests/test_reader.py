@@ -3,8 +3,6 @@
 import itertools
 import random
 import re
-import subprocess
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -12,15 +10,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from tests.support.clips import checksums, ffmpeg
 from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.read.clock import Clock
 from vsr_pipeline.media.read.probe import probe
-from vsr_pipeline.media.read.reader import Frame, VideoReader
+from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.timeline import Timeline
 
 SMALL_FILES = [
@@ -62,11 +60,6 @@ TURNED_FILES = [
 ]
 
 
-def ffmpeg(*arguments: str | Path, data: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-y", *map(str, arguments)]
-    return subprocess.run(command, input=data, capture_output=True, check=check, timeout=60)
-
-
 def ffmpeg_timestamps(path: Path) -> list[int]:
     stream = f"0:{probe(path).stream_index}"
     log = ffmpeg(
@@ -74,10 +67,6 @@ def ffmpeg_timestamps(path: Path) -> list[int]:
         "-f", "null", "-", check=False,  # with many errors it ends with a failure
     ).stderr.decode(errors="replace")  # fmt: skip
     return [int(pts) for pts in re.findall(r"showinfo.*? pts: *(-?\d+) ", log)]
-
-
-def checksums(frames: Sequence[Frame]) -> list[tuple[int, int]]:
-    return [(frame.pts, zlib.crc32(frame.pixels)) for frame in frames]
 
 
 def assert_parts_equal_whole(path: Path, *, parts: int = 5, seed: int = 0) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.support.clips import audio_packets, make_video, same_pictures, times
+from tests.support.clips import audio_packets, ledger, make_video, same_pictures, times
 from tests.support.listening import Listener
 from tests.support.networks import fill
 from vsr_pipeline import api, cli
@@ -24,18 +24,11 @@ from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.job import RunOptions
-from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.jobs.segment import SegmentTask, SerialExecutor
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.progress import Reporter
-
-
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -46,10 +39,6 @@ def clip(workspace):
 def run(clip, output="out.mp4", *options, code=0):
     arguments = ["run", str(clip), "--output", str(output), "--model", "bicubic-x4", "--segment-frames", "4", *options]
     assert cli.run(arguments) == code
-
-
-def ledger(output="out.mp4"):
-    return Ledger(output.parent / ".vsr" / output.name / "ledger.sqlite")
 
 
 def test_same_frames_times_and_sound_four_times_larger(workspace, clip):
@@ -178,6 +167,26 @@ def test_a_run_that_continues_reads_the_joined_track_once_to_check_it(workspace,
     finally:
         OPENED.remove(opened)
     assert sum(name.endswith("track.mp4") for name in opened) == 1
+
+
+def opens_of_the_source(clip, output, segment_frames):
+    opened = []
+    OPENED.append(opened)
+    try:
+        run(clip, output, "--segment-frames", str(segment_frames))
+    finally:
+        OPENED.remove(opened)
+    with ledger(clip.parent / output) as book:
+        segments = len(book.segments())
+    return segments, sum(Path(name).name == clip.name for name in opened)
+
+
+def test_the_source_is_not_opened_for_each_segment(workspace, clip):
+    few, opens_of_few = opens_of_the_source(clip, "few.mp4", 20)
+    many, opens_of_many = opens_of_the_source(clip, "many.mp4", 2)
+    assert (few, many) == (2, 10)
+    assert opens_of_many == opens_of_few
+    assert opens_of_many <= 16
 
 
 def test_dry_run_says_what_is_needed_and_does_nothing(workspace, clip, capsys):

@@ -34,14 +34,6 @@ from vsr_pipeline.timeline import Crop
 _PATH_TO_SAMPLE_ENTRY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"")
 
 
-@pytest.fixture(scope="session")
-def faults(shared_data):
-    folder = shared_data / "data" / "faults"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}")
-    return folder
-
-
 def with_box(data, box, path=_PATH_TO_SAMPLE_ENTRY):
     """A file, or a box, with another box at the end of what `path` leads to; the picture's data must lie before it."""
     if not path:

@@ -20,12 +20,6 @@ from vsr_pipeline.stages.workspace import Clip
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def clip(workspace):
     return make_video(workspace / "data" / "walk.mp4")
 
@@ -119,7 +113,7 @@ def test_a_frame_that_is_edited_meanwhile_is_not_taken_for_done(workspace, clip)
     target = api.image_target(f"{workspace}/results/walk/enhanced/")
 
     def computed(reporter):
-        return api.enhance(frames, target, config, options=api.RunOptions(), reporter=reporter).computed_frames
+        return api.enhance(frames, target, config, reporter=reporter).computed_frames
 
     assert computed(Edits(frames / "00000000.png")) == 20
     assert computed(Reporter()) == 4

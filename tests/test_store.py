@@ -331,7 +331,7 @@ def test_a_ledger_of_a_version_before_that_is_in_use_is_said(path, tmp_path, mon
     old = left_by_a_version_before(path, tmp_path / "old")
     with contextlib.closing(sqlite3.connect(old, isolation_level=None)) as user:
         user.execute("BEGIN")
-        user.execute("SELECT * FROM cleaning").fetchall()
+        user.execute("SELECT * FROM decisions").fetchall()
         with pytest.raises(LockedError, match="locked"):
             Ledger(old)
 

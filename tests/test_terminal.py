@@ -7,11 +7,9 @@ import threading
 
 import pytest
 
-from tests.support.clips import make_video
-from tests.test_cli import FAILING_COMMANDS, bad_inputs, images, workspace
+from tests.support.bad_inputs import FAILING_COMMANDS
+from tests.support.clips import images, make_video
 from vsr_pipeline import cli
-
-__all__ = ["bad_inputs", "workspace"]
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 

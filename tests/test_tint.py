@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.clips import ledger
 from tests.support.enhancing import LOSSLESS, enhance, make, picture, ran
-from tests.test_run import ledger
 from vsr_pipeline import cli
 from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig

@@ -7,14 +7,11 @@ import subprocess
 import pytest
 import torch
 
-from tests.support.clips import make_video, times
-from tests.test_cli import images, workspace
-from tests.test_models import fill
+from tests.support.clips import images, make_video, times
+from tests.support.networks import fill
 from vsr_pipeline import cli
 from vsr_pipeline.media.ffmpeg import ffmpeg_binary
 from vsr_pipeline.models import RealBasicVSRNet
-
-__all__ = ["workspace"]
 
 
 def reason(capsys):

@@ -23,7 +23,7 @@ from tests.support.clips import make_video
 from tests.support.listening import Listener
 from tests.support.speeds import know_speeds
 from vsr_pipeline import cli
-from vsr_pipeline.checkpoints import manifest as weights
+from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
@@ -367,7 +367,7 @@ def test_a_short_run_lowers_the_loss_and_its_model_is_usable(material, tmp_path)
     assert sum(losses[-2:]) < 0.8 * sum(losses[:2]), losses
     assert cv2.imread(str(run / "curves.png")) is not None
 
-    loaded = weights.load_checkpoint(run / "model.safetensors")
+    loaded = load_checkpoint(run / "model.safetensors")
     assert (loaded.mid_channels, loaded.cleaning_channels, loaded.num_cleaning_blocks) == (8, 6, 1)
     assert (run / "model.safetensors").stat().st_size < 2 * sum(
         p.numel() for p in net_for(loaded).parameters()
@@ -446,7 +446,7 @@ def test_stopping_and_resuming_gives_the_same_bits(material, tmp_path):
     listener = Listener()
     train(config, tmp_path / "stopped", must_resume=True, reporter=listener)
     assert any("resumed" in note and "at iteration 1" in note for note in listener.notes)
-    one, other = (weights.load_checkpoint(tmp_path / name / "model.safetensors").state_dict for name in names)
+    one, other = (load_checkpoint(tmp_path / name / "model.safetensors").state_dict for name in names)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     one, other = (checkpoint.load(tmp_path / name).parts for name in names)
     for part in ("model", "ema", "discriminator"):
@@ -485,7 +485,7 @@ def test_cleaning_alone_leaves_the_rest_as_it_is(material, tmp_path):
     result = train(config, tmp_path, reporter=Listener())
     assert result.complete
     before = build_before(config)
-    after = weights.load_checkpoint(result.weights).state_dict
+    after = load_checkpoint(result.weights).state_dict
     changed = {
         name.split(".")[0] for name, value in before.items() if not torch.equal(after[name], value.half().float())
     }

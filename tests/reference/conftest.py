@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from vsr_pipeline.enhance.mmedit_backend import official_networks
+from vsr_pipeline.enhance.realbasicvsr_mmedit import official_networks
 
 HAS_MMEDIT = importlib.util.find_spec("mmedit") is not None
 

@@ -39,5 +39,5 @@ fi
 # No dependencies here either: most of them serve what is not compared (face restoration, training logs, LMDB).
 install --no-deps mmedit==0.16.1
 
-"$environment/bin/python" -c 'from vsr_pipeline.enhance.mmedit_backend import official_networks; official_networks()'
+"$environment/bin/python" -c 'from vsr_pipeline.enhance.realbasicvsr_mmedit import official_networks; official_networks()'
 echo "ready: $environment/bin/vsr enhance --backend mmedit"

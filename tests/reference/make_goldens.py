@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from tests.golden.make_reference import main
-from vsr_pipeline.enhance.mmedit_backend import official_networks
+from vsr_pipeline.enhance.realbasicvsr_mmedit import official_networks
 
 CASES = Path(__file__).parent.parent / "golden" / "cases.json"
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.reference.random_nets import save_official_checkpoint, small_realbasicvsr
-from vsr_pipeline.checkpoints.manifest import load_checkpoint
-from vsr_pipeline.enhance.mmedit_backend import OfficialNet
+from vsr_pipeline.checkpoints.load import load_checkpoint
+from vsr_pipeline.enhance.realbasicvsr_mmedit import OfficialNet
 from vsr_pipeline.errors import UsageError
 
 

@@ -1,9 +1,18 @@
 """Small real videos for the tests, and how to look at them with another eye than the program's own."""
 
+import subprocess
+import zlib
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
+
+from vsr_pipeline.jobs.ledger import Ledger
+from vsr_pipeline.media.images import write_png
+from vsr_pipeline.media.read.reader import Frame
 
 
 def make_video(path, *, frames=20, cut=12, width=64, height=48, gop=6, audio=True):
@@ -58,3 +67,22 @@ def same_pictures(a, b):
     return len(one) == len(other) and all(
         t == u and np.array_equal(x, y) for (t, x), (u, y) in zip(one, other, strict=True)
     )
+
+
+def images(folder, count=2, width=16, height=12):
+    for i in range(count):
+        write_png(folder / f"{i:08d}.png", np.full((height, width, 3), i % 250, np.uint8))
+    return folder
+
+
+def ffmpeg(*arguments: str | Path, data: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-y", *map(str, arguments)]
+    return subprocess.run(command, input=data, capture_output=True, check=check, timeout=60)
+
+
+def checksums(frames: Sequence[Frame]) -> list[tuple[int, int]]:
+    return [(frame.pts, zlib.crc32(frame.pixels)) for frame in frames]
+
+
+def ledger(output="out.mp4"):
+    return Ledger(output.parent / ".vsr" / output.name / "ledger.sqlite")

@@ -142,7 +142,7 @@ def preload() -> None:
     import torch  # noqa: F401
 
     from vsr_pipeline import api  # noqa: F401
-    from vsr_pipeline.media import writer  # noqa: F401
+    from vsr_pipeline.media.write import writer  # noqa: F401
 
 
 def table(outcomes: list[Outcome]) -> str:

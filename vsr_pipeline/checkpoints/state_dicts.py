@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vsr_pipeline.checkpoints.manifest import Family
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.runtime.progress import counted
+
+Family = Literal["realbasicvsr", "basicvsr"]
 
 # Where a checkpoint keeps the weights, and the prefix of the generator's keys; the first that is there is taken.
 _CONTAINERS = ("state_dict", "params_ema", "params")

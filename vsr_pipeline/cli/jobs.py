@@ -117,7 +117,16 @@ def run(
         options = options_for(images)
         path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
         if images is not None:
-            return api.enhance(path, images, settings, options=options, reporter=reporter)
+            return api.enhance(
+                path,
+                images,
+                settings,
+                reporter=reporter,
+                fresh=options.fresh,
+                overwrite=options.overwrite,
+                strict=options.strict,
+                allow_cpu=options.allow_cpu,
+            )
         if dry_run:
             return api.estimate(path, Path(output), settings, options=options, reporter=reporter)
         return api.run(path, Path(output), settings, options=options, reporter=reporter)
@@ -167,6 +176,7 @@ def batch(
 
     What is done and unchanged costs nothing, one that fails stops no other. For cron: see docs/overnight.md.
     """
+    from vsr_pipeline.runtime.progress import Reporter
     from vsr_pipeline.runtime.terminal import reporter_for
 
     if status:
@@ -234,7 +244,17 @@ def _each_picture(
 
     def enhance(pair: "tuple[Path, ImageTarget]") -> object:
         path, target = pair
-        return api.enhance(path, target, settings, options=options, reporter=reporter, model=model)
+        return api.enhance(
+            path,
+            target,
+            settings,
+            reporter=reporter,
+            model=model,
+            fresh=options.fresh,
+            overwrite=options.overwrite,
+            strict=options.strict,
+            allow_cpu=options.allow_cpu,
+        )
 
     return each(api.each_picture(Path(folder), images.folder), enhance, as_json)
 

@@ -123,7 +123,7 @@ def enhance(
         path = api.local_source(text, results, allow_url=allow_url, reporter=reporter)
         folder = api.ImageTarget(Path(output) if output else api.default_output(path, results))
         target = (api.image_target(output) if output else None) or folder
-        return api.enhance(path, target, settings, options=api.RunOptions(strict=strict), reporter=reporter)
+        return api.enhance(path, target, settings, reporter=reporter, strict=strict)
 
     if input_path is not None:
         return each((input_path,), one, as_json)

@@ -66,12 +66,7 @@ def analyse(
     jumps = JumpFinder()
     source = FrameSource(path, settings.video_stream, jumps=jumps)
     times = FrameTimes(info.time_base, jumps)
-    detector = CutDetector()
-    shrink = _Shrinker(info)
-    fields = FieldMeter(_expected_frames(info))
-    side_data, losses = SideDataReader(), FrameLosses(info.width, info.height)
-    tints = TintFinder(info)
-    finder = RepeatFinder() if settings.skip_duplicates else None
+    meters = _Meters(path, info, with_repeats=settings.skip_duplicates)
     last: VideoFrame | None = None
     is_whole, left = True, 0
     for frame in source.all():
@@ -82,18 +77,7 @@ def analyse(
             left = _REORDERED_FRAMES if times.is_out_of_order else 0
         if (last.width, last.height) != (info.width, info.height):
             notes.append(size_note(last, info))
-        try:
-            detector.feed(shrink(last))
-            fields.feed(last)
-            losses.feed(side_data(last))
-            if is_whole:
-                tints.feed(last)
-            else:
-                tints.skip()
-            if finder is not None:
-                finder.feed(last)
-        except av.error.FFmpegError as error:
-            raise InputError(f"cannot convert frames of {path}: {last.format.name} ({error.strerror})") from error
+        meters.feed(last, is_whole=is_whole)
         if not is_whole:
             if left == 0:
                 break
@@ -101,29 +85,64 @@ def analyse(
         if on_frame is not None:
             on_frame()
     assert last is not None, "a source without frames raises"
-    found = (*losses.sentences, *packet_losses(source.packet_side_data, has_alpha=info.has_alpha))
+    found = (*meters.losses.sentences, *packet_losses(source.packet_side_data, has_alpha=info.has_alpha))
     notes += [loss for loss in found if not any(note.startswith(loss) for note in notes)]
     shown = times.shown(info.stream_index)
     notes += shown.notes
     notes += jumps.note_on_rest(info.stream_index) if is_whole else ()
-    cuts = detector.cuts
+    cuts = meters.detector.cuts
     timeline = Timeline(
         time_base=info.time_base,
         pts=shown.pts,
         last_duration=_last_duration(shown.pts, last, info),
         cuts=cuts,
-        deinterlace=decide(info, fields, settings.interlaced, notes),
-        tints=tints.of_shots(cuts),
+        deinterlace=decide(info, meters.fields, settings.interlaced, notes),
+        tints=meters.tints.of_shots(cuts),
         coded_pts=() if shown.pts == tuple(times.coded) else tuple(times.coded),
         clock_parts=shown.clock_parts,
     )
     return Analysis(
-        timeline=timeline.with_repeats(finder.repeats) if finder is not None else timeline,
+        timeline=timeline.with_repeats(meters.finder.repeats) if meters.finder is not None else timeline,
         decode_errors=source.decode_errors,
         hidden_frames=source.hidden_frames,
         missing_seconds=missing_seconds(info, timeline, source.hidden_frames) if is_whole else Fraction(0),
         notes=tuple(dict.fromkeys((*notes, *tint_note(timeline.tints)))),
     )
+
+
+class _Meters:
+    """What is measured of the pixels of each frame."""
+
+    def __init__(self, path: Path, info: VideoInfo, *, with_repeats: bool) -> None:
+        self.detector = CutDetector()
+        self.fields = FieldMeter(_expected_frames(info))
+        self.losses = FrameLosses(info.width, info.height)
+        self.tints = TintFinder(info)
+        self.finder = RepeatFinder() if with_repeats else None
+        self._path = path
+        self._shrink = _Shrinker(info)
+        self._side_data = SideDataReader()
+
+    def feed(self, picture: VideoFrame, *, is_whole: bool) -> None:
+        """Look at the next frame; with `is_whole` unset, its tint does not count.
+
+        Raises:
+            InputError: FFmpeg cannot convert frames of this format.
+        """
+        try:
+            self.detector.feed(self._shrink(picture))
+            self.fields.feed(picture)
+            self.losses.feed(self._side_data(picture))
+            if is_whole:
+                self.tints.feed(picture)
+            else:
+                self.tints.skip()
+            if self.finder is not None:
+                self.finder.feed(picture)
+        except av.error.FFmpegError as error:
+            raise InputError(
+                f"cannot convert frames of {self._path}: {picture.format.name} ({error.strerror})"
+            ) from error
 
 
 class _Shrinker:

@@ -12,11 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from vsr_pipeline.clip.analyse import analyse
+from vsr_pipeline.clip.folder import FolderSource
 from vsr_pipeline.clip.shots import detect_cuts
 from vsr_pipeline.config import InputConfig
-from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.animation import AnimationSource, is_animation, read_animation
-from vsr_pipeline.media.images import Pixels, image_losses, images_of, numbers_of, png_size, read_image
+from vsr_pipeline.media.images import Pixels, image_losses, images_of, numbers_of, read_image
 from vsr_pipeline.media.read.pixels import ALPHA_NOTE
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader
@@ -164,69 +164,12 @@ class Footage:
                 yield _VideoPart(reader, self)
 
 
-def _pictures(header: Header, places: Sequence[int]) -> "FolderSource | AnimationSource":
+def _pictures(header: Header, places: Sequence[int]) -> FolderSource | AnimationSource:
     """Open some of the images of a clip, by their places in it."""
     if header.animation_ticks:
         frames = read_animation(header.path).frames
         return AnimationSource([frames[place] for place in places])
     return FolderSource([header.images[place][1] for place in places], header.info)
-
-
-class FolderSource:
-    """Images, which all have one size and depth.
-
-    Args:
-        images: the files.
-        info: what they are, where `check_headers` has seen them. None: as the first of them is; the others' headers are
-            compared with it.
-
-    Raises:
-        InputError: the first image cannot be read, or another PNG's header has another size.
-    """
-
-    notes: Sequence[str] = ()
-
-    def __init__(self, images: Sequence[Path], info: VideoInfo | None = None) -> None:
-        self._images = images
-        if info is None:
-            first = read_image(images[0])
-            self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
-            self.bit_depth = first.itemsize * 8
-            self.check_headers()
-        else:
-            self.shape, self.bit_depth = (info.height, info.width), info.bit_depth
-
-    def check_headers(self) -> None:
-        """Compare the sizes in the headers of PNGs, before any of them is decoded.
-
-        Raises:
-            InputError: one of them has another size.
-        """
-        for path in self._images:
-            size = png_size(path) if path.suffix.lower() == ".png" else None
-            # An EXIF orientation may turn it sideways; whether it does shows when it is read.
-            if size and size != self.shape:
-                self._check(path, (size[1], size[0]))
-
-    def read(self, start: int, stop: int) -> Iterator[Pixels]:
-        """Yield frames; see `FrameSource`."""
-        for path in self._images[start:stop]:
-            pixels = read_image(path)
-            self._check(path, pixels.shape[:2])
-            depth = pixels.itemsize * 8
-            if depth != self.bit_depth:
-                raise InputError(
-                    f"{path} has {depth} bits, the first frame {self.bit_depth}: all frames have one depth"
-                )
-            yield pixels
-
-    def _check(self, path: Path, shape: tuple[int, ...]) -> None:
-        if shape != self.shape:
-            height, width = self.shape
-            raise InputError(
-                f"{path} is {shape[1]}x{shape[0]}, the first frame {width}x{height}: all frames of a clip have one "
-                "size; for a folder of pictures of their own, `vsr run --each` enhances each by itself"
-            )
 
 
 class _VideoPart:

@@ -50,12 +50,6 @@ def inspect(source: Path, output: Path, config: Config, *, scale: int, call: Cal
         scale: factor of both sides, by the model.
         call: in which process the source is read.
 
-    Args:
-        source: the clip.
-        output: where it goes.
-        config: the settings.
-        call: in which process the source is read.
-
     Raises:
         InputError: the source cannot be read.
         UsageError: the encoder cannot do what its settings say.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsr_pipeline.degrade.config import Encoder
+from vsr_pipeline.degrade.chains import Encoder
 from vsr_pipeline.degrade.resize import FloatFrame
 
 _CODECS: dict[Encoder, str] = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}

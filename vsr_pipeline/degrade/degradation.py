@@ -8,11 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsr_pipeline.degrade.compress import jpeg, video
-from vsr_pipeline.degrade.config import (
+from vsr_pipeline.degrade.chains import (
     Blur,
     Chain,
-    DegradationConfig,
     Jpeg,
     Noise,
     RandomOrder,
@@ -20,6 +18,8 @@ from vsr_pipeline.degrade.config import (
     Step,
     VideoCompression,
 )
+from vsr_pipeline.degrade.compress import jpeg, video
+from vsr_pipeline.degrade.config import DegradationConfig
 from vsr_pipeline.degrade.kernels import gaussian, sinc
 from vsr_pipeline.degrade.resize import FloatFrame, resize
 from vsr_pipeline.degrade.walk import walk

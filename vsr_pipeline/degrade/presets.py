@@ -2,7 +2,7 @@
 
 import math
 
-from vsr_pipeline.degrade.config import (
+from vsr_pipeline.degrade.chains import (
     Blur,
     Chain,
     Jpeg,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsr_pipeline.degrade.config import Filter
+from vsr_pipeline.degrade.chains import Filter
 
 FloatFrame = npt.NDArray[Any]
 """(height, width, 3), float32, RGB, 0 is black and 1 is white."""

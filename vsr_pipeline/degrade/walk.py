@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vsr_pipeline.degrade.config import Varying
+from vsr_pipeline.degrade.chains import Varying
 
 
 def walk(parameter: Varying, rng: np.random.Generator, *, first: float | None = None) -> Iterator[float]:

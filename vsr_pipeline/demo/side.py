@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vsr_pipeline.clip.footage import FolderSource
+from vsr_pipeline.clip.folder import FolderSource
 from vsr_pipeline.media.images import Pixels, list_frames, read_image
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader

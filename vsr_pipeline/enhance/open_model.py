@@ -1,13 +1,14 @@
 """From settings to a model that is ready: which one, its weights, device, precision."""
 
 from vsr_pipeline.checkpoints import manifest
-from vsr_pipeline.checkpoints.manifest import Checkpoint
+from vsr_pipeline.checkpoints.load import Checkpoint, load_checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.interpolation import interpolation_spec
 from vsr_pipeline.enhance.realbasicvsr import realbasicvsr_spec
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import UsageError
+from vsr_pipeline.runtime.progress import Reporter
 
 
 def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec:
@@ -30,7 +31,7 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
     device = choose_device(settings.device)
     name, checkpoint = checkpoint_of(settings)
     if settings.backend == "mmedit":
-        from vsr_pipeline.enhance.mmedit_backend import mmedit_spec
+        from vsr_pipeline.enhance.realbasicvsr_mmedit import mmedit_spec
 
         return mmedit_spec(name, checkpoint, settings, device)
     return realbasicvsr_spec(name, checkpoint, settings, device, allow_cpu=allow_cpu)
@@ -43,6 +44,13 @@ def checkpoint_of(settings: UpscaleConfig) -> tuple[str, Checkpoint]:
         ModelError: the model is unknown, or its weights are missing or damaged.
     """
     if settings.checkpoint is not None:
-        return settings.checkpoint.name, manifest.load_checkpoint(settings.checkpoint)
+        return settings.checkpoint.name, load_checkpoint(settings.checkpoint)
     entry = manifest.chosen(settings.model)
-    return entry.name, manifest.load_checkpoint(manifest.verified_path(entry.name))
+    return entry.name, load_checkpoint(manifest.verified_path(entry.name))
+
+
+def note_model(spec: ModelSpec, reporter: Reporter) -> None:
+    """Say what computes, and why it was chosen."""
+    reporter.note(f"model: {spec.description}")
+    if spec.choice:
+        reporter.note(spec.choice)

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from vsr_pipeline.checkpoints.manifest import Checkpoint
+from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step, cuda_recorder
 from vsr_pipeline.enhance.device import Precision, describe

@@ -28,7 +28,7 @@ takes the result.
 from dataclasses import dataclass
 from typing import Self
 
-from vsr_pipeline.checkpoints.manifest import Checkpoint
+from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import GRAPH_PIXELS
 from vsr_pipeline.enhance.memory import around_model_bytes

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vsr_pipeline.checkpoints.manifest import Checkpoint
+from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest
 from vsr_pipeline.enhance.device import DTYPES, Precision

@@ -3,24 +3,23 @@
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from vsr_pipeline.clip.footage import Footage, Header
+from vsr_pipeline.clip.footage import Footage
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.config import Config, EncodeConfig, UpscaleConfig
+from vsr_pipeline.config import Config, EncodeConfig
 from vsr_pipeline.enhance.frames import enhance_frames
-from vsr_pipeline.enhance.memory import allowed_bytes, amount, around_model_bytes, first_that_fits
-from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.memory import allowed_bytes, around_model_bytes, first_that_fits
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
-from vsr_pipeline.runtime.memory import available_memory_bytes, how_to_reduce, resident_memory_bytes
+from vsr_pipeline.runtime.memory import available_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
 from vsr_pipeline.timeline import ClipSize, Colour, Segment, Shot
 
@@ -31,12 +30,6 @@ _BITS_PER_PIXEL_AT_72 = 0.16
 _BITS_PER_PIXEL_OF = {"prores": 4.5, "ffv1": 14.0}
 # At the end, the joined picture and the output are there at the same time.
 _COPIES = 2
-
-# Options that save main memory, from the one that costs least to the one that costs most.
-_SAVING: dict[str, dict[str, int]] = {
-    "--max-seq-len 2": {"max_seq_len": 2},
-    "--max-seq-len 2 --lookahead 2": {"max_seq_len": 2, "lookahead": 2},
-}
 
 _CALIBRATION_FRAMES = 3
 _CALIBRATION_SIZE = (96, 160)
@@ -132,68 +125,6 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
             f"{folder} has {_size(needed.disk_free_bytes)} free, the job needs about {_size(needed.disk_bytes)}: "
             "free some, or lower the quality with --quality"
         )
-
-
-def refuse_too_large(spec: ModelSpec, header: Header, config: Config, frame_count: int | None = None) -> None:
-    """Refuse frames that need more main memory than may be taken, however they are made, before one is computed.
-
-    On a GPU, `Fallback.begin` looks after the GPU's memory.
-
-    Args:
-        spec: the model.
-        header: the clip.
-        config: the settings.
-        frame_count: how many frames are computed; None: what the header says, and at least one.
-
-    Raises:
-        ResourceError: they do.
-    """
-    clip = header.clip_size(frame_count or header.frames_of_part or 1)
-    needed = _least_bytes(clip, spec)
-    limit = config.upscale.memory_limit_bytes
-    what = f"frames of {clip} need about {amount(needed)} of memory at least"
-    if limit is not None and needed > limit and not spec.variants[0].is_on_gpu:
-        ways = ["allow more", *_ways_to_fit(header, clip, spec, config.upscale, limit)]
-        raise ResourceError(f"{what}, --memory-limit allows {amount(limit)}: {', or '.join(ways)}")
-    free = available_memory_bytes()
-    if free is not None and needed > free + resident_memory_bytes():
-        ways = _ways_to_fit(header, clip, spec, config.upscale, free + resident_memory_bytes())
-        ways = ways or ["close other programs"]
-        raise ResourceError(f"{what}, {amount(free)} are free: {', or '.join(ways)}")
-
-
-def _least_bytes(clip: ClipSize, spec: ModelSpec) -> int:
-    """Return the main memory that a run takes with whatever saves memory."""
-    if spec.variants[0].is_on_gpu:
-        return around_model_bytes(clip, spec.scale)
-    return min(variant.memory_bytes(clip) for variant in spec.variants)
-
-
-def _ways_to_fit(header: Header, clip: ClipSize, spec: ModelSpec, settings: UpscaleConfig, allowed: int) -> list[str]:
-    """Say what makes a clip fit into `allowed` bytes: options, if there are any, a GPU, and a size that fits."""
-    ways = []
-    if spec.device is not None and spec.device.type == "cpu":
-        ways += [f"give {option}" for option in _options_that_fit(clip, settings, allowed)]
-        ways.append("use a GPU")
-    for share in range(95, 0, -5):
-        smaller = replace(clip, width=max(2, clip.width * share // 200 * 2), height=max(1, clip.height * share // 100))
-        if _least_bytes(smaller, spec) <= allowed:
-            to = (
-                f"images first, to {smaller}"
-                if header.images
-                else f"video: {how_to_reduce(header.path, smaller.width)}"
-            )
-            ways.append(f"reduce the {to}")
-            break
-    return ways
-
-
-def _options_that_fit(clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:
-    """Return the first options that save enough memory; none where no options do."""
-    for options, change in _SAVING.items():
-        if _least_bytes(clip, open_model(settings.model_copy(update=change))) <= allowed:
-            return [options]
-    return []
 
 
 def seconds_needed(footage: Footage, spec: ModelSpec, encode: EncodeConfig, reporter: Reporter) -> float:

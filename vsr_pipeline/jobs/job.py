@@ -14,13 +14,15 @@ from vsr_pipeline.clip.footage import Footage, footage_of
 from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.spec import ModelSpec
+from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, StoppedForNow
-from vsr_pipeline.jobs.estimate import estimate, refuse_too_large, refuse_what_cannot_fit
+from vsr_pipeline.jobs.estimate import estimate, refuse_what_cannot_fit
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, SourceWatch
 from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger, SegmentRow
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, segment_name
-from vsr_pipeline.jobs.workers.workers import WorkerOptions, Workers
+from vsr_pipeline.jobs.workers.options import WorkerOptions
+from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.media.streams.dry import check_times
 from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.streams.mux import mux

@@ -14,14 +14,9 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.spec import ModelSpec
+from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, VsrError
-from vsr_pipeline.jobs.estimate import (
-    Estimate,
-    estimate,
-    refuse_too_large,
-    refuse_what_cannot_fit,
-    seconds_needed,
-)
+from vsr_pipeline.jobs.estimate import Estimate, estimate, refuse_what_cannot_fit, seconds_needed
 from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of, identity_in
 from vsr_pipeline.jobs.job import (
     SEGMENTS,
@@ -38,10 +33,9 @@ from vsr_pipeline.jobs.report.outcome import ClipOutcome
 from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.database import JOURNALS
-from vsr_pipeline.runtime.files import file_sha256, make_folder, write_failure
+from vsr_pipeline.runtime.files import WORK_FOLDER, file_sha256, make_folder, write_failure
 from vsr_pipeline.runtime.progress import Reporter
 
-WORK_FOLDER = ".vsr"
 LEDGER = "ledger.sqlite"
 LOCK = "lock"
 

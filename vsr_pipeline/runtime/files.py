@@ -12,6 +12,9 @@ from pathlib import Path
 
 from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ReadError, VsrError
 
+WORK_FOLDER = ".vsr"
+"""Beside outputs: what is known of the work on them."""
+
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
 

@@ -12,20 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from vsr_pipeline import __version__
-from vsr_pipeline.clip.footage import FolderSource, Footage, FrameSource, footage_of, look_at
+from vsr_pipeline.clip.folder import FolderSource
+from vsr_pipeline.clip.footage import Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import enhance_frames
-from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
+from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.jobs.estimate import refuse_too_large
-from vsr_pipeline.jobs.job import RunOptions
-from vsr_pipeline.jobs.runner import WORK_FOLDER
-from vsr_pipeline.jobs.workers.workers import note_model
 from vsr_pipeline.media.images import ImageTarget, is_whole, read_image, remove_frames_from, write_image
 from vsr_pipeline.media.tint import GREY, tint_of_pixels, with_tint
 from vsr_pipeline.plan import (
@@ -34,7 +32,7 @@ from vsr_pipeline.plan import (
     sample_indices,
     schedule_of,
 )
-from vsr_pipeline.runtime.files import make_folder, write_text
+from vsr_pipeline.runtime.files import WORK_FOLDER, make_folder, write_text
 from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, retracted_on_failure
 from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
@@ -68,8 +66,11 @@ def enhance(
     target: ImageTarget,
     config: Config,
     *,
-    options: RunOptions,
     reporter: Reporter,
+    fresh: bool = False,
+    overwrite: bool = False,
+    strict: bool = False,
+    allow_cpu: bool = False,
     model: Callable[[UpscaleConfig], ModelSpec] | None = None,
 ) -> EnhanceResult:
     """Upscale a video or images into images.
@@ -81,8 +82,11 @@ def enhance(
         input_path: a video, a folder of images, one image, or a pattern such as `shots/frame_%05d.png`.
         target: where the images go.
         config: the settings.
-        options: how it behaves; a stage does not know until when to work.
         reporter: is told about progress.
+        fresh: forget what an earlier run has done.
+        overwrite: replace images that no run of ours made.
+        strict: refuse a source of which something cannot be decoded.
+        allow_cpu: go on with the CPU when the GPU's memory does not suffice.
         model: gives the model of the settings, where several inputs share it. None: it is built.
 
     Raises:
@@ -92,15 +96,14 @@ def enhance(
         ResourceError: disk or memory do not suffice.
     """
     record_file = record_file_of(target)
-    if options.fresh:
+    if fresh:
         record_file.unlink(missing_ok=True)
-    if not options.overwrite:
+    if not overwrite:
         _refuse_foreign_images(target, record_file)
     before = SourceFile.of(input_path) if input_path.is_file() else None
     begun = _as_begun(config.upscale, record_file)
-    spec = model(begun) if model is not None else open_model(begun, allow_cpu=options.allow_cpu)
-    every_frame = spec.context.every_frame
-    footage, analysis = _open(input_path, config, reporter, strict=options.strict, every_frame=every_frame)
+    spec = model(begun) if model is not None else open_model(begun, allow_cpu=allow_cpu)
+    footage, analysis = _open(input_path, config, spec, reporter, strict=strict)
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
     _refuse_own_source(target, footage)
@@ -117,13 +120,13 @@ def enhance(
     left = sum(map(len, todo))
     if done:
         reporter.note(f"{target}: {job.images_of(done)} of {counted(count, 'frame is', 'frames are')} there already")
-    fallback = Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=options.allow_cpu)
+    fallback = Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=allow_cpu)
     fitted = fallback.begin(footage.clip_size, reporter) if todo else ()
     decisions = job.make(todo, fallback) if todo else {}
     if target.is_frames_folder:
         remove_frames_from(target.folder, count)
-    if target.is_frames_folder and not footage.header.images and before is not None:
-        Clip.of(before, footage, analysis).save(target.folder)
+        if before is not None and not footage.header.images:
+            Clip.of(before, footage, analysis).save(target.folder)
     return EnhanceResult(
         input=input_path,
         output=Path(str(target)),
@@ -137,10 +140,9 @@ def enhance(
     )
 
 
-def _open(
-    path: Path, config: Config, reporter: Reporter, *, strict: bool, every_frame: bool
-) -> tuple[Footage, Analysis]:
+def _open(path: Path, config: Config, spec: ModelSpec, reporter: Reporter, *, strict: bool) -> tuple[Footage, Analysis]:
     """Analyse the input, unless it is frames of which `vsr split` knows the timeline."""
+    every_frame = spec.context.every_frame
     header = look_at(path, config.input, frame_rate=config.encode.constant_rate)
     if config.encode.constant_rate is not None and not header.images:
         raise UsageError(f"--fps is for videos that are written: images of {path} have no rate")

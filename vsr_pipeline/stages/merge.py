@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 from vsr_pipeline import __version__
-from vsr_pipeline.clip.footage import FolderSource, Footage, footage_of, look_at
+from vsr_pipeline.clip.folder import FolderSource
+from vsr_pipeline.clip.footage import Footage, footage_of, look_at
 from vsr_pipeline.clip.inspect import analysed, default_suffix
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
@@ -107,22 +109,30 @@ def merge(
         if _is_current(record, target, fingerprint):
             reporter.note(f"{target} is there already")
             return replace(result, written=False)
-    for note in plan_streams(plan.source, target.suffix, config.encode, config.output).notes:
-        reporter.note(f"{target.name}: {note}")
-    schedule = plan.schedule
-    for note in check_times(
-        schedule.pts,
-        schedule.time_base,
-        schedule.last_duration,
-        suffix=target.suffix.lower(),
-        track_suffix=track_suffix(config.encode),
-    ):
+    for note in _notes_on(plan, target, config):
         reporter.note(f"{target.name}: {note}")
     if output is None:
         # Before the output is written: one that is older than its record is not what the record says.
         write_text(record, json.dumps({"output": target.name, "fingerprint": fingerprint}) + "\n")
     _write(plan, config, target, reporter)
     return result
+
+
+def _notes_on(plan: _Plan, target: Path, config: Config) -> Iterator[str]:
+    """Yield what is worth knowing of the streams and times.
+
+    Raises:
+        OutputError: the container cannot hold them.
+    """
+    yield from plan_streams(plan.source, target.suffix, config.encode, config.output).notes
+    schedule = plan.schedule
+    yield from check_times(
+        schedule.pts,
+        schedule.time_base,
+        schedule.last_duration,
+        suffix=target.suffix.lower(),
+        track_suffix=track_suffix(config.encode),
+    )
 
 
 def _folder_of(frames: Path, results: Path) -> Path:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vsr_pipeline.checkpoints import manifest as weights
+from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ConfigError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
@@ -56,7 +57,7 @@ def _load(name: str) -> BasicVSRNet | RealBasicVSRNet:
     known = {entry.name for entry in weights.load_manifest()}
     is_file = name not in known and (Path(name).suffix or Path(name).is_file())
     path = Path(name) if is_file else weights.verified_path(name)
-    return net_for(weights.load_checkpoint(path))
+    return net_for(load_checkpoint(path))
 
 
 def _scale_residual_blocks(net: RealBasicVSRNet) -> None:

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from vsr_pipeline.config import Config, UpscaleConfig
@@ -13,9 +14,9 @@ from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, plan_batch
 from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, saved_workers
 from vsr_pipeline.jobs.batch.run import LOG, WORKERS, Batch
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, WorkerOutcome
-from vsr_pipeline.jobs.runner import LOCK, WORK_FOLDER, locked
+from vsr_pipeline.jobs.runner import LOCK, locked
 from vsr_pipeline.jobs.workers.workers import Workers, uses_ray, workers_for
-from vsr_pipeline.runtime.files import make_folder
+from vsr_pipeline.runtime.files import WORK_FOLDER, make_folder
 from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.process import Isolation
 from vsr_pipeline.runtime.progress import Reporter, all_of
@@ -48,7 +49,7 @@ def run_batch(
         reporter: hears what the log file is told, too, but not the tracebacks.
 
     Raises:
-        InputError, UsageError: the folders or the options cannot be meant; nothing was begun.
+        InputError, UsageError: the folders or the options do not fit together; nothing was begun.
         LockedError: another batch is at work in `output`.
         ModelError, ResourceError: the model cannot be loaded.
         DiskFullError, OutputError: the queue cannot be written.
@@ -64,19 +65,8 @@ def run_batch(
         try:
             queue = stack.enter_context(Queue(work / QUEUE))
             both = Reporter(locked_sink(all_of(reporter.sink, log)))
-
-            def open_workers(settings: UpscaleConfig) -> Workers:
-                workers = workers_for(
-                    settings,
-                    options.workers,
-                    spec=None if with_ray else open_model(settings),
-                    folder=work,
-                    allow_cpu=options.allow_cpu,
-                    retries=options.retries,
-                    reporter=both,
-                )
-                return stack.enter_context(workers)
-
+            start = None if with_ray else open_model
+            open_workers = partial(_open_workers, stack, start, options, work, both)
             call = stack.enter_context(Isolation())
             batch = Batch(folder, output, config, options, open_workers, both, Reporter(log), queue, call)
             return batch.run(side_by_side=with_ray)
@@ -86,6 +76,27 @@ def run_batch(
         except Exception:
             Reporter(log).crashed(traceback.format_exc())
             raise
+
+
+def _open_workers(
+    stack: ExitStack,
+    open_model: Callable[[UpscaleConfig], ModelSpec] | None,
+    options: BatchOptions,
+    folder: Path,
+    reporter: Reporter,
+    settings: UpscaleConfig,
+) -> Workers:
+    """Start the workers; they end with `stack`. Without `open_model`, they are Ray's."""
+    workers = workers_for(
+        settings,
+        options.workers,
+        spec=open_model(settings) if open_model is not None else None,
+        folder=folder,
+        allow_cpu=options.allow_cpu,
+        retries=options.retries,
+        reporter=reporter,
+    )
+    return stack.enter_context(workers)
 
 
 def preview_batch(

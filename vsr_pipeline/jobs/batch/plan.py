@@ -12,7 +12,7 @@ from vsr_pipeline.jobs.batch.discovery import check_template, find_videos, outpu
 from vsr_pipeline.jobs.batch.queue import FileIdentity, QueueRow
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.runner import recorded_source_sha256
-from vsr_pipeline.jobs.workers.workers import WorkerOptions
+from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.runtime.files import file_sha256
 from vsr_pipeline.runtime.process import Call, here
 from vsr_pipeline.runtime.progress import one_line
@@ -240,3 +240,12 @@ def _turn(clip: BatchClip, order: Literal["name", "size", "newest", "oldest"]) -
         "oldest": clip.identity.modified_ns,
     }
     return group, by[order]
+
+
+def next_occurrence(moment: datetime.time, after: datetime.datetime) -> datetime.datetime:
+    """Return when the clock shows a local time next, as a time with its zone; `after` has one, too."""
+    day = after.astimezone().date()
+    coming = datetime.datetime.combine(day, moment).astimezone()
+    if coming <= after:
+        coming = datetime.datetime.combine(day + datetime.timedelta(days=1), moment).astimezone()
+    return coming

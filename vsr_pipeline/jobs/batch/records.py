@@ -5,13 +5,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from vsr_pipeline.errors import VsrError
+from vsr_pipeline.errors import InputError, VsrError
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, changed_settings
 from vsr_pipeline.jobs.batch.queue import FileIdentity, Queue, QueueRow, State
 from vsr_pipeline.jobs.job import now
 from vsr_pipeline.jobs.ledger import Ledger
-from vsr_pipeline.jobs.report.outcome import ClipOutcome
+from vsr_pipeline.jobs.report.outcome import ClipOutcome, Status
 from vsr_pipeline.jobs.runner import LEDGER, job_folder
+from vsr_pipeline.runtime.progress import counted
 
 
 class Records:
@@ -115,7 +116,26 @@ def frames_done(output: Path) -> int:
         return 0  # `run_clip` will say what is wrong with it
 
 
-def unchanged_outcome(clip: BatchClip) -> ClipOutcome:
+def outcome_of(clip: BatchClip, status: Status, reason: str, exit_code: int = 0) -> ClipOutcome:
+    """Return what became of a clip of which nothing but this is to be said."""
+    return ClipOutcome(input=clip.source, output=clip.output, status=status, reason=reason, exit_code=exit_code)
+
+
+def outcome_without_work(clip: BatchClip, folder: Path) -> ClipOutcome | None:
+    """Say what a clip of `folder` is that no run works on; None where one would."""
+    if clip.todo == "misnamed":
+        reason = "its name is no valid Unicode, the question marks stand for what is not: rename it"
+        return replace(outcome_of(clip, "failed", reason, InputError.exit_code), input=folder / clip.clip)
+    if clip.todo == "unchanged":
+        return _unchanged_outcome(clip)
+    if clip.todo == "given up":
+        assert clip.row is not None
+        tries = f"failed in {counted(clip.row.tries, 'run')}; left alone until it changes: --retry-failed"
+        return outcome_of(clip, "given up", f"{clip.row.reason} ({tries})", clip.row.exit_code)
+    return None
+
+
+def _unchanged_outcome(clip: BatchClip) -> ClipOutcome:
     """Return what a clip was when it was made; its folders may have other names by now."""
     assert clip.row is not None
     assert clip.row.outcome is not None

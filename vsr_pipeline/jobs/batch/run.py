@@ -15,10 +15,10 @@ from pathlib import Path
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.inspect import inspect
 from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.enhance.open_model import note_model
 from vsr_pipeline.errors import (
     ChangedError,
     DiskFullError,
-    InputError,
     Interrupted,
     LockedError,
     PrecisionError,
@@ -27,16 +27,24 @@ from vsr_pipeline.errors import (
     StoppedForNow,
     VsrError,
 )
-from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, changed_settings, compared, plan_batch, settings_of
+from vsr_pipeline.jobs.batch.plan import (
+    BatchClip,
+    BatchOptions,
+    changed_settings,
+    compared,
+    next_occurrence,
+    plan_batch,
+    settings_of,
+)
 from vsr_pipeline.jobs.batch.queue import FileIdentity, Queue, QueueRow, save_workers
-from vsr_pipeline.jobs.batch.records import Records, frames_done, unchanged_outcome
+from vsr_pipeline.jobs.batch.records import Records, frames_done, outcome_of, outcome_without_work
 from vsr_pipeline.jobs.batch.side_by_side import Turn, Turns, of_one_clip
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import write_report
-from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status
-from vsr_pipeline.jobs.runner import WORK_FOLDER, recorded_identity, run_clip, settings_as_begun
-from vsr_pipeline.jobs.workers.workers import Workers, note_model
-from vsr_pipeline.runtime.files import refusals_as_errors
+from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome
+from vsr_pipeline.jobs.runner import recorded_identity, run_clip, settings_as_begun
+from vsr_pipeline.jobs.workers.workers import Workers
+from vsr_pipeline.runtime.files import WORK_FOLDER, refusals_as_errors
 from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.process import Call
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
@@ -47,15 +55,6 @@ WORKERS = "workers.json"
 _SOME_FAILED = 7
 _WORKERS_SECONDS = 10.0
 _LOST = "the GPU no longer answers, or no worker is left"
-
-
-def next_occurrence(moment: datetime.time, after: datetime.datetime) -> datetime.datetime:
-    """Return when the clock shows a local time next, as a time with its zone; `after` has one, too."""
-    day = after.astimezone().date()
-    coming = datetime.datetime.combine(day, moment).astimezone()
-    if coming <= after:
-        coming = datetime.datetime.combine(day + datetime.timedelta(days=1), moment).astimezone()
-    return coming
 
 
 class Batch:
@@ -254,19 +253,11 @@ class Batch:
 
     def _left(self, clip: BatchClip) -> ClipOutcome:
         """Say what a clip is that this run does not work on."""
-        if clip.todo == "misnamed":
-            reason = "its name is no valid Unicode, the question marks stand for what is not: rename it"
-            source = self._folder / clip.clip
-            return replace(_outcome(clip, "failed", reason, InputError.exit_code), input=source)
-        if clip.todo == "unchanged":
-            return unchanged_outcome(clip)
-        if clip.todo == "given up":
-            assert clip.row is not None
-            tries = f"failed in {counted(clip.row.tries, 'run')}; left alone until it changes: --retry-failed"
-            reason = f"{clip.row.reason} ({tries})"
-            return _outcome(clip, "given up", reason, clip.row.exit_code)
+        outcome = outcome_without_work(clip, self._folder)
+        if outcome is not None:
+            return outcome
         because = self._stopped_because or f"--max-clips {self._options.max_clips} was reached"
-        return _outcome(clip, "stopped", f"not begun: {because}")
+        return outcome_of(clip, "stopped", f"not begun: {because}")
 
     def _work(self, clip: BatchClip) -> ClipOutcome:
         turn = self._begin(clip)
@@ -363,13 +354,13 @@ class Batch:
             self._records.save(row, "failed", reason=reason, exit_code=exit_code)
         else:
             self._records.save_failure(row, reason, exit_code)
-        outcome = _outcome(clip, "failed", " ".join(reason.split()), exit_code)
+        outcome = outcome_of(clip, "failed", " ".join(reason.split()), exit_code)
         self._reporter.note(str(outcome))
         return outcome
 
     def _postponed(self, clip: BatchClip, row: QueueRow, reason: str) -> ClipOutcome:
         self._records.save(row, "stopped", reason=reason)
-        return _outcome(clip, "stopped", reason)
+        return outcome_of(clip, "stopped", reason)
 
     def _is_late(self) -> bool:
         return self._deadline is not None and datetime.datetime.now().astimezone() >= self._deadline
@@ -405,7 +396,3 @@ class Batch:
             self._reporter.note(f"there is no report of this run: {error}")
             return replace(outcome, exit_code=outcome.exit_code or error.exit_code)
         return outcome
-
-
-def _outcome(clip: BatchClip, status: Status, reason: str, exit_code: int = 0) -> ClipOutcome:
-    return ClipOutcome(input=clip.source, output=clip.output, status=status, reason=reason, exit_code=exit_code)

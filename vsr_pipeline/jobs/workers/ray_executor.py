@@ -24,6 +24,7 @@ from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import Executor, SegmentResult
+from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.ray_cluster import RayCluster, WorkerDied, connected
 from vsr_pipeline.jobs.workers.ray_worker import POLL_SECONDS, CommonSpec, RayWorker
 from vsr_pipeline.jobs.workers.spec import (
@@ -37,7 +38,6 @@ from vsr_pipeline.jobs.workers.spec import (
 )
 from vsr_pipeline.jobs.workers.task_queue import Assignment, Dispatch, DispatchExecutor
 from vsr_pipeline.jobs.workers.worker import Failure
-from vsr_pipeline.jobs.workers.workers import WorkerOptions
 from vsr_pipeline.runtime.progress import Reporter, counted
 
 _NODES_POLL_SECONDS = 5.0

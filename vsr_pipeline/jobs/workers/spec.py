@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vsr_pipeline.checkpoints.manifest import BICUBIC
+from vsr_pipeline.checkpoints.manifest import needs_device
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import ModelError, PrecisionError, ResourceError, UsageError
@@ -67,7 +67,6 @@ class Ready:
     description: str
     identity: Identity
     choice: str = ""
-    """As that of `BuiltUpscaler`."""
 
 
 def wants_gpus(settings: UpscaleConfig, has_gpu: bool) -> bool:
@@ -76,7 +75,7 @@ def wants_gpus(settings: UpscaleConfig, has_gpu: bool) -> bool:
     Raises:
         ResourceError: one is asked for, and none is there.
     """
-    if settings.device == "cpu" or (settings.model == BICUBIC and settings.checkpoint is None):
+    if settings.device == "cpu" or not needs_device(settings.model, settings.checkpoint):
         return False
     if settings.device == "cuda" and not has_gpu:
         raise ResourceError("no machine of the Ray cluster has a GPU: see `ray status`, or give --device cpu")

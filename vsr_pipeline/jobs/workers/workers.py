@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
@@ -14,28 +14,17 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import Executor, SerialExecutor
+from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.runtime.progress import Reporter
 
 _DEVICES_WITH_RAY = ("auto", "cpu", "cuda")
 HOW_TO_GET_RAY = "pip install 'vsr-pipeline[ray]'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
-    """Where segments are computed; nothing here changes a pixel."""
-
-    executor: Literal["auto", "serial", "ray"] = "auto"
-    """auto: Ray with more than one GPU or with an address, else this process alone."""
-    ray_address: str | None = None
-    """Of a Ray cluster that runs: `auto`, `ray://HOST:PORT` or `HOST:PORT`. None: one of our own, on this machine."""
-    cpus_per_worker: int | None = None
-    """Cores of each worker. None: one for a worker with a GPU, else as many as this process would compute with."""
 
 
 class Workers(Protocol):
@@ -161,13 +150,6 @@ def with_default_address(options: WorkerOptions, settings: UpscaleConfig, addres
 def _ray_is_installed() -> bool:
     spec = find_spec("ray")
     return spec is not None and spec.origin is not None  # a folder of that name has no origin
-
-
-def note_model(spec: ModelSpec, reporter: Reporter) -> None:
-    """Say what computes, and why it was chosen."""
-    reporter.note(f"model: {spec.description}")
-    if spec.choice:
-        reporter.note(spec.choice)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.colour import chroma_location_of, colour_of, has_alpha
 from vsr_pipeline.media.input import video_streams
-from vsr_pipeline.media.read.decode import Decoder
+from vsr_pipeline.media.read.decoder import Decoder
 from vsr_pipeline.media.read.interlace import is_top_field_first
 from vsr_pipeline.media.read.pixels import bit_depth
 from vsr_pipeline.media.read.side_data import SideDataReader, crop_of, described, hdr_metadata, orientation, plain_name

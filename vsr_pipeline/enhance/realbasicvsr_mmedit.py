@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vsr_pipeline.checkpoints.manifest import Checkpoint
+from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import describe
 from vsr_pipeline.enhance.realbasicvsr import context_of, identity_of
