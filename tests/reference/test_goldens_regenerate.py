@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.golden import make_edsr
 from tests.golden.make_reference import run
 
 pytestmark = [
@@ -27,3 +28,10 @@ def test_generator_gives_the_stored_outputs(name):
     for key, expected in stored.items():
         worst = np.abs(arrays[key] - expected).max()
         assert worst <= 1e-5, f"{key}: off by {worst:.2e}"
+
+
+@pytest.mark.parametrize("name", make_edsr.CASES)
+def test_edsrs_generator_gives_the_stored_outputs(name):
+    with np.load(GOLDEN / "edsr_mmedit_0.16.1.npz") as golden:
+        worst = np.abs(make_edsr.run(name) - golden[name]).max()
+    assert worst <= 1e-5, f"off by {worst:.2e}"
