@@ -2,26 +2,23 @@
 
 from collections.abc import Iterable, Iterator
 
-import cv2
-
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
 from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.models.interpolation import METHODS, Method, interpolate
 from vsr_pipeline.timeline import Decision, Segment
-
-_METHODS = {"bicubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
 
 
 class Interpolation:
-    """Enlarges frame by frame with OpenCV.
+    """Enlarges frame by frame.
 
     Args:
-        method: OpenCV's number of it.
+        method: see `interpolate`.
         scale: factor of both sides.
     """
 
-    def __init__(self, method: int, scale: int) -> None:
+    def __init__(self, method: Method, scale: int) -> None:
         self._method = method
         self._scale = scale
 
@@ -36,10 +33,9 @@ class Interpolation:
         del decision
         for pixels in take(iter(frames), len(segment)):
             height, width = pixels.shape[:2]
-            size = (self._scale * width, self._scale * height)
-            enlarged = cv2.resize(pixels, size, interpolation=self._method)
+            enlarged = interpolate(pixels, (self._scale * height, self._scale * width), self._method)
             on_work(1.0)
-            yield enlarged  # type: ignore[misc]
+            yield enlarged
 
     def take_notes(self) -> tuple[str, ...]:
         """Return nothing: it does all that it is told."""
@@ -58,7 +54,7 @@ def interpolation_spec(name: str, architecture: str, scale: int, segment_frames:
         scale: factor of both sides.
         segment_frames: longest segment.
     """
-    method = _METHODS[architecture]
+    method = next(method for method in METHODS if method == architecture)
     return ModelSpec(
         name=name,
         scale=scale,

@@ -12,8 +12,6 @@ Picture = npt.NDArray[Any]
 Method = Literal["nearest", "bilinear", "bicubic", "lanczos", "classical"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-DEFAULT_SCALE = 4
-
 _OPENCV = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,

@@ -39,7 +39,6 @@ _EXIT_CODES = {
     130: "interrupted",
     143: "told to end",
 }
-_CLEANED = {0: "not cleaned", 1: "cleaned once", 2: "cleaned twice"}
 _OPEN_WARNINGS = 3
 _STILL_WIDTH = 960
 # Control characters have no meaning in HTML, lone surrogates none in UTF-8, and overrides of the writing direction
