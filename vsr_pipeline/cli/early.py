@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.runtime.files import check_file
 
 if TYPE_CHECKING:
@@ -42,7 +41,9 @@ def refuse_unknown(settings: "Config", *, weights_are_here: bool = True) -> None
     Raises:
         ModelError, UsageError: there is no such thing.
     """
-    weights.refuse_unknown(settings.upscale.model, settings.upscale.checkpoint, must_be_here=weights_are_here)
+    from vsr_pipeline.checkpoints import manifest
+
+    manifest.refuse_unknown(settings.upscale.model, settings.upscale.checkpoint, must_be_here=weights_are_here)
     refuse_unknown_codec(settings)
 
 
