@@ -364,7 +364,7 @@ def test_a_variable_makes_no_command_refuse_an_option_that_nobody_gave(tmp_path,
 def test_a_folder_named_ray_is_not_ray(tmp_path):
     (tmp_path / "ray").mkdir()
     code = (
-        "import sys; sys.meta_path = [f for f in sys.meta_path if f.__name__ != 'PathFinder'] + [Only]\n"
+        "sys.meta_path = [Only if finder is PathFinder else finder for finder in sys.meta_path]\n"
         "from vsr_pipeline.jobs.workers.workers import _ray_is_installed as there; print(there())"
     )
     finder = (
