@@ -23,7 +23,7 @@ from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
 from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned, context_of, winograd_for
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.enhance.realbasicvsr_stream import Windows
+from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, Windows
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
@@ -70,7 +70,7 @@ def main() -> None:
         )
 
         def run(frames: list[Pixels]) -> list[Pixels]:
-            return enhance_in_memory(upscaler, context_of(settings), frames, cleaned(1))
+            return enhance_in_memory(upscaler, context_of(settings), frames, cleaned(1), SCALE)
 
         return run
 

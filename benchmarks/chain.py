@@ -72,7 +72,7 @@ def main() -> None:
 
     def alone() -> tuple[float, list[Pixels]]:
         started = time.perf_counter()
-        outputs = enhance_in_memory(upscaler, spec.context, frames, decision)
+        outputs = enhance_in_memory(upscaler, spec.context, frames, decision, spec.scale)
         return time.perf_counter() - started, outputs
 
     seconds: dict[str, list[float]] = {}

@@ -55,7 +55,11 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path):
         ("quality = 80", r"unknown key 'quality': it belongs in the section \[encode\]"),
         ("[upscale]\nquality = 80", r"unknown key 'upscale.quality': it belongs in the section \[encode\]"),
         ("[encode]\nfps = 25", r"give frame_rate = \"25\" in \[encode\]"),
-        ("[upscale]\ntile = 400", "give memory_limit"),
+        ("[upscale]\ntile_size = 400", "give tile in"),
+        ("[upscale]\ntile = 8", "tile: must be auto, 0 .whole frames., or at least 32"),
+        ("[upscale]\nscale = 2\nheight = 1080", "height: must not be given with --scale"),
+        ("[upscale]\nwidth = 1920\nheight = 1080", "width: must not be given with --height"),
+        ("[upscale]\nstrength = 1.5", "strength: .*less than or equal to 1"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(tmp_path, text, message):

@@ -15,6 +15,7 @@ from tests.support.listening import Listener
 from tests.support.networks import fill, save
 from tests.support.small_device import SmallDevice, psnr
 from tests.support.upscaling import CPU, GPU, exact, frames_of, segment, upscale_whole, worst
+from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import enhance_frames
@@ -64,7 +65,7 @@ def fallback_on(limit, settings, *, allow_cpu=False):
 
     spec = ModelSpec(
         name="tiny",
-        scale=4,
+        sizing=Sizing(scale=4),
         description="tiny",
         identity={"precision": settings.precision},
         context=Context(segment_frames=300),
@@ -207,7 +208,7 @@ def test_what_failed_is_gone_before_the_next_variant_is_built(settings):
 
 def _bare_spec():
     context = Context(segment_frames=300)
-    return ModelSpec(name="tiny", scale=4, description="tiny", identity={}, context=context, variants=())
+    return ModelSpec(name="tiny", sizing=Sizing(scale=4), description="tiny", identity={}, context=context, variants=())
 
 
 def test_nan_in_half_precision_is_made_again_in_fp32():
@@ -330,7 +331,16 @@ def test_other_failures_are_not_tried_again(settings):
     def short(upscaler):
         nonlocal count
         count += 1
-        return list(enhance_frames(upscaler, iter([]), segment(), cleaned(1), on_work=lambda _: None))
+        return list(
+            enhance_frames(
+                upscaler,
+                iter([]),
+                segment(),
+                cleaned(1),
+                geometry=Geometry.enlarged((64, 64), 4),
+                on_work=lambda _: None,
+            )
+        )
 
     with pytest.raises(InputError):
         fallback.run(segment(), short)

@@ -14,6 +14,7 @@ from tests.support.networks import fill
 from tests.support.small_device import SmallDevice
 from tests.support.upscaling import CPU, GPU, exact, frames_of, segment, upscale_whole
 from vsr_pipeline.checkpoints.load import Checkpoint
+from vsr_pipeline.clip.geometry import Sizing
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.memory import around_model_bytes, first_that_fits
@@ -256,7 +257,9 @@ def fallback_with(limit_bytes, **settings):
     variants = tuple(map(noted, variants_of(checkpoint(), settings, CPU, "bf16", allow_cpu=False)))
     identity = {"precision": "bf16"}
     context = Context(segment_frames=300)
-    spec = ModelSpec(name="net", scale=4, description="net", identity=identity, context=context, variants=variants)
+    spec = ModelSpec(
+        name="net", sizing=Sizing(scale=4), description="net", identity=identity, context=context, variants=variants
+    )
     return Fallback(spec, limit_bytes=limit_bytes), Listener(), made
 
 

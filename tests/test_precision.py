@@ -15,7 +15,7 @@ from tests.support.networks import fill
 from tests.support.speeds import WINOGRAD, know_speeds
 from vsr_pipeline import api, cli
 from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
-from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance import precision
 from vsr_pipeline.enhance.choice import as_recorded
@@ -375,7 +375,7 @@ def test_a_worker_follows_the_clip_or_says_that_it_cannot(folder):
     def computed(name, **identity):
         task = SegmentTask(
             footage=footage,
-            geometry=Geometry.of(header.info, 4),
+            geometry=Geometry.of(header.info, Sizing(scale=4), settings.upscale, even=True),
             schedule=schedule_of(footage.timeline, origin_ticks=0),
             segment=segment,
             encode=settings.encode,

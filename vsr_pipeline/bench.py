@@ -25,7 +25,7 @@ from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
 from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.enhance.realbasicvsr_stream import Steps
+from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, Steps
 from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.errors import UsageError
@@ -219,7 +219,7 @@ def _reference(
 
 def _product(upscaler: SegmentUpscaler, context: Context, clip: Sequence[Pixels]) -> list[Pixels]:
     """Upscale a clip without a cut, cleaned once, as the reference does."""
-    return enhance_in_memory(upscaler, context, clip, cleaned(1))
+    return enhance_in_memory(upscaler, context, clip, cleaned(1), SCALE)
 
 
 def _peak_gpu_memory_bytes(spec: ModelSpec, upscaler: SegmentUpscaler, clip: Sequence[Pixels]) -> int:

@@ -28,10 +28,8 @@ _WORDS_OF_OTHERS = {
     "gpu": 'give device = "cuda:0" in [upscale]',
     "half": 'give precision = "fp16" or "bf16" in [upscale]',
     "fp16": 'give precision = "fp16" in [upscale]',
-    "tile": 'give memory_limit = "6GB" in [upscale]: large frames are computed in parts to fit',
-    "tile_size": 'give memory_limit = "6GB" in [upscale]: large frames are computed in parts to fit',
-    "scale": "leave it out: frames are always made four times larger",
-    "outscale": "leave it out: frames are always made four times larger",
+    "tile_size": "give tile in [upscale]",
+    "outscale": "give scale in [upscale]",
 }
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", re.IGNORECASE)
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
@@ -81,6 +79,9 @@ def memory_bytes_from(text: str) -> int:
     return count
 
 
+SMALLEST_TILE = 32
+"""LQ pixels; below that, nearly all the work would be overlap."""
+
 MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs"})
 """Settings, by their dotted names, that say how frames are made and change none of them."""
 
@@ -100,7 +101,7 @@ class _Section(BaseModel):
 class UpscaleConfig(_Section):
     """What makes LQ frames into HR frames."""
 
-    model: str = Field("auto", description="a name of `vsr models list`, bicubic-x4, or auto")
+    model: str = Field("auto", description="a name of `vsr models list`, or auto")
     checkpoint: Path | None = Field(None, strict=False, description="a checkpoint file; takes the place of `model`")
     backend: Literal["torch", "mmedit"] = Field("torch", description="mmedit: the official implementation")
     windows: Literal["exact", "official"] = Field("exact", description="official: hard cuts every max_seq_len frames")
@@ -114,6 +115,16 @@ class UpscaleConfig(_Section):
         "auto",
         description="winograd: for fp32 on a CPU with ncnn installed; auto: where that was measured to be faster",
     )
+    scale: float | None = Field(None, gt=0, le=32, strict=False, description="how many times larger the sides get")
+    height: int | None = Field(None, ge=2, description="of the output in pixels; the width follows")
+    width: int | None = Field(None, ge=2, description="of the output in pixels; the height follows")
+    shrink_input: float = Field(1.0, ge=1, le=32, strict=False, description="reduce the source first, by this factor")
+    tile: int | Literal["auto"] = Field(
+        "auto", description="largest side of the parts that a frame model sees at once; 0: whole frames"
+    )
+    strength: float = Field(1.0, ge=0, le=1, strict=False, description="share of the model; the rest is interpolated")
+    cleaning: float = Field(1.0, ge=0, le=1, strict=False, description="share of what RealBasicVSR's cleaning changes")
+    denoise: float = Field(1.0, ge=0, le=1, strict=False, description="of realesr-general-x4v3: 0 keeps noise")
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
@@ -124,6 +135,29 @@ class UpscaleConfig(_Section):
         if not _DEVICE.fullmatch(name):
             raise ValueError("must be auto, cpu, cuda, cuda:N or mps")
         return name
+
+    @field_validator("tile", mode="before")
+    @classmethod
+    def _is_tile(cls, side: object) -> object:
+        side = int(side) if isinstance(side, str) and side.isdecimal() else side
+        if side != "auto" and not (isinstance(side, int) and (side == 0 or side >= SMALLEST_TILE)):
+            raise ValueError(f"must be auto, 0 (whole frames), or at least {SMALLEST_TILE}")
+        return side
+
+    @field_validator("width")
+    @classmethod
+    def _is_one_size(cls, width: int | None, others: ValidationInfo) -> int | None:
+        given = [name for name in ("scale", "height") if others.data.get(name) is not None]
+        if given and width is not None:
+            raise ValueError(f"must not be given with --{given[0]}: the other side follows")
+        return width
+
+    @field_validator("height")
+    @classmethod
+    def _is_no_scale(cls, height: int | None, others: ValidationInfo) -> int | None:
+        if height is not None and others.data.get("scale") is not None:
+            raise ValueError("must not be given with --scale: give one of them")
+        return height
 
     @field_validator("memory_limit")
     @classmethod

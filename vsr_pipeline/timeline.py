@@ -141,6 +141,13 @@ class ClipSize:
     """Frames that are computed: windows hold no more than there are."""
     bytes_per_value: int = 1
     """2: more than 8 bits."""
+    output_size: tuple[int, int] | None = None
+    """Width and height of what is written; None: as the model gives it."""
+
+    def output_pixels(self, scale: int) -> int:
+        """Return the pixels of a frame that is written, by a model that multiplies sides by `scale`."""
+        width, height = self.output_size or (scale * self.width, scale * self.height)
+        return width * height
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tests.golden.make_reference import make_clip
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned
 from vsr_pipeline.enhance.realbasicvsr_network import prepare
@@ -54,14 +55,25 @@ def run(model, frames, *, cuts=(), passes=1):
     outputs, work = [], []
     for segment in segments_of(model.context, len(frames), cuts):
         context = iter(frames[segment.context_start : segment.context_stop])
-        outputs += enhance_frames(model.upscaler, context, segment, cleaned(passes), on_work=work.append)
+        outputs += enhance_frames(
+            model.upscaler, context, segment, cleaned(passes), geometry=geometry_of(frames), on_work=work.append
+        )
     return outputs, sum(work)
 
 
 def upscale_whole(upscaler, frames, passes=1):
     """Upscale a clip as one segment."""
     whole = segment(0, len(frames))
-    return list(enhance_frames(upscaler, iter(frames), whole, cleaned(passes), on_work=lambda _: None))
+    geometry = geometry_of(frames)
+    return list(
+        enhance_frames(upscaler, iter(frames), whole, cleaned(passes), geometry=geometry, on_work=lambda _: None)
+    )
+
+
+def geometry_of(frames, scale=4):
+    """The sizes of frames that a network enlarges."""
+    height, width = frames[0].shape[:2]
+    return Geometry.enlarged((width, height), scale)
 
 
 def segment(start=0, stop=300):

@@ -49,7 +49,7 @@ def pull(entry: ModelEntry, *, folder: Path, on_progress: OnProgress | None = No
     target = make_folder(folder) / entry.file
     try:
         with FileLock(f"{target}.lock"):
-            if not (target.is_file() and entry.matches(file_sha256(target))):
+            if not (target.is_file() and entry.is_file(target)):
                 part = target.with_name(f"{target.stem}.part{target.suffix}")
                 _download(_Wanted(entry.name, entry.url, entry.how_to_get, entry.file), part, on_progress)
                 _publish(entry, part, target)
@@ -174,11 +174,11 @@ def _accepted_start(response: requests.Response, url: str, asked_start: int) -> 
 
 def _publish(entry: ModelEntry, part: Path, target: Path) -> None:
     """Give a whole download its final name; delete it if it is another file than the manifest says."""
-    actual = file_sha256(part)
-    if not entry.matches(actual):
+    if not entry.is_file(part):
+        actual = file_sha256(part)
         part.unlink()
         raise ModelError(
-            f"{entry.url} is not what the manifest says: its SHA-256 is {actual}, not {entry.expected_sha256}; "
+            f"{entry.url} is not what the manifest says: its SHA-256 is {actual}, not {entry.expected_hash}; "
             f"the download was deleted; {entry.how_to_get} again, and if that ends the same, do not use the file"
         )
     sync(part)

@@ -9,6 +9,7 @@ from torch import Tensor
 from vsr_pipeline.checkpoints import state_dicts
 from vsr_pipeline.checkpoints.state_dicts import Family
 from vsr_pipeline.errors import ModelError
+from vsr_pipeline.models.animesr import AnimeSRNet, animesr_from
 from vsr_pipeline.runtime.files import file_sha256
 
 
@@ -53,3 +54,57 @@ def load_checkpoint(path: Path) -> Checkpoint:
         cleaning_channels=sizes.cleaning_channels,
         sha256=sha256,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnimeSRCheckpoint:
+    """AnimeSR's network with its weights, on the CPU, in float32."""
+
+    name: str
+    net: AnimeSRNet
+    sha256: str
+
+
+def load_animesr(path: Path, name: str) -> AnimeSRCheckpoint:
+    """Read AnimeSR's weights; nothing in the file is executed.
+
+    Raises:
+        ModelError: the file is missing, damaged, wants to run code, or has other weights.
+    """
+    try:
+        tensors = state_dicts.read_tensors(path)
+        return AnimeSRCheckpoint(
+            name=name, net=animesr_from({k: v.float() for k, v in tensors.items()}), sha256=file_sha256(path)
+        )
+    except OSError as error:
+        raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+
+
+def architecture_of(path: Path) -> str:
+    """Return the architecture of a checkpoint file, as the manifest calls it, from the names of its tensors.
+
+    Returns:
+        `realbasicvsr` also for what is damaged or nothing of ours and looks like it; `zoo` for what is not known here.
+
+    Raises:
+        ModelError: the file is missing, damaged, or wants to run code.
+    """
+    if not path.is_file():
+        raise ModelError(f"no such checkpoint file: {path}")
+    if path.suffix == ".pb":
+        return "opencv"
+    try:
+        names = state_dicts.read_tensors(path).keys()
+    except OSError as error:
+        raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+    return next((kind for kind, signs in _SIGNS.items() if any(name.startswith(signs) for name in names)), "zoo")
+
+
+# Beginnings of names that no other architecture has; the first that fits counts.
+_SIGNS = {
+    "realbasicvsr": ("image_cleaning.", "basicvsr.", "spynet.", "backward_resblocks.", "backward_trunk.", "fusion."),
+    "animesr": ("recurrent_cell.",),
+    "rrdb": ("body.0.rdb1.",),
+    "edsr": ("conv_after_body.",),
+    "compact": ("body.0.weight",),
+}

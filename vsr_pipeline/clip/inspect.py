@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vsr_pipeline.clip.cutoff import missing_bytes
 from vsr_pipeline.clip.footage import USUAL_FRAME_RATE, Header, analyse_clip, look_at
-from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.clip.geometry import Geometry, Sizing, size_label
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.media.streams.plan import StreamPlan, plan_streams
@@ -40,19 +40,19 @@ class Inspection:
         return self.header.path
 
 
-def inspect(source: Path, output: Path, config: Config, *, scale: int, call: Call = here) -> Inspection:
+def inspect(source: Path, output: Path, config: Config, *, sizing: Sizing, call: Call = here) -> Inspection:
     """Look at a source's header, and refuse what is not possible, before anything is written.
 
     Args:
         source: the clip.
         output: the file that is made of it.
         config: the settings.
-        scale: factor of both sides, by the model.
+        sizing: what the model makes.
         call: in which process the source is read.
 
     Raises:
         InputError: the source cannot be read.
-        UsageError: the encoder cannot do what its settings say.
+        UsageError: the encoder cannot do what its settings say, or the size that is asked for makes no sense.
         OutputError: the output is a folder, the source itself, of a kind that cannot be written, or one that cannot
             hold the source's streams.
         ResourceError: one frame of it does not fit into memory.
@@ -60,10 +60,10 @@ def inspect(source: Path, output: Path, config: Config, *, scale: int, call: Cal
     header = call(source, partial(look_at, source, config.input, frame_rate=config.encode.constant_rate))
     config = config.model_copy(update={"encode": codec_for(config.encode, header.info)})
     if output.is_dir():
-        name = f"{source.stem}_x{scale}{default_suffix(header, config, call)}"
+        name = f"{source.stem}_{size_label(config.upscale, sizing)}{default_suffix(header, config, call)}"
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
     refuse_to_replace(source, output)
-    geometry = Geometry.of(header.info, scale)
+    geometry = Geometry.of(header.info, sizing, config.upscale, even=True)
     check_encoder(config.encode, size=geometry.output_size, bit_depth=header.info.bit_depth)
     read = None if header.images else source
     streams = call(source, partial(plan_streams, read, output.suffix, config.encode, config.output))

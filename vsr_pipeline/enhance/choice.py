@@ -1,9 +1,10 @@
 """What `auto` means: the fastest precision that is exact enough, or what a clip was begun with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
+from vsr_pipeline.checkpoints.manifest import stand_ins_of
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import DTYPES
 from vsr_pipeline.enhance.precision import LEAST_PSNR_DB, Candidate, candidates_for, ranked, reason_for, speeds_of
@@ -24,6 +25,9 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
     if here is not None and identity.get("device") != here.type:
         return settings
     chosen: dict[str, object] = {}
+    # A model that another one stands in for keeps those weights.
+    if settings.checkpoint is None and identity.get("model") in stand_ins_of(settings.model):
+        chosen["model"] = identity["model"]
     if settings.precision == "auto" and identity.get("precision") in DTYPES:
         chosen["precision"] = identity["precision"]
     convolutions = str(identity.get("convolutions", "auto"))
@@ -35,7 +39,11 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
 
 
 def fastest(
-    settings: UpscaleConfig, device: torch.device, channels: int, psnr_of: Callable[[Candidate], float]
+    settings: UpscaleConfig,
+    device: torch.device,
+    channels: int,
+    psnr_of: Callable[[Candidate], float],
+    candidates: Sequence[Candidate] | None = None,
 ) -> tuple[Candidate, str]:
     """Return what the settings mean by `auto`, and why; nothing is measured where they leave no choice.
 
@@ -44,13 +52,14 @@ def fastest(
         device: where they compute.
         channels: of the network's features.
         psnr_of: measures how exact the network is in a candidate, in dB.
+        candidates: what the network can be computed with there; None: with all that there are.
 
     Raises:
         PrecisionError: the device cannot compute what they name.
     """
     allowed = [
         candidate
-        for candidate in candidates_for(device)
+        for candidate in (candidates_for(device) if candidates is None else candidates)
         if settings.precision in ("auto", candidate.precision)
         and settings.convolutions in ("auto", candidate.convolutions)
     ]

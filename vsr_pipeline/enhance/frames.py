@@ -1,12 +1,18 @@
-"""The way of a segment's frames: LQ frames into the upscaler, HR frames back from the device."""
+"""The way of a segment's frames: LQ frames into the upscaler, through the steps, HR frames back from the device."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice
 from typing import TypeVar
 
+import torch
+
+from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.enhance.resize import lanczos_resize
 from vsr_pipeline.enhance.spec import Context, OnWork, Upscaler
-from vsr_pipeline.enhance.transfer import download
+from vsr_pipeline.enhance.steps import Step, through
+from vsr_pipeline.enhance.transfer import download, out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.plan import sample_indices
@@ -15,25 +21,55 @@ from vsr_pipeline.timeline import Decision, Segment, Shot, Timeline
 T = TypeVar("T")
 
 
+@torch.inference_mode()
 def enhance_frames(
-    upscaler: Upscaler, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+    upscaler: Upscaler,
+    frames: Iterable[Pixels],
+    segment: Segment,
+    decision: Decision,
+    *,
+    geometry: Geometry,
+    on_work: OnWork,
+    steps: Sequence[Step] = (),
 ) -> Iterator[Pixels]:
     """Yield the HR frames of a segment, each (H, W, 3), of the type of the LQ frames.
 
     Args:
         upscaler: makes them.
-        frames: LQ frames of `[segment.context_start, segment.context_stop)`.
+        frames: LQ frames of `[segment.context_start, segment.context_stop)`, of the geometry's `input_size`.
         segment: which they are.
         decision: that of its shot.
+        geometry: all sizes.
         on_work: is told about progress.
+        steps: what is done to HR frames before they are integers.
 
     Raises:
         InputError, ResourceError, ModelError: as `Upscaler.upscale`.
     """
     frames = iter(frames)
     first = next(take(frames, 1))
-    enlarged = upscaler.upscale(chain([first], frames), segment, decision, on_work=on_work)
-    yield from download(enlarged, first.dtype)
+    reduced = reduced_frames(chain([first], frames), geometry)
+    enlarge = partial(upscaler.upscale, segment=segment, decision=decision, geometry=geometry, on_work=on_work)
+    yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype)
+
+
+def decide(upscaler: Upscaler, samples: Iterable[Pixels], geometry: Geometry) -> Decision:
+    """Decide on a shot by frames of it, of the geometry's `input_size`."""
+    return upscaler.decide(reduced_frames(samples, geometry))
+
+
+@torch.inference_mode()
+def reduced_frames(frames: Iterable[Pixels], geometry: Geometry) -> Iterator[Pixels]:
+    """Yield frames in the size that the model is to see: smaller ones with `--shrink-input`, by Lanczos."""
+    if geometry.reduced_size == geometry.input_size:
+        yield from frames
+        return
+    cpu = torch.device("cpu")
+    for pixels in frames:
+        with out_of_memory_as_error():
+            smaller = lanczos_resize(to_tensor(pixels, cpu), geometry.reduced_size[::-1])
+            reduced = to_pixels(smaller, pixels.dtype)
+        yield reduced
 
 
 def decide_in_memory(upscaler: Upscaler, context: Context, frames: Sequence[Pixels]) -> Decision:
@@ -42,13 +78,15 @@ def decide_in_memory(upscaler: Upscaler, context: Context, frames: Sequence[Pixe
 
 
 def enhance_in_memory(
-    upscaler: Upscaler, context: Context, frames: Sequence[Pixels], decision: Decision
+    upscaler: Upscaler, context: Context, frames: Sequence[Pixels], decision: Decision, scale: int
 ) -> list[Pixels]:
     """Return the HR frames of a clip of one shot whose frames are all in memory; see `enhance_frames`."""
     outputs: list[Pixels] = []
+    height, width = frames[0].shape[:2]
+    geometry = Geometry.enlarged((width, height), scale)
     for segment in context.segments(Timeline.constant_rate(len(frames), Fraction(25))):
         around = frames[segment.context_start : segment.context_stop]
-        outputs += enhance_frames(upscaler, around, segment, decision, on_work=lambda _: None)
+        outputs += enhance_frames(upscaler, around, segment, decision, geometry=geometry, on_work=lambda _: None)
     return outputs
 
 

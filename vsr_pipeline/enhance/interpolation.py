@@ -1,7 +1,8 @@
-"""Interpolation: no network, no weights. It makes everything around a network testable in seconds."""
+"""Interpolation: no network, no weights, any size. It makes everything around a network testable in seconds."""
 
 from collections.abc import Iterable, Iterator
 
+from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
 from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
@@ -11,29 +12,26 @@ from vsr_pipeline.timeline import Decision, Segment
 
 
 class Interpolation:
-    """Enlarges frame by frame.
+    """Enlarges frame by frame, to the size that is written.
 
     Args:
         method: see `interpolate`.
-        scale: factor of both sides.
     """
 
-    def __init__(self, method: Method, scale: int) -> None:
+    def __init__(self, method: Method) -> None:
         self._method = method
-        self._scale = scale
 
     def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
     ) -> Iterator[Frame]:
         """Yield each frame enlarged, of the input's type; see `Upscaler`."""
         del decision
         for pixels in take(iter(frames), len(segment)):
-            height, width = pixels.shape[:2]
-            enlarged = interpolate(pixels, (self._scale * height, self._scale * width), self._method)
+            enlarged = interpolate(pixels, geometry.model_size[::-1], self._method)
             on_work(1.0)
             yield enlarged
 
@@ -45,19 +43,19 @@ class Interpolation:
         """Do nothing: nothing is kept."""
 
 
-def interpolation_spec(name: str, architecture: str, scale: int, segment_frames: int) -> ModelSpec:
+def interpolation_spec(name: str, architecture: str, sizing: Sizing, segment_frames: int) -> ModelSpec:
     """Return an interpolation model.
 
     Args:
         name: as in the manifest.
         architecture: which method.
-        scale: factor of both sides.
+        sizing: what it makes.
         segment_frames: longest segment.
     """
     method = next(method for method in METHODS if method == architecture)
     return ModelSpec(
         name=name,
-        scale=scale,
+        sizing=sizing,
         description=name,
         identity={"model": name, "segment_frames": segment_frames},
         context=Context(segment_frames=segment_frames),
@@ -65,8 +63,8 @@ def interpolation_spec(name: str, architecture: str, scale: int, segment_frames:
             Variant(
                 description=name,
                 device=None,
-                memory_bytes=lambda clip: around_model_bytes(clip, scale),
-                build=lambda: Interpolation(method, scale),
+                memory_bytes=lambda clip: around_model_bytes(clip, sizing.scale),
+                build=lambda: Interpolation(method),
             ),
         ),
     )

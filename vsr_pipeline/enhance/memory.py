@@ -24,7 +24,7 @@ def around_model_bytes(clip: ClipSize, scale: int) -> int:
     """Return the main memory of everything but the model: the process, frames between threads, the encoder."""
     queue = _RGB * min(_QUEUED_FRAMES, clip.frame_count)
     encoder = min(_ENCODER_BYTES, _ENCODER_BYTES_OF_A_FRAME * clip.frame_count)
-    return _PROCESS_BYTES + clip.width * clip.height * scale**2 * (queue + encoder) * clip.bytes_per_value
+    return _PROCESS_BYTES + clip.output_pixels(scale) * (queue + encoder) * clip.bytes_per_value
 
 
 def allowed_bytes(limit_bytes: int | None, device: torch.device | None) -> int | None:

@@ -1,14 +1,28 @@
 """From settings to a model that is ready: which one, its weights, device, precision."""
 
-from vsr_pipeline.checkpoints import manifest
-from vsr_pipeline.checkpoints.load import Checkpoint, load_checkpoint
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from vsr_pipeline.checkpoints import frame_nets, manifest
+from vsr_pipeline.checkpoints.load import Checkpoint, architecture_of, load_animesr, load_checkpoint
+from vsr_pipeline.clip.geometry import Sizing
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.animesr import animesr_spec
 from vsr_pipeline.enhance.device import choose_device
+from vsr_pipeline.enhance.frame_model import frame_spec
 from vsr_pipeline.enhance.interpolation import interpolation_spec
 from vsr_pipeline.enhance.realbasicvsr import realbasicvsr_spec
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.errors import UsageError
+from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
 from vsr_pipeline.runtime.progress import Reporter
+
+_VSR = ("realbasicvsr", "basicvsr")
+# Options that change a model's pixels, the architectures that have them, and what they are for.
+_DIALS: dict[str, tuple[tuple[str, ...], str]] = {
+    "cleaning": (("realbasicvsr",), "RealBasicVSR, which cleans frames"),
+    "tile": (tuple(frame_nets.LOADERS), "frame models"),
+}
 
 
 def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec:
@@ -24,12 +38,23 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
         ResourceError: the device is not there.
     """
     entry = None if settings.checkpoint else manifest.chosen(settings.model)
+    architecture = architecture_of(settings.checkpoint) if settings.checkpoint else entry.architecture  # type: ignore[union-attr]
+    name = settings.checkpoint.name if settings.checkpoint else entry.name  # type: ignore[union-attr]
+    _refuse_dials(settings, name, architecture, can_denoise=entry is not None and entry.denoising is not None)
+    if settings.backend == "mmedit" and architecture not in _VSR:
+        raise UsageError(f"--backend mmedit runs RealBasicVSR and BasicVSR, not {name}: choose another model")
     if entry is not None and entry.kind == "interpolation":
-        if settings.backend == "mmedit":
-            raise UsageError(f"--backend mmedit runs networks, {entry.name} is none: choose a model or --checkpoint")
-        return interpolation_spec(entry.name, entry.architecture, entry.scale, settings.segment_frames)
-    device = choose_device(settings.device)
-    name, checkpoint = checkpoint_of(settings)
+        return interpolation_spec(name, architecture, sizing_of(settings), settings.segment_frames)
+    if architecture == "opencv":
+        _refuse_other_devices(settings, name)
+    device = choose_device("cpu" if architecture == "opencv" else settings.device)
+    path = settings.checkpoint or manifest.verified_path(name)
+    if architecture == "animesr":
+        return animesr_spec(load_animesr(path, name), settings, device, allow_cpu=allow_cpu)
+    if architecture in frame_nets.LOADERS:
+        frame_checkpoint = _frame_checkpoint(architecture, path, name, settings, entry)
+        return frame_spec(frame_checkpoint, settings, device, allow_cpu=allow_cpu)
+    checkpoint = load_checkpoint(path)
     if settings.backend == "mmedit":
         from vsr_pipeline.enhance.realbasicvsr_mmedit import mmedit_spec
 
@@ -37,8 +62,22 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
     return realbasicvsr_spec(name, checkpoint, settings, device, allow_cpu=allow_cpu)
 
 
+def sizing_of(settings: UpscaleConfig) -> Sizing:
+    """Return what sizes the model that is meant makes. A checkpoint file is read for it.
+
+    Raises:
+        ModelError: the model is unknown, or its file is missing or damaged.
+    """
+    if settings.checkpoint is None:
+        entry = manifest.chosen(settings.model)
+        return Sizing(scale=entry.scale, is_any=entry.kind == "interpolation")
+    path = settings.checkpoint
+    modified_ns = path.stat().st_mtime_ns if path.is_file() else 0
+    return Sizing(scale=_scale_of_file(path, modified_ns))
+
+
 def checkpoint_of(settings: UpscaleConfig) -> tuple[str, Checkpoint]:
-    """Load the weights that the settings name; returns a name for them, too.
+    """Load the weights of RealBasicVSR or BasicVSR that the settings name; returns a name for them, too.
 
     Raises:
         ModelError: the model is unknown, or its weights are missing or damaged.
@@ -54,3 +93,58 @@ def note_model(spec: ModelSpec, reporter: Reporter) -> None:
     reporter.note(f"model: {spec.description}")
     if spec.choice:
         reporter.note(spec.choice)
+
+
+@lru_cache(maxsize=8)
+def _scale_of_file(path: Path, modified_ns: int) -> int:  # noqa: ARG001 - a file that has changed is read again
+    architecture = architecture_of(path)
+    if architecture == "animesr":
+        return load_animesr(path, path.name).net.scale
+    if architecture in frame_nets.LOADERS:
+        return frame_nets.LOADERS[architecture](path, path.name).net.scale
+    return 4
+
+
+def _frame_checkpoint(
+    architecture: str, path: Path, name: str, settings: UpscaleConfig, entry: manifest.ModelEntry | None
+) -> frame_nets.FrameCheckpoint:
+    """Read a frame model's weights, mixed with those of its counterpart for `--denoise`.
+
+    Raises:
+        ModelError: they are missing or damaged, or the network has another scale than the manifest says.
+    """
+    load: Callable[[Path, str], frame_nets.FrameCheckpoint] = frame_nets.LOADERS[architecture]
+    if entry is not None and entry.denoising is not None and settings.denoise < 1:
+        checkpoint = frame_nets.mixed_compact(manifest.verified_path(entry.denoising), path, settings.denoise, name)
+    else:
+        checkpoint = load(path, name)
+    if entry is not None and checkpoint.net.scale != entry.scale:
+        raise ModelError(f"{path} enlarges by {checkpoint.net.scale}, the manifest says {entry.scale} for {name}")
+    return checkpoint
+
+
+def _refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_denoise: bool) -> None:
+    """Refuse options that the model does not have.
+
+    Raises:
+        UsageError: one is given.
+    """
+    defaults = UpscaleConfig()
+    for option, (architectures, whose) in _DIALS.items():
+        if getattr(settings, option) != getattr(defaults, option) and architecture not in architectures:
+            raise UsageError(f"--{option} is for {whose}, not for {name}: leave it out")
+    if settings.denoise != defaults.denoise and not can_denoise:
+        raise UsageError(f"--denoise is for realesr-general-x4v3, not for {name}: leave it out")
+
+
+def _refuse_other_devices(settings: UpscaleConfig, name: str) -> None:
+    """Refuse what OpenCV does not do.
+
+    Raises:
+        UsageError: another device is named.
+        PrecisionError: another precision is named.
+    """
+    if settings.device not in ("auto", "cpu"):
+        raise UsageError(f"--device {settings.device}: {name} is computed by OpenCV, on the CPU: leave it out")
+    if settings.precision not in ("auto", "fp32"):
+        raise PrecisionError(f"--precision {settings.precision}: {name} is computed by OpenCV, in fp32: leave it out")

@@ -21,8 +21,9 @@ import platformdirs
 import torch
 from torch import Tensor
 
+from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import DTYPES, Precision
-from vsr_pipeline.errors import VsrError
+from vsr_pipeline.errors import PrecisionError, VsrError
 from vsr_pipeline.models.blocks import ResidualBlocks
 from vsr_pipeline.models.winograd import use_winograd, winograd_library
 from vsr_pipeline.runtime.files import write_text
@@ -74,6 +75,29 @@ def candidates_for(device: torch.device) -> tuple[Candidate, ...]:
     # The residual blocks are four fifths of the network.
     by_winograd = Candidate(f"fp32 by {library}", "fp32", "winograd", _loader("fp32", winograd=True), share=0.8)
     return fp32, by_winograd, bf16
+
+
+def direct_candidates(
+    name: str, settings: UpscaleConfig, device: torch.device, precisions: Sequence[str] = tuple(DTYPES)
+) -> tuple[Candidate, ...]:
+    """Return what a network without Winograd's method may be computed with.
+
+    Args:
+        name: of the model, for the message.
+        settings: what they name must be among it.
+        device: where it computes.
+        precisions: what the network itself allows.
+
+    Raises:
+        PrecisionError: the settings name something else.
+    """
+    known = tuple(c for c in candidates_for(device) if c.convolutions == "direct" and c.precision in precisions)
+    if settings.convolutions == "winograd":
+        raise PrecisionError(f"--convolutions winograd is for RealBasicVSR and BasicVSR, not for {name}")
+    if settings.precision not in ("auto", *(c.precision for c in known)):
+        allowed = ", ".join(c.precision for c in known)
+        raise PrecisionError(f"--precision {settings.precision}: {name} computes in {allowed} on {device.type}")
+    return known
 
 
 def speeds_of(candidates: Sequence[Candidate], device: torch.device, channels: int) -> dict[str, float]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from vsr_pipeline.checkpoints.load import Checkpoint
+from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step, cuda_recorder
 from vsr_pipeline.enhance.device import Precision, describe
@@ -35,6 +37,12 @@ _SHORTEST_WINDOW = 5
 _BANDS = (512, 256, 128, 64)
 
 
+def _cleaned_in_part(cleaner: RealBasicVSRNet, share: float, frames_NCHW: Tensor, passes: int) -> Tensor:
+    """Return frames (N, 3, H, W) with so much of what cleaning changes: 0 is nothing, 1 is all."""
+    cleaned = cleaner.clean(frames_NCHW, passes)
+    return cleaned if share == 1 else torch.lerp(frames_NCHW, cleaned, share)
+
+
 def cleaned(passes: int) -> Decision:
     """Return the decision to clean a shot so often."""
     return Decision({_PASSES: passes}, f"cleaned {_TIMES[passes]}" if passes else "")
@@ -48,6 +56,7 @@ class SegmentUpscaler:
         device: where it is.
         windows: how clips are cut.
         refine_threshold: of dynamic refinement.
+        cleaning: share of what cleaning changes that is taken, 0 to 1.
         record: what records propagation and reconstruction, which are computed frame by frame, as graphs; None: they
             are not recorded. Reading needs none on a GPU: it computes several frames at once.
 
@@ -62,6 +71,7 @@ class SegmentUpscaler:
         device: torch.device,
         windows: Windows,
         refine_threshold: float,
+        cleaning: float = 1.0,
         record: Record | None = None,
     ) -> None:
         self._cleaner = net if isinstance(net, RealBasicVSRNet) else None
@@ -73,7 +83,7 @@ class SegmentUpscaler:
             return GraphedStep(step, record, self._notes.append) if record else step
 
         self.steps = Steps(
-            clean=self._cleaner.clean if self._cleaner else None,
+            clean=partial(_cleaned_in_part, self._cleaner, cleaning) if self._cleaner and cleaning else None,
             compute_flow=self._net.compute_flow,
             backward=by_frame(self._net.backward_step),
             forward=by_frame(self._net.forward_step),
@@ -96,9 +106,10 @@ class SegmentUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
+        del geometry  # a network has its own factor
         passes = int(decision.values[_PASSES])
         with out_of_memory_as_error():
             stream = RecurrentStream(
@@ -185,7 +196,7 @@ def realbasicvsr_spec(
     chosen = settings.model_copy(update={"precision": taken.precision, "convolutions": taken.convolutions})
     return ModelSpec(
         name=name,
-        scale=SCALE,
+        sizing=Sizing(scale=SCALE),
         description=f"{name} in {precision}{by} on {describe(device)}, {windows}",
         identity=identity_of(settings, checkpoint, precision, device, winograd or "direct"),
         context=context_of(settings),
@@ -230,7 +241,8 @@ def identity_of(
     settings: UpscaleConfig, checkpoint: Checkpoint, precision: str, device: torch.device, convolutions: str
 ) -> Identity:
     """Return everything that the pixels depend on."""
-    names = ("backend", "windows", "max_seq_len", "lookahead", "warm_up", "segment_frames", "refine_threshold")
+    windows = ("backend", "windows", "max_seq_len", "lookahead", "warm_up", "segment_frames")
+    names = (*windows, "refine_threshold", "cleaning")
     values = settings.model_dump(mode="json")
     return {
         "weights_sha256": checkpoint.sha256,
@@ -305,5 +317,10 @@ def _build(way: _Way, checkpoint: Checkpoint, precision: Precision) -> Upscaler:
         segment_frames=settings.segment_frames,
     )
     return SegmentUpscaler(
-        net, device=device, windows=windows, refine_threshold=settings.refine_threshold, record=record
+        net,
+        device=device,
+        windows=windows,
+        refine_threshold=settings.refine_threshold,
+        cleaning=settings.cleaning,
+        record=record,
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vsr_pipeline.checkpoints.load import Checkpoint
+from vsr_pipeline.clip.geometry import Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import describe
 from vsr_pipeline.enhance.realbasicvsr import context_of, identity_of
@@ -56,7 +57,7 @@ def mmedit_spec(name: str, checkpoint: Checkpoint, settings: UpscaleConfig, devi
 
     return ModelSpec(
         name=name,
-        scale=SCALE,
+        sizing=Sizing(scale=SCALE),
         description=f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}",
         identity=identity_of(settings, checkpoint, "fp32", device, "direct"),
         context=context_of(settings),

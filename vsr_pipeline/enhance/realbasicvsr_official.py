@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.spec import Frame, OnWork
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
@@ -38,10 +39,10 @@ class OfficialUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
-        del decision
+        del decision, geometry
         frames = iter(frames)
         for window in plan_windows(segment, max_seq_len=self._max_seq_len, lookahead=0):
             with out_of_memory_as_error():

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.plan import plan_segments
 from vsr_pipeline.timeline import ClipSize, Decision, Segment, Timeline
@@ -57,7 +58,7 @@ class Upscaler(Protocol):
         ...
 
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, on_work: OnWork
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
     ) -> Iterator[Frame]:
         """Yield the HR frames of `[segment.start, segment.stop)`.
 
@@ -65,6 +66,7 @@ class Upscaler(Protocol):
             frames: LQ frames (H, W, 3) of `[segment.context_start, segment.context_stop)`.
             segment: one of `Context.segments`.
             decision: that of the segment's shot.
+            geometry: its `reduced_size` is that of the frames, its `model_size` that of the HR frames.
             on_work: is told about progress.
 
         Raises:
@@ -108,8 +110,7 @@ class ModelSpec:
     """A model, its weights read and checked, and the ways to run it."""
 
     name: str
-    scale: int
-    """Factor of both sides."""
+    sizing: Sizing
     description: str
     """For people: name, precision, device and so on."""
     identity: Identity
@@ -123,6 +124,11 @@ class ModelSpec:
     def device(self) -> torch.device | None:
         """Where the first variant runs; None: no network runs."""
         return self.variants[0].device
+
+    @property
+    def scale(self) -> int:
+        """What its network multiplies sides by."""
+        return self.sizing.scale
 
     @property
     def precision(self) -> str:

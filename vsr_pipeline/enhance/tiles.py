@@ -8,14 +8,12 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from vsr_pipeline.config import SMALLEST_TILE
 from vsr_pipeline.models.frame import FrameNet, pad_to_multiple
 
 BLENDED_OVERLAP = 24
 """LQ pixels that a tile has around its core where the network sees farther than tiles can. With Real-ESRGAN's x4plus,
 seams are within 73 dB of the whole frame (16: 51 to 60 dB, 8: 43 dB), measured in strips of 32 HR pixels."""
-
-SMALLEST_TILE = 32
-"""LQ pixels; below that, nearly all the work would be overlap."""
 
 _AUTOMATIC_SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, SMALLEST_TILE)
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from vsr_pipeline.clip.footage import Header
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.memory import amount, around_model_bytes
 from vsr_pipeline.enhance.open_model import open_model
@@ -18,7 +19,9 @@ _SAVING: dict[str, dict[str, int]] = {
 }
 
 
-def refuse_too_large(spec: ModelSpec, header: Header, config: Config, frame_count: int | None = None) -> None:
+def refuse_too_large(
+    spec: ModelSpec, header: Header, geometry: Geometry, config: Config, frame_count: int | None = None
+) -> None:
     """Refuse frames that need more main memory than may be taken, however they are made, before one is computed.
 
     On a GPU, `Fallback.begin` looks after the GPU's memory.
@@ -26,13 +29,14 @@ def refuse_too_large(spec: ModelSpec, header: Header, config: Config, frame_coun
     Args:
         spec: the model.
         header: the clip.
+        geometry: its sizes.
         config: the settings.
         frame_count: how many frames are computed; None: what the header says, and at least one.
 
     Raises:
         ResourceError: they do.
     """
-    clip = header.clip_size(frame_count or header.frames_of_part or 1)
+    clip = geometry.of_model(header.clip_size(frame_count or header.frames_of_part or 1))
     needed = _least_bytes(clip, spec)
     limit = config.upscale.memory_limit_bytes
     what = f"frames of {clip} need about {amount(needed)} of memory at least"
@@ -60,7 +64,7 @@ def _ways_to_fit(header: Header, clip: ClipSize, spec: ModelSpec, settings: Upsc
         ways += [f"give {option}" for option in _options_that_fit(clip, settings, allowed)]
         ways.append("use a GPU")
     for share in range(95, 0, -5):
-        smaller = replace(clip, width=max(2, clip.width * share // 200 * 2), height=max(1, clip.height * share // 100))
+        smaller = _reduced(clip, share, keeps_output=settings.height is not None or settings.width is not None)
         if _least_bytes(smaller, spec) <= allowed:
             to = (
                 f"images first, to {smaller}"
@@ -70,6 +74,15 @@ def _ways_to_fit(header: Header, clip: ClipSize, spec: ModelSpec, settings: Upsc
             ways.append(f"reduce the {to}")
             break
     return ways
+
+
+def _reduced(clip: ClipSize, share: int, *, keeps_output: bool) -> ClipSize:
+    """Return a clip with so many hundredths of its sides, and of the output's where that follows from them."""
+    output = clip.output_size
+    if output is not None and not keeps_output:
+        output = (output[0] * share // 100, output[1] * share // 100)
+    width, height = max(2, clip.width * share // 200 * 2), max(1, clip.height * share // 100)
+    return replace(clip, width=width, height=height, output_size=output)
 
 
 def _options_that_fit(clip: ClipSize, settings: UpscaleConfig, allowed: int) -> list[str]:

@@ -12,9 +12,10 @@ import numpy as np
 from vsr_pipeline.clip.footage import Footage
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import Config, EncodeConfig
-from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.frames import decide, enhance_frames
 from vsr_pipeline.enhance.memory import allowed_bytes, around_model_bytes, first_that_fits
 from vsr_pipeline.enhance.spec import ModelSpec
+from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
@@ -98,7 +99,7 @@ def estimate(
         segments=len(segments),
         input_size=geometry.input_size,
         output_size=geometry.output_size,
-        memory_bytes=_main_memory_bytes(spec, footage.clip_size, config),
+        memory_bytes=_main_memory_bytes(spec, geometry.of_model(footage.clip_size), config),
         memory_available_bytes=available_memory_bytes(),
         disk_bytes=round(_COPIES * picture_bytes) + other_bytes,
         disk_free_bytes=shutil.disk_usage(folder).free,
@@ -127,23 +128,27 @@ def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:
         )
 
 
-def seconds_needed(footage: Footage, spec: ModelSpec, encode: EncodeConfig, reporter: Reporter) -> float:
+def seconds_needed(footage: Footage, geometry: Geometry, spec: ModelSpec, config: Config, reporter: Reporter) -> float:
     """Time the model and the encoder on a few small frames of the clip, and scale the slower one to all of it."""
     timeline = footage.timeline
     count = min(_CALIBRATION_FRAMES, len(timeline.distinct))
     with footage.open() as source:
         frames = [_middle(pixels) for pixels in source.read(0, count)]
-    width, height = footage.header.info.display_size
+    width, height = geometry.input_size
+    crop = geometry.scaled_to((frames[0].shape[1], frames[0].shape[0]))
+    steps = steps_for(crop, config.upscale)
     segment = Segment(0, count, 0, count, Shot(0, count))
     upscaler = spec.variants[0].build()
-    decision = upscaler.decide(frames)
+    decision = decide(upscaler, frames, crop)
     model_seconds = encoder_seconds = 0.0
     with reported(reporter, "measure the speed", 2 * count):
         for _ in range(2):  # the first time, libraries prepare themselves
             started = time.perf_counter()
-            outputs = list(enhance_frames(upscaler, frames, segment, decision, on_work=reporter.worked))
+            outputs = list(
+                enhance_frames(upscaler, frames, segment, decision, geometry=crop, on_work=reporter.worked, steps=steps)
+            )
             upscaled = time.perf_counter()
-            _encode(outputs, encode)
+            _encode(outputs, config.encode)
             model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
     for note in upscaler.take_notes():
         reporter.note(note)

@@ -14,6 +14,7 @@ from vsr_pipeline.clip.footage import Footage, footage_of
 from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
 from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.spec import ModelSpec
+from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.jobs.estimate import estimate, refuse_what_cannot_fit
@@ -159,12 +160,13 @@ class Job:
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
         self._spec.reset_peak_gpu_memory()  # in a batch, not that of the clips before
-        refuse_too_large(self._spec, self._clip.header, self._config)
+        refuse_too_large(self._spec, self._clip.header, self._clip.geometry, self._config)
         work = self._planned(self._analysed())
         has_track = self._has_track()  # asked once: it reads the whole track
         if not has_track:
             self._check_times(work.schedule)
-            refuse_too_large(self._spec, self._clip.header, self._config, len(work.footage.timeline.distinct))
+            count = len(work.footage.timeline.distinct)
+            refuse_too_large(self._spec, self._clip.header, self._clip.geometry, self._config, count)
             needed = estimate(
                 self._spec, self._clip.geometry, work.footage, work.schedule, work.segments, self._config, self._folder
             )
@@ -254,6 +256,7 @@ class Job:
                 decision=self._decisions.get(segment.shot.start),
                 decision_frames=self._spec.context.decision_frames,
                 folder=self._folder / SEGMENTS,
+                steps=steps_for(self._clip.geometry, self._config.upscale),
                 still_frame=work.schedule.frames[len(work.schedule.frames) // 2],
                 identity=self._spec.identity,
             )

@@ -116,7 +116,7 @@ def estimate_clip(clip: Inspection, spec: ModelSpec, *, options: RunOptions, rep
     """
     header = clip.header
     config = clip.config.model_copy(update={"upscale": as_recorded(clip.config.upscale, spec.identity)})
-    refuse_too_large(spec, header, config)
+    refuse_too_large(spec, header, clip.geometry, config)
     analysis = analysed(header, reporter)
     if options.strict:
         refuse_damage(header, analysis)
@@ -126,7 +126,7 @@ def estimate_clip(clip: Inspection, spec: ModelSpec, *, options: RunOptions, rep
     segments = tuple(s for s in spec.context.segments(footage.timeline) if schedule.shows(s))
     needed = estimate(spec, clip.geometry, footage, schedule, segments, config, folder)
     refuse_what_cannot_fit(needed, folder)
-    return replace(needed, seconds=seconds_needed(footage, spec, config.encode, reporter))
+    return replace(needed, seconds=seconds_needed(footage, clip.geometry, spec, config, reporter))
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from vsr_pipeline.clip.footage import Footage, FrameSource
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.frames import decide, enhance_frames
 from vsr_pipeline.enhance.spec import OnWork, Upscaler
+from vsr_pipeline.enhance.steps import Step
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_frames
@@ -26,7 +27,7 @@ from vsr_pipeline.plan import Schedule, sample_indices
 from vsr_pipeline.runtime.files import file_sha256, published, sync
 from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
 from vsr_pipeline.runtime.progress import Reporter, retracted_on_failure
-from vsr_pipeline.timeline import Decision, Segment
+from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
 _STILL_WIDTH = 960
 
@@ -48,13 +49,20 @@ class SegmentTask:
     """Where the segment's file goes, on a file system that driver and worker share."""
     still_frame: int | None
     """Frame to keep as a picture for the report, if it is in this segment."""
+    steps: tuple[Step, ...] = ()
+    """What is done to HR frames after the model."""
     identity: Mapping[str, str | int | float] | None = None
-    """As that of `BuiltUpscaler`: what a worker on another machine has to be; None: what it is."""
+    """As that of `ModelSpec`: what a worker on another machine has to be; None: what it is."""
 
     @property
     def path(self) -> Path:
         """The segment's file."""
         return self.folder / segment_name(self.segment, self.encode)
+
+    @property
+    def clip_size(self) -> ClipSize:
+        """What the model sees of the clip, for its memory."""
+        return self.geometry.of_model(self.footage.clip_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class SerialExecutor:
             notes: tuple[str, ...] = ()
             for task in tasks:
                 if source is None:
-                    notes = self._fallback.begin(task.footage.clip_size, self._reporter)
+                    notes = self._fallback.begin(task.clip_size, self._reporter)
                     source = stack.enter_context(task.footage.open())
                 result = compute_segment(task, source, self._fallback, self._reporter.worked)
                 yield replace(result, notes=(*notes, *result.notes))
@@ -142,7 +150,8 @@ def _decision(task: SegmentTask, source: FrameSource, fallback: Fallback) -> tup
         return task.decision, ()
     indices = sample_indices(task.segment.shot, task.decision_frames)
     return fallback.run(
-        task.segment, lambda upscaler: upscaler.decide(pixels for i in indices for pixels in source.read(i, i + 1))
+        task.segment,
+        lambda upscaler: decide(upscaler, (p for i in indices for p in source.read(i, i + 1)), task.geometry),
     )
 
 
@@ -169,7 +178,9 @@ def _encode_segment(
             WriteBehind(threads=1, depth=4) as writes,
             retracted_on_failure(on_work) as counted,
         ):
-            outputs = enhance_frames(upscaler, ahead, segment, decision, on_work=counted)
+            outputs = enhance_frames(
+                upscaler, ahead, segment, decision, geometry=task.geometry, on_work=counted, steps=task.steps
+            )
             for index, pixels in enumerate(outputs, start=segment.start):
                 tint = clip.tint_at(index)
                 for place in shown.get(index, ()):

@@ -14,14 +14,16 @@ import numpy as np
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.folder import FolderSource
 from vsr_pipeline.clip.footage import Footage, FrameSource, footage_of, look_at
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.frames import enhance_frames
+from vsr_pipeline.enhance.frames import decide, enhance_frames
 from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
+from vsr_pipeline.enhance.steps import Step, steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.media.images import ImageTarget, is_whole, read_image, remove_frames_from, write_image
@@ -107,12 +109,14 @@ def enhance(
     count = footage.timeline.frame_count
     _refuse_one_image_of_many(target, footage)
     _refuse_own_source(target, footage)
-    refuse_too_large(spec, footage.header, config, len(footage.timeline.distinct))
+    geometry = Geometry.of(footage.header.info, spec.sizing, config.upscale, even=False)
+    steps = steps_for(geometry, config.upscale)
+    refuse_too_large(spec, footage.header, geometry, config, len(footage.timeline.distinct))
     note_model(spec, reporter)
     make_folder(target.folder)
-    settings = {f"input.{name}": str(value) for name, value in config.input.model_dump(mode="json").items()}
+    settings = _recorded_settings(config, steps)
     record = _Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
-    job = _Job(footage, spec, target, record, reporter)
+    job = _Job(footage, geometry, spec, steps, target, record, reporter)
     planned = spec.context.segments(footage.timeline)
     done = {segment for segment in planned if job.has(segment)}
     record.forget_all_but(done)
@@ -121,7 +125,7 @@ def enhance(
     if done:
         reporter.note(f"{target}: {job.images_of(done)} of {counted(count, 'frame is', 'frames are')} there already")
     fallback = Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=allow_cpu)
-    fitted = fallback.begin(footage.clip_size, reporter) if todo else ()
+    fitted = fallback.begin(geometry.of_model(footage.clip_size), reporter) if todo else ()
     decisions = job.make(todo, fallback) if todo else {}
     if target.is_frames_folder:
         remove_frames_from(target.folder, count)
@@ -138,6 +142,16 @@ def enhance(
         missing_seconds=float(analysis.missing_seconds),
         notes=(*analysis.notes, *repeats_note(footage.timeline), *fitted),
     )
+
+
+def _recorded_settings(config: Config, steps: Sequence[Step]) -> dict[str, str | int | float]:
+    """Return what the images depend on besides the model."""
+    settings: dict[str, str | int | float] = {"shrink_input": config.upscale.shrink_input}
+    for name, value in config.input.model_dump(mode="json").items():
+        settings[f"input.{name}"] = str(value)
+    for step in steps:
+        settings |= step.identity
+    return settings
 
 
 def _open(path: Path, config: Config, spec: ModelSpec, reporter: Reporter, *, strict: bool) -> tuple[Footage, Analysis]:
@@ -189,10 +203,19 @@ class _Job:
     """The images of one clip: which of them are there, and how the others are made."""
 
     def __init__(
-        self, footage: Footage, spec: ModelSpec, target: ImageTarget, record: "_Record", reporter: Reporter
+        self,
+        footage: Footage,
+        geometry: Geometry,
+        spec: ModelSpec,
+        steps: tuple[Step, ...],
+        target: ImageTarget,
+        record: "_Record",
+        reporter: Reporter,
     ) -> None:
         header, part = footage.header, footage.part
         self._footage = footage
+        self._geometry = geometry
+        self._steps = steps
         self._clip = part.timeline.without_repeats
         self._decision_frames = spec.context.decision_frames
         images = header.images[part.first : part.stop]
@@ -237,7 +260,8 @@ class _Job:
         if shot not in decisions:
             indices = sample_indices(shot, self._decision_frames)
             decisions[shot], _ = fallback.run(
-                segment, lambda upscaler: upscaler.decide(pixels for i in indices for pixels in source.read(i, i + 1))
+                segment,
+                lambda upscaler: decide(upscaler, (p for i in indices for p in source.read(i, i + 1)), self._geometry),
             )
 
         outputs_of: dict[int, list[Path]] = {}
@@ -251,7 +275,15 @@ class _Job:
                 WriteBehind(threads=2, depth=4) as writes,
                 retracted_on_failure(self._reporter.worked) as counted,
             ):
-                outputs = enhance_frames(upscaler, ahead, segment, decisions[shot], on_work=counted)
+                outputs = enhance_frames(
+                    upscaler,
+                    ahead,
+                    segment,
+                    decisions[shot],
+                    geometry=self._geometry,
+                    on_work=counted,
+                    steps=self._steps,
+                )
                 for index, pixels in enumerate(outputs, start=segment.start):
                     pixels = with_tint(pixels, self._clip.tint_at(index))
                     for path in outputs_of[index]:

@@ -287,8 +287,8 @@ class Batch:
     def _take_in(self, turn: Turn) -> None:
         with memory_as_error(turn.clip.source), refusals_as_errors():
             assert self._workers is not None
-            clip, scale = turn.clip, self._workers.spec.scale
-            turn.inspection = inspect(clip.source, clip.output, self._config, scale=scale, call=self._call)
+            clip, sizing = turn.clip, self._workers.spec.sizing
+            turn.inspection = inspect(clip.source, clip.output, self._config, sizing=sizing, call=self._call)
 
     def _enhance(self, turn: Turn, reporter: Reporter) -> ClipOutcome:
         """Work on a clip that was taken in, in whatever thread."""

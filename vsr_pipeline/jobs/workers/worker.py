@@ -109,7 +109,7 @@ class SegmentWorker:
                 self._source = self._opened.enter_context(task.footage.open())
                 self._adopt(task)
                 # As where one process does it all: what does not fit of one clip may fit of another.
-                notes = self._fallback.begin(task.footage.clip_size, Reporter(self.hear))
+                notes = self._fallback.begin(task.clip_size, Reporter(self.hear))
                 self._clip = (task.folder, source)
             with memory_as_error(source.path):
                 result = compute_segment(task, self._source, self._fallback, self._count)

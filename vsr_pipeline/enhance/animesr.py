@@ -1,0 +1,195 @@
+"""AnimeSR as a model: recurrent and forward only, so that windows need no overlap and memory is that of one frame."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from vsr_pipeline.checkpoints.load import AnimeSRCheckpoint
+from vsr_pipeline.clip.geometry import Geometry, Sizing
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.choice import fastest
+from vsr_pipeline.enhance.device import DTYPES, Precision, describe
+from vsr_pipeline.enhance.frames import take
+from vsr_pipeline.enhance.memory import around_model_bytes
+from vsr_pipeline.enhance.precision import Candidate, accuracy_of, direct_candidates, psnr_db
+from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
+from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.models.animesr import AnimeSRNet, extended
+from vsr_pipeline.timeline import ClipSize, Decision, Segment
+
+_LOOKAHEAD = 1
+_CHECKED_SIZE = (16, 16)
+_WEIGHTS_BYTES = 6_000_000
+
+
+class AnimeSRStream:
+    """Takes LQ frames one by one and gives HR frames in order, one frame later: each is made with its next one.
+
+    Run it under `torch.inference_mode`.
+
+    Args:
+        net: on its device.
+        device: where that is.
+    """
+
+    def __init__(self, net: AnimeSRNet, device: torch.device) -> None:
+        self._net = net
+        self._device = device
+        self._previous: Tensor | None = None
+        self._current: Tensor | None = None
+        self._carried: tuple[Tensor, Tensor] | None = None
+
+    def push(self, pixels: Pixels) -> Iterator[Tensor]:
+        """Take the next LQ frame (H, W, 3); yield the HR frame (1, 3, scale * H, scale * W) of the one before it."""
+        self._size = pixels.shape[:2]
+        following = extended(to_tensor(pixels, self._device))
+        if self._current is not None:
+            yield self._step(self._current, following)
+        self._previous, self._current = self._current, following
+
+    def finish(self) -> Iterator[Tensor]:
+        """Yield the HR frame of the last LQ frame, which has no next one."""
+        if self._current is not None:
+            yield self._step(self._current, self._current)
+            self._current = None
+
+    def _step(self, current: Tensor, following: Tensor) -> Tensor:
+        previous = current if self._previous is None else self._previous
+        carried = self._net.start(current) if self._carried is None else self._carried
+        self._carried = self._net(torch.stack((previous, current, following), dim=1), *carried)
+        height, width = self._size
+        return self._carried[0][..., : self._net.scale * height, : self._net.scale * width]
+
+
+class AnimeSRUpscaler:
+    """Segments of a shot by `AnimeSRStream`, with warm-up and one frame of lookahead.
+
+    Args:
+        net: on its device.
+        device: where that is.
+    """
+
+    def __init__(self, net: AnimeSRNet, device: torch.device) -> None:
+        self._net = net
+        self._device = device
+
+    def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
+        """Return that there is nothing to decide."""
+        return Decision()
+
+    @torch.inference_mode()
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+    ) -> Iterator[Frame]:
+        """Yield the HR frames of a segment; see `Upscaler`."""
+        del decision, geometry
+        count = segment.context_stop - segment.context_start
+        stream = AnimeSRStream(self._net, self._device)
+
+        def outputs() -> Iterator[Tensor]:
+            for pixels in take(iter(frames), count):
+                yield from stream.push(pixels)
+                on_work(len(segment) / count)
+            # The frames of the lookahead only feed the one before them.
+            if not segment.lookahead:
+                yield from stream.finish()
+
+        with out_of_memory_as_error():
+            for index, frame in enumerate(outputs(), start=segment.context_start):
+                if segment.start <= index < segment.stop:
+                    yield frame
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return nothing: it does all that it is told."""
+        return ()
+
+    def free_caches(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+def animesr_spec(
+    checkpoint: AnimeSRCheckpoint, settings: UpscaleConfig, device: torch.device, *, allow_cpu: bool
+) -> ModelSpec:
+    """Return AnimeSR with the weights of a checkpoint.
+
+    Args:
+        checkpoint: the network, with its weights.
+        settings: how it runs.
+        device: where it runs.
+        allow_cpu: whether the CPU may be the last resort.
+
+    Raises:
+        PrecisionError: the device cannot compute in the precision.
+    """
+    known = direct_candidates(checkpoint.name, settings, device)
+
+    def psnr_of(candidate: Candidate) -> float:
+        return accuracy_of(candidate, device, checkpoint.sha256, partial(_psnr_of, checkpoint, device, candidate))
+
+    with out_of_memory_as_error():
+        taken, choice = fastest(settings, device, checkpoint.net.channels, psnr_of, candidates=known)
+    precision = taken.precision
+    places = [(device, precision)]
+    if allow_cpu and device.type != "cpu":
+        places.append((torch.device("cpu"), "fp32"))
+    return ModelSpec(
+        name=checkpoint.name,
+        sizing=Sizing(scale=checkpoint.net.scale),
+        description=f"{checkpoint.name} in {precision} on {describe(device)}",
+        identity={
+            "model": checkpoint.name,
+            "weights_sha256": checkpoint.sha256,
+            "precision": precision,
+            "convolutions": "direct",
+            "device": device.type,
+            "segment_frames": settings.segment_frames,
+            "warm_up": settings.warm_up,
+        },
+        context=Context(segment_frames=settings.segment_frames, warm_up=settings.warm_up, lookahead=_LOOKAHEAD),
+        variants=tuple(_variant(checkpoint, *place) for place in places),
+        choice=choice,
+    )
+
+
+def _variant(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Precision) -> Variant:
+    net = checkpoint.net
+
+    def memory_bytes(clip: ClipSize) -> int:
+        bytes_per_value = 4 if precision == "fp32" else 2
+        own = net.memory_bytes(clip.height, clip.width, bytes_per_value=bytes_per_value) + _WEIGHTS_BYTES
+        return own if device.type != "cpu" else own + around_model_bytes(clip, net.scale)
+
+    def build(dtype: Precision) -> AnimeSRUpscaler:
+        with out_of_memory_as_error():
+            return AnimeSRUpscaler(_prepared(checkpoint, device, dtype), device)
+
+    return Variant(
+        description="whole frames" if device.type != "cpu" else "the CPU",
+        device=device,
+        memory_bytes=memory_bytes,
+        build=partial(build, precision),
+        build_in_fp32=None if precision == "fp32" else partial(build, "fp32"),
+    )
+
+
+def _prepared(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Precision) -> AnimeSRNet:
+    net = copy.deepcopy(checkpoint.net).to(device, DTYPES[precision])
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.inference_mode()
+def _psnr_of(checkpoint: AnimeSRCheckpoint, device: torch.device, candidate: Candidate) -> float:
+    """Return the PSNR in dB of the second of two equal frames from the network in a candidate, against float32."""
+    frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    frames = frame[:, None].repeat(1, 3, 1, 1, 1)
+    outputs = []
+    for precision in ("fp32", candidate.precision):
+        net = _prepared(checkpoint, device, precision)
+        outputs.append(net(frames, *net(frames, *net.start(frame)))[0].cpu())
+    return psnr_db(outputs[1], outputs[0])

@@ -1,0 +1,253 @@
+"""A network for single frames as a model: tiles that fit into memory, no context, every architecture alike."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
+from vsr_pipeline.clip.geometry import Geometry, Sizing
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.choice import fastest
+from vsr_pipeline.enhance.device import DTYPES, Precision, describe
+from vsr_pipeline.enhance.frames import take
+from vsr_pipeline.enhance.memory import around_model_bytes
+from vsr_pipeline.enhance.precision import Candidate, accuracy_of, direct_candidates, psnr_db
+from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
+from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
+from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
+from vsr_pipeline.errors import OutOfMemoryError
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.models.frame import FrameNet
+from vsr_pipeline.models.opencv_net import OpenCVNet
+from vsr_pipeline.timeline import ClipSize, Decision, Segment
+
+_AUTOMATIC_BYTES = 2_000_000_000
+"""What a tile may take where nothing else is asked for: the same on every machine, since seams may depend on it."""
+# Smaller tiles that are tried, where the memory that may be taken is known to be too little.
+_CAPS = (512, 256, 128, 64, 32)
+_CHECKED_SIZE = (24, 24)
+
+
+class FrameUpscaler:
+    """Enlarges frame by frame, in tiles where the whole frame does not fit.
+
+    Where memory runs out, the tile is halved, the same frame is made again, and the rest of the segment with it.
+
+    Args:
+        net: prepared, on its device.
+        device: where it is.
+        tile_for: gives the largest side of a tile for a frame of a height and width; 0 is the whole frame.
+    """
+
+    def __init__(self, net: FrameNet, device: torch.device, tile_for: Callable[[int, int], int]) -> None:
+        self._net = net
+        self._device = device
+        self._tile_for = tile_for
+        self._notes: list[str] = []
+
+    def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
+        """Return that there is nothing to decide."""
+        return Decision()
+
+    @torch.inference_mode()
+    def upscale(
+        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+    ) -> Iterator[Frame]:
+        """Yield the HR frame of each frame; see `Upscaler`."""
+        del decision
+        width, height = geometry.reduced_size
+        tile = self._tile_for(height, width)
+        is_final = geometry.model_size == geometry.output_size
+        for pixels in take(iter(frames), len(segment)):
+            enlarged: Frame | None = None
+            while enlarged is None:
+                try:
+                    with out_of_memory_as_error():
+                        enlarged = self._enlarged(pixels, self._tiling(height, width, tile), in_integers=is_final)
+                except OutOfMemoryError:
+                    smaller = smaller_tile(tile, height, width)
+                    if smaller is None:
+                        raise
+                    self._notes.append(f"memory ran out, went on with tiles of {smaller}, {_seams(self._net)}")
+                    tile = smaller
+                    self.free_caches()
+            on_work(1.0)
+            yield enlarged
+
+    def take_notes(self) -> tuple[str, ...]:
+        """Return which tiles were too large."""
+        notes = tuple(dict.fromkeys(self._notes))
+        self._notes.clear()
+        return notes
+
+    def free_caches(self) -> None:
+        """Give back what PyTorch keeps for frames of one size."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _tiling(self, height: int, width: int, tile: int) -> Tiling:
+        return _tiling(self._net, height, width, tile)
+
+    def _enlarged(self, pixels: Pixels, tiling: Tiling, *, in_integers: bool) -> Frame:
+        is_whole = len(tiling.rows) == len(tiling.columns) == 1
+        # OpenCV's networks round inside; only so are they the same as in its own module.
+        if isinstance(self._net, OpenCVNet) and is_whole and in_integers:
+            return self._net.upscale(pixels)
+        frame = to_tensor(pixels, self._device).contiguous(memory_format=torch.channels_last)
+        return upscale_in_tiles(self._net, frame, tiling)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to run the network; variants are made of these."""
+
+    checkpoint: FrameCheckpoint
+    device: torch.device
+    precision: Precision
+    tile: int | None
+    """As asked for; None: what fits."""
+    cap: int | None = None
+    """The largest side that is taken all the same."""
+
+    @property
+    def memory(self) -> MemoryBytes:
+        """Bytes for a height and width in LQ pixels."""
+        return partial(self.checkpoint.net.memory_bytes, bytes_per_value=4 if self.precision == "fp32" else 2)
+
+    def tile_for(self, height: int, width: int) -> int:
+        """Return the side of a tile: a function of the network and the frame, so that all workers choose alike."""
+        net = self.checkpoint.net
+        tile = self.tile
+        if tile is None:
+            tile = automatic_tile(
+                self.memory,
+                height,
+                width,
+                radius=net.receptive_radius(),
+                multiple_of=net.multiple_of,
+                limit_bytes=_AUTOMATIC_BYTES,
+            )
+        if self.cap is None or (0 < tile <= self.cap):
+            return tile
+        return self.cap if max(height, width) > self.cap else tile
+
+    def memory_bytes(self, clip: ClipSize) -> int:
+        """Return what a clip takes at most."""
+        scale = self.checkpoint.net.scale
+        tiling = _tiling(self.checkpoint.net, clip.height, clip.width, self.tile_for(clip.height, clip.width))
+        # The whole HR frame twice, in float32; weights in float32.
+        frames = 2 * 3 * 4 * clip.width * clip.height * scale**2
+        own = self.memory(*tiling.tile_size) + frames + self.checkpoint.weights_bytes
+        return own if self.device.type != "cpu" else own + around_model_bytes(clip, scale)
+
+
+def frame_spec(
+    checkpoint: FrameCheckpoint, settings: UpscaleConfig, device: torch.device, *, allow_cpu: bool
+) -> ModelSpec:
+    """Return a network for single frames.
+
+    Args:
+        checkpoint: the network, with its weights.
+        settings: how it runs.
+        device: where it runs.
+        allow_cpu: whether the CPU may be the last resort.
+
+    Raises:
+        PrecisionError: the network or the device cannot compute in the precision.
+    """
+    name = checkpoint.name
+    taken, choice = _precision(checkpoint, settings, device)
+    precision = taken.precision
+    tile = None if settings.tile == "auto" else settings.tile
+    first = _Way(checkpoint, device, precision, tile)
+    ways = [("the largest tiles" if tile is None else f"tiles of {tile}", first)]
+    ways += [(f"tiles of {cap} at most", _Way(checkpoint, device, precision, tile, cap)) for cap in _CAPS]
+    if allow_cpu and device.type != "cpu":
+        ways.append(("the CPU", _Way(checkpoint, torch.device("cpu"), "fp32", tile)))
+    tiles = {None: "", 0: ", whole frames"}.get(tile, f", tiles of {tile}")
+    return ModelSpec(
+        name=name,
+        sizing=Sizing(scale=checkpoint.net.scale),
+        description=f"{name} in {precision} on {describe(device)}{tiles}",
+        identity={
+            "model": name,
+            "weights_sha256": checkpoint.sha256,
+            "precision": precision,
+            "convolutions": "direct",
+            "device": device.type,
+            "segment_frames": settings.segment_frames,
+            "tile": str(settings.tile),
+        },
+        context=Context(segment_frames=settings.segment_frames),
+        variants=tuple(_variant(description, way) for description, way in ways),
+        choice=choice,
+    )
+
+
+def _variant(description: str, way: _Way) -> Variant:
+    def build(precision: Precision) -> FrameUpscaler:
+        with out_of_memory_as_error():
+            return FrameUpscaler(_prepared(way.checkpoint, way.device, precision), way.device, way.tile_for)
+
+    return Variant(
+        description=description,
+        device=way.device,
+        memory_bytes=way.memory_bytes,
+        build=partial(build, way.precision),
+        build_in_fp32=None if way.precision == "fp32" else partial(build, "fp32"),
+    )
+
+
+def _prepared(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> FrameNet:
+    """Return the network on its device, in a precision, in the layout that convolutions are fastest in."""
+    if checkpoint.module is None:
+        return checkpoint.net
+    net = copy.deepcopy(checkpoint)
+    assert net.module is not None
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+    _to(net.module, device, DTYPES[precision])
+    return net.net
+
+
+def _to(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+def _precision(checkpoint: FrameCheckpoint, settings: UpscaleConfig, device: torch.device) -> tuple[Candidate, str]:
+    """Return what the settings mean for a network, and why.
+
+    Raises:
+        PrecisionError: the network or the device cannot compute in what they name.
+    """
+    known = direct_candidates(checkpoint.name, settings, device, checkpoint.precisions)
+
+    def psnr_of(candidate: Candidate) -> float:
+        return accuracy_of(candidate, device, checkpoint.sha256, partial(_psnr_of, checkpoint, device, candidate))
+
+    with out_of_memory_as_error():
+        return fastest(settings, device, checkpoint.channels, psnr_of, candidates=known)
+
+
+@torch.inference_mode()
+def _psnr_of(checkpoint: FrameCheckpoint, device: torch.device, candidate: Candidate) -> float:
+    """Return the PSNR in dB of a small frame from the network in a candidate, against float32."""
+    frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    outputs: list[Tensor] = []
+    for precision in ("fp32", candidate.precision):
+        outputs.append(_prepared(checkpoint, device, precision)(frame).cpu())
+    return psnr_db(outputs[1], outputs[0])
+
+
+def _tiling(net: FrameNet, height: int, width: int, tile: int) -> Tiling:
+    return plan_tiles(height, width, tile=tile, radius=net.receptive_radius(), multiple_of=net.multiple_of)
+
+
+def _seams(net: FrameNet) -> str:
+    return "blended at their seams" if net.receptive_radius() is None else "which gives the same picture"
