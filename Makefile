@@ -7,7 +7,7 @@ VSR := $(BIN)/vsr
 INSTALLED := $(VENV)/installed
 REFERENCE := .venv-reference
 
-.PHONY: install demo test check golden reference bench clean
+.PHONY: install demo test nightly check golden reference bench clean
 
 install: $(INSTALLED)
 
@@ -31,7 +31,11 @@ demo: $(INSTALLED)
 
 # Two at a time: half of a test's time is waiting and starting programs. OpenMP's threads must not spin meanwhile.
 test: $(INSTALLED)
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not nightly"
+
+# What takes minutes and rarely fails.
+nightly: $(INSTALLED)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m nightly
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check

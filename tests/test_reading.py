@@ -105,7 +105,7 @@ def test_a_program_stream_is_read_four_times_whatever_the_number_of_segments(tmp
 
 
 @needs_strace
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_images_are_read_three_times_whatever_the_number_of_segments(tmp_path, count):
     rng = np.random.default_rng(6)
     folder = tmp_path / "pictures"

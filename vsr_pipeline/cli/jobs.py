@@ -148,7 +148,9 @@ def batch(
     ] = False,
     include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.mov'; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not what matches, such as 'raw/*'; repeatable.")] = None,
-    name: Annotated[str, typer.Option(help="Name of an output, of {stem} or {name}, without suffix.")] = "{stem}_x4",
+    name: Annotated[
+        str, typer.Option(help="Name of an output, of {stem}, {name}, {size}; no suffix.")
+    ] = "{stem}_{size}",
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop then; the next run goes on.")] = None,
     retries: Annotated[
         int, typer.Option(min=1, help="Runs in which a clip may fail; other Ray workers for a segment.")

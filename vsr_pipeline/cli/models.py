@@ -1,14 +1,21 @@
 """`vsr models`: weights by name."""
 
 import dataclasses
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vsr_pipeline.cli.options import Json, LogFormat, each, help_without_command, print_json
+from vsr_pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from vsr_pipeline.checkpoints.manifest import ModelEntry
 
 app = typer.Typer(help="List, get and check model weights.", rich_markup_mode=None)
 app.callback(invoke_without_command=True)(help_without_command)
+
+_HOW = {"download": "pull", "package": "pip", "converted": "pip"}
 
 
 @app.command("list", epilog="Example: vsr models list")
@@ -18,12 +25,57 @@ def list_models(as_json: Json = False) -> None:
 
     entries = weights.load_manifest()
     if as_json:
-        print_json([{**dataclasses.asdict(entry), "path": weights.locate(entry)} for entry in entries])
+        print_json([_facts(entry) for entry in entries])
         return
-    width = max(len(entry.name) for entry in entries)
+    default = ""
+    with suppress(ModelError):
+        default = weights.choose_auto().name
+    rows = [("  name", "enlarges", "for", "here", "licence", "about")]
     for entry in entries:
-        here = "here" if weights.is_here(entry) else "-"
-        print(f"{entry.name:<{width}}  {here:<4}  {entry.licence}  {entry.note}")
+        mark = "*" if entry.name == default else " "
+        size = f"x{entry.scale}" if entry.kind != "interpolation" else "any"
+        rows.append((f"{mark} {entry.name}", size, ", ".join(entry.tags), _state(entry), entry.licence, entry.note))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]))
+    print(
+        "\n* is what --model auto takes. pull: get it by `vsr models pull NAME`. "
+        "pip: `vsr models show NAME` says the package."
+    )
+
+
+@app.command("show", epilog="Example: vsr models show realesrgan-x4plus")
+def show(
+    name: Annotated[str, typer.Argument(help="A name of `vsr models list`.")],
+    as_json: Json = False,
+) -> None:
+    """Say all that is known of a model: use, licence, origin, hash, where it lies."""
+    from vsr_pipeline.checkpoints import manifest as weights
+
+    entry = weights.find(name)
+    if as_json:
+        print_json(_facts(entry))
+        return
+    path = weights.locate(entry)
+    commercial = "allowed" if entry.commercial_use else "not allowed"
+    lines = {
+        "name": entry.name,
+        "about": entry.note,
+        "for": ", ".join(entry.tags),
+        "kind": f"{entry.kind}, {entry.architecture}",
+        "enlarges": "to any size" if entry.kind == "interpolation" else f"{entry.scale} times, other sizes by --scale",
+        "licence": f"{entry.licence}, commercial use is {commercial}",
+        "source": entry.url or entry.package or entry.source,
+        "size": f"{entry.bytes} bytes" if entry.bytes else "",
+        "hash": entry.expected_hash if entry.file else "",
+        "here": str(path) if path else ("yes" if weights.is_here(entry) else f"no: {entry.how_to_get}"),
+        "else": f"{entry.stand_in} is taken" if entry.stand_in and not weights.is_here(entry) else "",
+        "use": f"vsr run INPUT --output OUTPUT --model {entry.name}",
+    }
+    for title, value in lines.items():
+        if value:
+            print(f"{title:<9} {value}")
 
 
 @app.command("pull", epilog="Example: vsr models pull realbasicvsr-x4")
@@ -48,9 +100,22 @@ def verify(
 
     entries = [weights.find(n) for n in names] if names else [e for e in weights.load_manifest() if weights.locate(e)]
 
-    def one(entry: weights.ModelEntry) -> str:
+    def one(entry: "ModelEntry") -> str:
         return f"{entry.name}: {weights.verified_path(entry.name)} is right"
 
     if not entries:
         print("no weights are here: see vsr models list")
     return each(entries, one, as_json=False)
+
+
+def _facts(entry: "ModelEntry") -> dict[str, object]:
+    from vsr_pipeline.checkpoints import manifest as weights
+
+    return {**dataclasses.asdict(entry), "here": weights.is_here(entry), "path": weights.locate(entry)}
+
+
+def _state(entry: "ModelEntry") -> str:
+    """Say whether a model is here, or how it is got."""
+    from vsr_pipeline.checkpoints import manifest as weights
+
+    return "yes" if weights.is_here(entry) else _HOW.get(entry.source, "no")

@@ -85,7 +85,8 @@ class Blend:
             frame = one.hr
             lq = to_tensor(one.lq, frame.device)
             plain = F.interpolate(lq, frame.shape[-2:], mode="bicubic", align_corners=False, antialias=True)
-            yield Enlarged(torch.lerp(plain, frame, self.strength), one.lq)
+            # What overshoots white or black on one side must not darken or lighten the other.
+            yield Enlarged(torch.lerp(plain.clamp(0, 1), frame.clamp(0, 1), self.strength), one.lq)
 
 
 def steps_for(geometry: Geometry, settings: UpscaleConfig) -> tuple[Step, ...]:

@@ -80,7 +80,8 @@ def merge(
         config: the settings. A frame rate takes the place of the timestamps of the source: each image is shown for as
             long.
         results: the workspace, where the output goes if no `output` is given.
-        output: the video; by default `<stem>_x4` with the source's container beside the frames folder.
+        output: the video; by default `<stem>_x4`, or with the factor that the frames have, in the source's container
+            beside the frames folder.
         source: the video that sound, subtitles and shape are taken from; by default the one in `clip.json`.
         overwrite: replace an `output` that exists.
         reporter: is told about progress.
@@ -97,7 +98,7 @@ def merge(
     height, width = plan.pixels.shape
     check_encoder(config.encode, size=(width, height), bit_depth=plan.pixels.bit_depth)
     folder = _folder_of(frames, results)
-    target = output or folder / f"{folder.name}_x4{_default_suffix(plan, config)}"
+    target = output or folder / f"{folder.name}{_size_label(plan, height)}{_default_suffix(plan, config)}"
     if plan.source is not None:
         refuse_to_replace(plan.source, target)
     result = MergeResult(frames, target, len(plan.images), width, height, written=True)
@@ -133,6 +134,13 @@ def _notes_on(plan: _Plan, target: Path, config: Config) -> Iterator[str]:
         suffix=target.suffix.lower(),
         track_suffix=track_suffix(config.encode),
     )
+
+
+def _size_label(plan: _Plan, height: int) -> str:
+    """Return how many times larger the images are than the video that they come from; the usual where none is known."""
+    if plan.footage is None:
+        return "_x4"
+    return f"_x{height / plan.footage.header.info.display_size[1]:.3g}"
 
 
 def _folder_of(frames: Path, results: Path) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import InputError, Interrupted, VsrError
-from vsr_pipeline.jobs.batch.discovery import check_folders, check_template
-from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, plan_batch
+from vsr_pipeline.jobs.batch.discovery import check_folders
+from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, plan_batch, with_size
 from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, saved_workers
 from vsr_pipeline.jobs.batch.run import LOG, WORKERS, Batch
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, WorkerOutcome
@@ -56,7 +56,7 @@ def run_batch(
         Interrupted: the report is written before.
     """
     check_folders(folder, output)
-    check_template(options.name_template)
+    options = with_size(options, config.upscale)
     with_ray = uses_ray(options.workers, config.upscale, reporter)
     with ExitStack() as stack:
         work = make_folder(output / WORK_FOLDER)
@@ -108,6 +108,7 @@ def preview_batch(
         InputError, UsageError, ModelError: as `run_batch`.
     """
     check_folders(folder, output)
+    options = with_size(options, config.upscale)
     known = batch_status(output) if (output / WORK_FOLDER / QUEUE).exists() else ()
     rows = {row.clip: row for row in known}
     note = reporter.note if reporter is not None else None

@@ -16,7 +16,7 @@ from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.runtime.process import Call, here
 from vsr_pipeline.stages.workspace import VIDEO_SUFFIXES
 
-_FIELDS = ("stem", "name")
+_FIELDS = ("stem", "name", "size")
 
 
 def check_folders(folder: Path, output: Path) -> None:
@@ -116,7 +116,7 @@ def check_template(template: str) -> None:
     Raises:
         UsageError: it has an unknown field, or makes something else than a file's name.
     """
-    allowed = f"fields are {' and '.join(f'{{{field}}}' for field in _FIELDS)}, such as in '{{stem}}_x4'"
+    allowed = f"fields are {', '.join(f'{{{field}}}' for field in _FIELDS)}, such as in '{{stem}}_{{size}}'"
     try:
         fields = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
     except ValueError as error:
@@ -124,7 +124,7 @@ def check_template(template: str) -> None:
     for name, *details in fields:
         if name not in _FIELDS or any(details):
             raise UsageError(f"--name '{template}' has the unknown field {{{name}}}: {allowed}")
-    example = template.format(stem="holiday", name="holiday.mov")
+    example = template.format(stem="holiday", name="holiday.mov", size="x4")
     if not example or Path(example).name != example or example.startswith("."):
         raise UsageError(f"--name '{template}' is no name of a file that shows: {allowed}")
 
@@ -158,5 +158,5 @@ def refuse_equal_outputs(outputs: Mapping[Path, Path]) -> None:
             names = ", ".join(str(source) for source in sources)
             raise UsageError(
                 f"{names} would all become {outputs[sources[0]]}: rename them, --exclude some, "
-                "or keep their suffixes with --name '{name}_x4'"
+                "or keep their suffixes with --name '{name}_{size}'"
             )

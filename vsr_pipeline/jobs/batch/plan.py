@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from vsr_pipeline.checkpoints.manifest import weights_identity
-from vsr_pipeline.config import MEANS, Config
+from vsr_pipeline.clip.geometry import size_label
+from vsr_pipeline.config import MEANS, Config, UpscaleConfig
+from vsr_pipeline.enhance.open_model import sizing_of
 from vsr_pipeline.jobs.batch.discovery import check_template, find_videos, output_for, refuse_equal_outputs
 from vsr_pipeline.jobs.batch.queue import FileIdentity, QueueRow
 from vsr_pipeline.jobs.fingerprint import SourceIdentity
@@ -35,7 +37,7 @@ class BatchOptions:
     """With `recursive`, look into folders that links lead to."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    name_template: str = "{stem}_x4"
+    name_template: str = "{stem}_{size}"
     """Name of an output without its suffix; `{name}` is the source's name with its suffix."""
     until: datetime.time | None = None
     """Local time, the next after the start, at which the batch stops before it begins another segment."""
@@ -104,9 +106,8 @@ def plan_batch(
 
     Raises:
         InputError: the folder cannot be read.
-        UsageError: the name template cannot be meant, or gives two sources the same output.
+        UsageError: the name template gives two sources the same output.
     """
-    check_template(options.name_template)
     skipped: list[Path] = []
     found = find_videos(
         folder,
@@ -165,6 +166,18 @@ def compared(clip: BatchClip, output: Path, config: Config, options: BatchOption
         todo = "changed" if row.source != clip.identity else "altered"
     target = output / _name_for(clip.source, Path(clip.clip), row, todo, config, options, call)
     return replace(clip, row=row, todo=todo, output=target)
+
+
+def with_size(options: BatchOptions, settings: UpscaleConfig) -> BatchOptions:
+    """Return options in whose name template `{size}` is what the settings say: `x4`, `1080p`.
+
+    Raises:
+        UsageError: the template is no name of a file.
+        ModelError: the model is unknown, or its file is missing or damaged.
+    """
+    check_template(options.name_template)
+    label = size_label(settings, sizing_of(settings)) if "{size}" in options.name_template else ""
+    return replace(options, name_template=options.name_template.replace("{size}", label))
 
 
 def settings_of(config: Config, name_template: str) -> dict[str, str]:
