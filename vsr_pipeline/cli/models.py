@@ -80,12 +80,17 @@ def show(
 
 @app.command("pull", epilog="Example: vsr models pull realbasicvsr-x4")
 def pull(
-    name: Annotated[str, typer.Argument(help="A name of `vsr models list`.")], log_format: LogFormat = "text"
+    name: Annotated[str, typer.Argument(help="A name of `vsr models list`.")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept a licence that forbids commercial use.")
+    ] = False,
+    log_format: LogFormat = "text",
 ) -> None:
     """Download weights and check their hash. Run it again to continue after an interruption."""
     from vsr_pipeline.checkpoints import manifest as weights
 
-    weights.find(name)  # an unknown one is refused before anything is loaded
+    # What is refused is refused before anything is loaded.
+    weights.refuse_unaccepted(weights.find(name), accepted=accept_licence)
     from vsr_pipeline import api
 
     print(api.pull_model(name, reporter=api.reporter_for(log_format)))

@@ -34,6 +34,8 @@ _COPIES = 2
 
 _CALIBRATION_FRAMES = 3
 _CALIBRATION_SIZE = (96, 160)
+# What takes so long is not measured twice: preparations hardly count in it.
+_LONG_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ def seconds_needed(footage: Footage, geometry: Geometry, spec: ModelSpec, config
             upscaled = time.perf_counter()
             _encode(outputs, config.encode)
             model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
+            if model_seconds > _LONG_SECONDS:
+                break
     for note in upscaler.take_notes():
         reporter.note(note)
     context = sum(s.context_stop - s.context_start for s in spec.context.segments(timeline)) / timeline.frame_count

@@ -1,0 +1,163 @@
+"""`vsr bench --models`: how long each model takes for a frame, beside bicubic interpolation to the same size."""
+
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.errors import UsageError
+from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.runtime.memory import resident_memory_bytes
+from vsr_pipeline.runtime.progress import Reporter
+from vsr_pipeline.timeline import Decision
+
+_SAMPLE_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAt:
+    """A model by its name, and the width and height of the frames that it is timed on."""
+
+    name: str
+    size: tuple[int, int]
+
+    @classmethod
+    def parse(cls, text: str, size: tuple[int, int]) -> "ModelAt":
+        """Read `fsrcnn-x3` or `fsrcnn-x3@350x197`.
+
+        Args:
+            text: what a person wrote.
+            size: taken where the text has none.
+
+        Raises:
+            UsageError: what follows the @ is no size.
+        """
+        name, at, own = text.partition("@")
+        width, _, height = own.partition("x")
+        if at and not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            raise UsageError(f"--models {text}: give width and height after the @, such as fsrcnn-x3@350x197")
+        return cls(name, (int(width), int(height)) if at else size)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTime:
+    """What was measured of a model; times are medians."""
+
+    model: str
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    seconds_per_frame: float
+    bicubic_seconds: float
+    """Of one frame, to the same size."""
+    memory_bytes: int
+    """Most main memory of the process while the model ran, less what it had before."""
+
+    @property
+    def times_bicubic(self) -> float:
+        """How many times as long as bicubic interpolation it takes."""
+        return self.seconds_per_frame / self.bicubic_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTimes:
+    """All models of a run."""
+
+    models: tuple[ModelTime, ...]
+
+    def __str__(self) -> str:
+        rows = [("model", "input -> output", "s a frame", "bicubic", "times bicubic", "memory")]
+        for one in self.models:
+            sizes = " -> ".join(f"{width}x{height}" for width, height in (one.input_size, one.output_size))
+            seconds = (f"{one.seconds_per_frame:.6f}", f"{one.bicubic_seconds:.6f}", f"{one.times_bicubic:.1f}")
+            rows.append((one.model, sizes, *seconds, f"{one.memory_bytes / 1024**2:.0f} MiB"))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        return "\n".join(
+            "  ".join(c.ljust(w) if k < 2 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
+            for row in rows
+        )
+
+
+def bench_models(
+    models: Sequence[ModelAt], settings: UpscaleConfig, *, frames: int, repeats: int, reporter: Reporter
+) -> ModelTimes:
+    """Time models on synthetic frames in memory: no decoding, no encoding. Each is timed in turns with bicubic.
+
+    Args:
+        models: which, and on which size.
+        settings: how they run; the model and the size that they name do not count.
+        frames: length of the clip that each makes.
+        repeats: how often each runs.
+        reporter: told which one is under way.
+
+    Raises:
+        UsageError, ModelError, ResourceError: as `open_model`.
+    """
+    return ModelTimes(tuple(_timed(model, settings, frames, repeats, reporter) for model in models))
+
+
+def _timed(model: ModelAt, settings: UpscaleConfig, frames: int, repeats: int, reporter: Reporter) -> ModelTime:
+    clip = moving_picture(*model.size, frames)
+    spec = open_model(settings.model_copy(update={"model": model.name, "checkpoint": None}))
+    width, height = (spec.scale * side for side in model.size)
+    before = resident_memory_bytes()
+    upscaler = spec.variants[0].build()
+    decision = decide_in_memory(upscaler, spec.context, clip) if spec.context.decision_frames else Decision()
+
+    def enhance() -> list[Pixels]:
+        return enhance_in_memory(upscaler, spec.context, clip, decision, spec.scale)
+
+    def bicubic() -> None:
+        for pixels in clip:
+            interpolate(pixels, (height, width), "bicubic")
+
+    reporter.note(f"{spec.description}, {model.size[0]}x{model.size[1]} to {width}x{height}")
+    with _PeakMemory() as memory:
+        enhance()  # libraries prepare themselves
+        own, plain = [], []
+        for _ in range(repeats):
+            plain.append(_seconds(bicubic))
+            own.append(_seconds(enhance))
+    return ModelTime(
+        model=model.name,
+        input_size=model.size,
+        output_size=(width, height),
+        seconds_per_frame=statistics.median(own) / frames,
+        bicubic_seconds=statistics.median(plain) / frames,
+        memory_bytes=max(0, memory.peak_bytes - before),
+    )
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return max(time.perf_counter() - started, math.ulp(1.0))
+
+
+class _PeakMemory:
+    """The most memory that this process has inside a `with` block, looked at 200 times a second."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self.peak_bytes = max(self.peak_bytes, resident_memory_bytes())
+            if self._ended.wait(_SAMPLE_SECONDS):
+                return
