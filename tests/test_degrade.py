@@ -13,9 +13,10 @@ from vsr_pipeline.degrade.chains import Blur, Chain, Noise, RandomOrder, Resize,
 from vsr_pipeline.degrade.compress import jpeg, video
 from vsr_pipeline.degrade.degradation import apply_chain
 from vsr_pipeline.degrade.kernels import gaussian, sinc
-from vsr_pipeline.degrade.resize import antialiased_bicubic, resize
+from vsr_pipeline.degrade.resize import resize
 from vsr_pipeline.degrade.walk import walk
 from vsr_pipeline.errors import ConfigError, InputError
+from vsr_pipeline.media.antialias import antialiased_bicubic
 
 MIXTURE = ("clean", "light", "video", "worn", "published")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsr_pipeline.degrade.chains import Encoder
-from vsr_pipeline.degrade.resize import FloatFrame
+from vsr_pipeline.media.antialias import FloatFrame
 
 _CODECS: dict[Encoder, str] = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
 

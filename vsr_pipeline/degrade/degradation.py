@@ -21,8 +21,9 @@ from vsr_pipeline.degrade.chains import (
 from vsr_pipeline.degrade.compress import jpeg, video
 from vsr_pipeline.degrade.config import DegradationConfig
 from vsr_pipeline.degrade.kernels import gaussian, sinc
-from vsr_pipeline.degrade.resize import FloatFrame, resize
+from vsr_pipeline.degrade.resize import resize
 from vsr_pipeline.degrade.walk import walk
+from vsr_pipeline.media.antialias import FloatFrame
 
 _Name = TypeVar("_Name", bound=str)
 

@@ -11,8 +11,8 @@ from vsr_pipeline.clip.footage import Footage, Header, analyse_clip, footage_of,
 from vsr_pipeline.config import EncodeConfig, InputConfig
 from vsr_pipeline.degrade.config import DegradationConfig
 from vsr_pipeline.degrade.degradation import Degradation
-from vsr_pipeline.degrade.resize import FloatFrame
 from vsr_pipeline.errors import InputError, OutputError
+from vsr_pipeline.media.antialias import FloatFrame
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_finished
 from vsr_pipeline.media.write.writer import VideoWriter, colour_to_write
