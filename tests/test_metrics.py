@@ -22,6 +22,7 @@ from vsr_pipeline.metrics import (
     VmafMeter,
     draw_curves,
     luma,
+    mse,
     psnr,
     score,
     score_frames,
@@ -86,6 +87,24 @@ def test_psnr_of_a_constant_error():
     a = np.full((20, 20), 100.0)
     assert psnr(a, a + 5) == pytest.approx(10 * math.log10(255**2 / 25))
     assert psnr(a, a) == math.inf
+
+
+def test_mse_by_hand():
+    a = np.array([[10.0, 20], [30, 40]])
+    b = np.array([[13.0, 20], [26, 35]])
+    assert mse(a, b) == (3**2 + 0 + 4**2 + 5**2) / 4
+    with pytest.raises(ValueError, match="differ"):
+        mse(a, b[:1])
+
+
+def test_mse_of_frames_on_rgb_and_on_luma():
+    black = np.zeros((12, 12, 3), np.uint8)
+    red = black.copy()
+    red[:6, :, 0] = 255  # of half the pixels, one sample in three
+    scores = score([(black, red)])
+    assert scores.mse_rgb == pytest.approx(255**2 / 6)
+    assert scores.mse_y == pytest.approx(65.481**2 / 2)
+    assert scores.psnr_y == pytest.approx(10 * math.log10(255**2 / scores.mse_y))
 
 
 def test_ssim_of_equal_and_of_opposite_pictures(picture):
@@ -250,7 +269,7 @@ class TestOutputs:
     def test_table(self, clips, capsys):
         assert cli.run(["metrics", *map(str, (clips / "truth", clips / "noisy", clips / "truth"))]) == 0
         header, bad, same = capsys.readouterr().out.splitlines()
-        assert header.split("  ")[0].strip() == "PSNR RGB PSNR Y SSIM RGB SSIM Y"
+        assert " ".join(header.split()) == "PSNR RGB PSNR Y SSIM RGB SSIM Y VMAF VMAF-NEG flicker MSE RGB MSE Y frames"
         assert bad.endswith("noisy")
         assert same.split()[:2] == ["inf", "inf"]
         assert float(bad.split()[0]) == pytest.approx(20 * math.log10(255 / 10), abs=0.5)
@@ -268,7 +287,7 @@ class TestOutputs:
             (str(clips / "truth"), "0"),
         ]
         assert rows[0]["flicker"] == ""
-        for name in ("psnr_rgb", "ssim_y", "vmaf", "vmaf_neg", "flicker"):
+        for name in ("psnr_rgb", "ssim_y", "vmaf", "vmaf_neg", "flicker", "mse_rgb", "mse_y"):
             values = [float(row[name]) for row in rows[:4] if row[name]]
             assert np.mean(values) == pytest.approx(bad[name])
 
@@ -296,7 +315,7 @@ def test_curves_lie_where_their_values_are():
 
     picture = draw_curves([("high", clip([40.0] * 9)), ("low", clip([20.0, 20.0, math.inf, *[20.0] * 6]))])
     blue, orange = ((picture == colour).all(axis=2) for colour in ((0, 114, 178), (213, 94, 0)))
-    legend = 70  # rows
+    legend = 120  # rows
     high, low = (np.flatnonzero(mask[legend:].any(axis=1)) + legend for mask in (blue, orange))
     assert high.max() < low.min()
     gaps = np.diff(np.flatnonzero(orange[round(low.mean())]))

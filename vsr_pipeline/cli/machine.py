@@ -42,10 +42,30 @@ def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A vi
     return 0
 
 
-@app.command(epilog="Example: vsr metrics original.mp4 results/holiday/holiday_x4.mp4")
+@app.command(
+    epilog="Example: vsr metrics original.mp4 results/holiday/holiday_x4.mp4; "
+    "without an original: vsr metrics --no-reference results/holiday/holiday_x4.mp4"
+)
 def metrics(
-    reference: Annotated[Path, typer.Argument(help="The truth: a video or a folder of images.")],
-    distorted: Annotated[list[Path], typer.Argument(help="What is compared with it; smaller ones are enlarged.")],
+    reference: Annotated[
+        Path,
+        typer.Argument(
+            help="The truth: a video or a folder of images. With --no-reference it is judged as the others."
+        ),
+    ],
+    distorted: Annotated[
+        list[Path] | None, typer.Argument(help="What is compared with it; smaller ones are enlarged.")
+    ] = None,
+    no_reference: Annotated[
+        bool,
+        typer.Option(
+            "--no-reference",
+            help="There is no truth: measure NIQE and BRISQUE of all that is named, on 25 frames of each at most.",
+        ),
+    ] = False,
+    naturalness: Annotated[
+        bool, typer.Option("--naturalness", help="Measure NIQE and BRISQUE, too, on 25 frames of each at most.")
+    ] = False,
     vmaf: Annotated[bool, typer.Option(help="Measure VMAF, too: it takes about as long as all the rest.")] = True,
     csv: Annotated[Path | None, typer.Option(help="Write the scores of each frame into this .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the scores of each frame into this .png file.")] = None,
@@ -53,33 +73,49 @@ def metrics(
     log_format: LogFormat = "text",
     as_json: Json = False,
 ) -> int:
-    """Compare videos with a reference.
+    """Compare videos with a reference, or judge them without one.
 
-    PSNR in dB and SSIM on RGB and on luma, VMAF and VMAF-NEG, temporal flicker (0 is best): means over the frames.
+    Means over the frames. More is better: PSNR in dB and SSIM, on RGB and on luma, VMAF and VMAF-NEG. Less is better:
+    temporal flicker, mean squared error (MSE), NIQE, BRISQUE. NIQE and BRISQUE overrate over-sharpened pictures.
     """
-    refuse_missing(reference, *distorted)
+    clips = [reference, *(distorted or [])]
+    if not no_reference and len(clips) == 1:
+        raise UsageError(
+            f"{reference} is alone: name what is compared with it, or give --no-reference to judge it by itself"
+        )
+    refuse_missing(*clips)
     from vsr_pipeline import api
 
     measurements = api.measure(
-        reference,
-        distorted,
+        None if no_reference else reference,
+        clips if no_reference else clips[1:],
         vmaf=vmaf,
+        naturalness=naturalness,
         csv_file=csv,
         plot_file=plot,
         overwrite=overwrite,
         reporter=api.reporter_for(log_format),
     )
+    natural = no_reference or naturalness
     if as_json:
-        print_json([{"distorted": str(m.distorted), **_json_scores(m.scores)} for m in measurements])
+        warning = {"warning": _WARNING} if natural else {}
+        print_json([{"distorted": str(m.distorted), **_json_scores(m.scores), **warning} for m in measurements])
         return 0
-    print(" ".join(f"{title:>{width}}" for _, title, width, _ in _COLUMNS))
+    columns = (*(() if no_reference else _FULL_COLUMNS), *(_NATURAL_COLUMNS if natural else ()), _COUNT_COLUMN)
+    print(" ".join(f"{title:>{width}}" for _, title, width, _ in columns))
     for m in measurements:
-        cells = (_cell(getattr(m.scores, name), width, form) for name, _, width, form in _COLUMNS)
+        cells = (_cell(getattr(m.scores, name), width, form) for name, _, width, form in columns)
         print(*cells, f" {one_line(str(m.distorted))}")
+    if natural:
+        print(_WARNING)
     return 0
 
 
-_COLUMNS = (
+_WARNING = (
+    "NIQE and BRISQUE: less is better. They overrate over-sharpened pictures: look at the pictures, and compare with a "
+    "reference where there is one."
+)
+_FULL_COLUMNS = (
     ("psnr_rgb", "PSNR RGB", 8, ".2f"),
     ("psnr_y", "PSNR Y", 6, ".2f"),
     ("ssim_rgb", "SSIM RGB", 8, ".4f"),
@@ -87,9 +123,16 @@ _COLUMNS = (
     ("vmaf", "VMAF", 6, ".2f"),
     ("vmaf_neg", "VMAF-NEG", 8, ".2f"),
     ("flicker", "flicker", 7, ".3f"),
-    ("frame_count", "frames", 6, "d"),
+    ("mse_rgb", "MSE RGB", 7, ".2f"),
+    ("mse_y", "MSE Y", 7, ".2f"),
 )
-"""Field, title, width and format of each column of the table."""
+"""Field, title, width and format of each column that needs a reference."""
+_NATURAL_COLUMNS = (
+    ("niqe", "NIQE", 5, ".2f"),
+    ("brisque", "BRISQUE", 7, ".2f"),
+    ("sampled_frame_count", "sampled", 7, "d"),
+)
+_COUNT_COLUMN = ("frame_count", "frames", 6, "d")
 
 
 def _cell(value: float | None, width: int, form: str) -> str:

@@ -1,7 +1,8 @@
-"""How good a clip is against its reference: PSNR, SSIM, VMAF and flicker."""
+"""How good a clip is: PSNR, SSIM, VMAF, flicker and MSE against its reference, NIQE and BRISQUE without one."""
 
-from vsr_pipeline.metrics.fidelity import luma, psnr, ssim
+from vsr_pipeline.metrics.fidelity import luma, mse, psnr, ssim
 from vsr_pipeline.metrics.flicker import FlickerMeter
+from vsr_pipeline.metrics.naturalness import NaturalnessMeter
 from vsr_pipeline.metrics.plot import draw_curves
 from vsr_pipeline.metrics.scores import FrameScores, Scores, mean_scores, score, score_frames
 from vsr_pipeline.metrics.vmaf import VmafMeter
@@ -9,11 +10,13 @@ from vsr_pipeline.metrics.vmaf import VmafMeter
 __all__ = [
     "FlickerMeter",
     "FrameScores",
+    "NaturalnessMeter",
     "Scores",
     "VmafMeter",
     "draw_curves",
     "luma",
     "mean_scores",
+    "mse",
     "psnr",
     "score",
     "score_frames",

@@ -1,4 +1,4 @@
-"""How near a frame is to its reference: PSNR and SSIM, on RGB and on luma."""
+"""How near a frame is to its reference: MSE, PSNR and SSIM, on RGB and on luma."""
 
 import math
 
@@ -11,11 +11,20 @@ from vsr_pipeline.media.images import Pixels
 FloatArray = npt.NDArray[np.float64]
 
 
-def psnr(a: FloatArray, b: FloatArray) -> float:
-    """Peak signal-to-noise ratio in dB of two arrays of the same shape with a peak of 255."""
+def mse(a: FloatArray, b: FloatArray) -> float:
+    """Mean squared error of two arrays of the same shape."""
     if a.shape != b.shape:
         raise ValueError(f"shapes {a.shape} and {b.shape} differ")
-    error = float(np.mean((a - b) ** 2))
+    return float(np.mean((a - b) ** 2))
+
+
+def psnr(a: FloatArray, b: FloatArray) -> float:
+    """Peak signal-to-noise ratio in dB of two arrays of the same shape with a peak of 255."""
+    return psnr_of(mse(a, b))
+
+
+def psnr_of(error: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error, with a peak of 255; infinite where there is none."""
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 

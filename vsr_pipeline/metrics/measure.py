@@ -1,8 +1,8 @@
-"""`vsr metrics`: compare two clips, each a video or a folder of images."""
+"""`vsr metrics`: how good clips are, each a video or a folder of images, with a reference or without one."""
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import partial
@@ -14,14 +14,23 @@ import cv2
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.media.images import Pixels, list_frames, read_image, write_png
 from vsr_pipeline.media.read.reader import VideoReader
-from vsr_pipeline.metrics import FrameScores, Scores, VmafMeter, draw_curves, mean_scores, score_frames
+from vsr_pipeline.metrics import (
+    FrameScores,
+    NaturalnessMeter,
+    Scores,
+    VmafMeter,
+    draw_curves,
+    mean_scores,
+    score_frames,
+)
+from vsr_pipeline.metrics.scores import with_naturalness
 from vsr_pipeline.runtime.files import write_text
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a clip scores against its reference, as a whole and frame by frame."""
+    """What a clip scores, as a whole and frame by frame."""
 
     distorted: Path
     scores: Scores
@@ -29,10 +38,11 @@ class Measurement:
 
 
 def measure(
-    reference: Path,
+    reference: Path | None,
     distorted: Sequence[Path],
     *,
     vmaf: bool = True,
+    naturalness: bool = False,
     csv_file: Path | None = None,
     plot_file: Path | None = None,
     overwrite: bool = False,
@@ -40,30 +50,49 @@ def measure(
 ) -> tuple[Measurement, ...]:
     """Compare clips with a reference; write their scores per frame as a table and as curves where that is wanted.
 
+    Args:
+        reference: None: NIQE and BRISQUE alone are measured, which need none.
+        distorted: the clips.
+        vmaf: measure VMAF, too.
+        naturalness: measure NIQE and BRISQUE, too.
+        csv_file: gets a row for each frame.
+        plot_file: gets a curve for each clip.
+        overwrite: replace these files where they exist.
+        reporter: is told how far the work is.
+
     Raises:
         UsageError: a file for the scores has another suffix than its format.
         OutputError: such a file exists and `overwrite` is not given, or it cannot be written.
-        InputError, ResourceError: as `compare`.
+        InputError, ResourceError: as `compare` and `judge`.
     """
     for path, suffix in ((csv_file, ".csv"), (plot_file, ".png")):
         if path and path.suffix.lower() != suffix:
             raise UsageError(f"{path} is to be a {suffix} file: give it that suffix")
         if path and path.exists() and not overwrite:
             raise OutputError(f"{path} exists: give --overwrite to replace it, or another name")
-    measurements = tuple(compare(reference, path, vmaf=vmaf, reporter=reporter) for path in distorted)
+    if reference is None:
+        measurements = tuple(judge(path, reporter=reporter) for path in distorted)
+    else:
+        measurements = tuple(
+            compare(reference, path, vmaf=vmaf, naturalness=naturalness, reporter=reporter) for path in distorted
+        )
     if csv_file:
         write_csv(csv_file, measurements)
     if plot_file:
-        write_png(plot_file, draw_curves([(str(m.distorted), m.frames) for m in measurements]))
+        write_png(
+            plot_file, draw_curves(list(zip(short_names(distorted), (m.frames for m in measurements), strict=True)))
+        )
     return measurements
 
 
-def compare(reference: Path, distorted: Path, *, vmaf: bool = True, reporter: Reporter) -> Measurement:
+def compare(
+    reference: Path, distorted: Path, *, vmaf: bool = True, naturalness: bool = False, reporter: Reporter
+) -> Measurement:
     """Compare two clips of equally many frames.
 
     A distorted clip of another size is brought to the reference's first: enlarged by bicubic interpolation, so that an
-    LQ clip scores as bicubic would, or shrunk by averaging. Where VMAF cannot be had, the reporter is told why, and the
-    scores are without it.
+    LQ clip scores as bicubic would, or shrunk by averaging; so it is for NIQE and BRISQUE, too. Where VMAF cannot be
+    had, the reporter is told why, and the scores are without it.
 
     Raises:
         InputError: one cannot be read, the counts of frames differ, or a clip has frames of several sizes.
@@ -73,42 +102,86 @@ def compare(reference: Path, distorted: Path, *, vmaf: bool = True, reporter: Re
         truth, copy = _Clip(reference, stack), _Clip(distorted, stack)
         meter = stack.enter_context(VmafMeter(truth.matrix)) if vmaf else None
         pairs = _pairs(truth, copy, reporter)
-        with reported(reporter, f"metrics {distorted.name}", truth.frame_count or copy.frame_count):
-            frames = score_frames(pairs, meter, partial(reporter.worked, 1.0))
+        frame_count = truth.frame_count or copy.frame_count
+        natural = NaturalnessMeter(frame_count) if naturalness else None
+        with reported(reporter, f"metrics {distorted.name}", frame_count):
+            frames = score_frames(pairs, meter, partial(reporter.worked, 1.0), naturalness=natural)
         if meter and meter.failure:
             reporter.note(f"no VMAF for {distorted}: {meter.failure}")
     if not frames:
         raise InputError(f"{reference} has no frames: there is nothing to compare")
-    return Measurement(distorted, mean_scores(frames), frames)
+    return _measured(distorted, frames, reporter if naturalness else Reporter())
+
+
+def judge(path: Path, *, reporter: Reporter) -> Measurement:
+    """Measure NIQE and BRISQUE of a clip, on a sample of its frames (see `NaturalnessMeter`), without a reference.
+
+    Raises:
+        InputError: it cannot be read, or has no frames.
+    """
+    with ExitStack() as stack:
+        clip = _Clip(path, stack)
+        meter = NaturalnessMeter(clip.frame_count)
+        frame_count = 0
+        with reported(reporter, f"metrics {path.name}", clip.frame_count):
+            for index, load in enumerate(clip.frames):
+                if meter.wants(index):
+                    meter.feed(index, load())
+                frame_count += 1
+                reporter.worked(1.0)
+    if not frame_count:
+        raise InputError(f"{path} has no frames: there is nothing to measure")
+    frames = with_naturalness([FrameScores()] * frame_count, meter.scores)
+    return _measured(path, frames, reporter)
+
+
+def _measured(path: Path, frames: tuple[FrameScores, ...], reporter: Reporter) -> Measurement:
+    scores = mean_scores(frames)
+    if scores.niqe is None:
+        reporter.note(f"no NIQE for {path}: it needs frames with two blocks of 96x96 pixels that have texture")
+    if scores.brisque is None:
+        reporter.note(f"no BRISQUE for {path}: it needs frames of 14x14 pixels or more that have texture")
+    return Measurement(path, scores, frames)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the ends of paths, as short as tells them apart: the names alone, where these differ."""
+    longest = max(len(path.parts) for path in paths)
+    for length in range(1, longest + 1):
+        names = [Path(*path.parts[-length:]).as_posix() for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
 
 
 class _Clip:
-    """The frames of a clip and what is known before they are read."""
+    """The frames of a clip, images each read when it is asked for, and what is known before."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self.path = path
-        self.frames: Iterator[Pixels]
+        self.frames: Iterator[Callable[[], Pixels]]
         self.matrix: str | None = None
         self.frame_count = 0  # as far as that is known before the end
         if path.is_dir():
             images = list_frames(path)
             self.frame_count = len(images)
-            self.frames = (read_image(image) for image in images)
+            self.frames = (partial(read_image, image) for image in images)
         else:
             reader = stack.enter_context(VideoReader(path))
             self.frame_count = reader.info.frame_count_from_header or 0
             self.matrix = reader.info.colour.matrix
-            self.frames = (frame.pixels for frame in reader)
+            self.frames = (partial(getattr, frame, "pixels") for frame in reader)
 
 
 def _pairs(reference: _Clip, distorted: _Clip, reporter: Reporter) -> Iterator[tuple[Pixels, Pixels]]:
     size: tuple[int, ...] | None = None
-    for index, (a, b) in enumerate(zip_longest(reference.frames, distorted.frames)):
-        if a is None or b is None:
-            shorter = reference.path if a is None else distorted.path
+    for index, (load_a, load_b) in enumerate(zip_longest(reference.frames, distorted.frames)):
+        if load_a is None or load_b is None:
+            shorter = reference.path if load_a is None else distorted.path
             raise InputError(
                 f"{shorter} ends after {counted(index, 'frame')}, the other goes on: compare clips of equal length"
             )
+        a, b = load_a(), load_b()
         if size is None:
             size = a.shape
             if b.shape != size:
