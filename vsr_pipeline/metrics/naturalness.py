@@ -8,7 +8,7 @@ from vsr_pipeline.metrics.fidelity import to_255
 from vsr_pipeline.metrics.niqe import niqe
 
 SAMPLE_SIZE = 25
-"""At most so many frames of a clip are scored: a frame of 1920x1080 takes about a second."""
+"""At most so many frames of a clip are scored: a frame of 1920x1080 takes one to two seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,13 +67,15 @@ def fit(samples: FloatArray, *, zeros_are_right: bool) -> AsymmetricGaussians:
 
     Zeros, which flat areas give, count for the right side or for neither. Shapes are from 0.2 to 10.
     """
+    low, high = np.minimum(samples, 0), np.maximum(samples, 0)
+    low_squares, high_squares = np.einsum("nm,nm->n", low, low), np.einsum("nm,nm->n", high, high)
+    low_count = np.count_nonzero(low, axis=1)
+    high_count = samples.shape[1] - low_count if zeros_are_right else np.count_nonzero(high, axis=1)
+    magnitude = (high.sum(axis=1) - low.sum(axis=1)) / samples.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        squares = samples**2
-        negative, positive = samples < 0, samples >= 0 if zeros_are_right else samples > 0
-        left = np.sqrt((squares * negative).sum(axis=1) / negative.sum(axis=1))
-        right = np.sqrt((squares * positive).sum(axis=1) / positive.sum(axis=1))
+        left, right = np.sqrt(low_squares / low_count), np.sqrt(high_squares / high_count)
         ratio = left / right
-        peakedness = np.abs(samples).mean(axis=1) ** 2 / squares.mean(axis=1)
+        peakedness = magnitude**2 * samples.shape[1] / (low_squares + high_squares)
         peakedness *= (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
     return AsymmetricGaussians(np.interp(peakedness, _PEAKEDNESS, _SHAPES), left, right)
 
