@@ -4,7 +4,7 @@ import pytest
 
 from vsr_pipeline.config import load_config
 from vsr_pipeline.errors import ConfigError, InputError
-from vsr_pipeline.mmedit_config import MmeditConfig, read_mmedit_config
+from vsr_pipeline.mmedit_config import read_refine_threshold
 
 REAL = """
 exp_name = 'a_realbasicvsr'
@@ -47,35 +47,22 @@ def config(tmp_path):
 
 
 def test_reads_an_official_realbasicvsr_config(config):
-    assert read_mmedit_config(config(REAL)) == MmeditConfig(
-        family="realbasicvsr",
-        mid_channels=48,
-        num_propagation_blocks=12,
-        num_cleaning_blocks=7,
-        refine_threshold=255.0,
-    )
+    assert read_refine_threshold(config(REAL)) == 255.0
 
 
 def test_the_settings_take_the_threshold(config):
     assert load_config(config(REAL.replace("thres=255", "thres=5"))).upscale.refine_threshold == 5.0
 
 
-def test_what_is_left_out_has_the_official_defaults(config):
+def test_what_is_left_out_has_the_official_default(config):
     path = config("model = {'generator': {'type': 'RealBasicVSRNet', 'is_sequential_cleaning': True}}\n")
-    read = read_mmedit_config(path)
-    assert (read.mid_channels, read.num_propagation_blocks, read.num_cleaning_blocks) == (64, 20, 20)
-    assert read.refine_threshold == 255.0
+    assert read_refine_threshold(path) == 255.0
 
 
-def test_reads_a_basicvsr_config(config):
+def test_a_basicvsr_config_has_no_threshold(config):
     path = config("net = dict(type='BasicVSRNet', num_blocks=30)\nmodel = dict(type='BasicVSR', generator=net)\n")
-    assert read_mmedit_config(path) == MmeditConfig(
-        family="basicvsr",
-        mid_channels=64,
-        num_propagation_blocks=30,
-        num_cleaning_blocks=None,
-        refine_threshold=None,
-    )
+    assert read_refine_threshold(path) is None
+    assert load_config(path).upscale.refine_threshold == 5.0
 
 
 @pytest.mark.parametrize(
@@ -83,15 +70,15 @@ def test_reads_a_basicvsr_config(config):
     [
         (("RealBasicVSRNet", "EDVRNet"), "type is 'EDVRNet', can be RealBasicVSRNet, BasicVSRNet"),
         (("num_cleaning_blocks=7", "num_clean_blocks=7"), "unknown setting 'num_clean_blocks'"),
-        (("num_cleaning_blocks=7", "num_cleaning_blocks='7'"), "line 12: num_cleaning_blocks is '7'"),
-        (("num_cleaning_blocks=7", "num_cleaning_blocks=0"), "at least 1"),
-        (("num_cleaning_blocks=7", "num_cleaning_blocks=int('7')"), "line 12: 'num_cleaning_blocks' is computed"),
-        (("mid_channels=48", "mid_channels=width"), "'width' is not assigned"),
+        (("thres=255", "thres='7'"), "line 13: dynamic_refine_thres is '7'"),
+        (("thres=255", "thres=-1"), "at least 0"),
+        (("thres=255", "thres=int('7')"), "line 13: 'dynamic_refine_thres' is computed"),
+        (("thres=255", "thres=levels"), "'levels' is not assigned"),
         (("mid_channels=48", "**extra"), "'generator' is not dict"),
         (("generator=dict(", "generator=build("), "'generator' is not dict"),
-        (("model = dict(", "network = dict("), "assigns no 'model'"),
+        (("model = dict(", "network = dict("), "no 'model' is assigned"),
         (("blocks = 12", "blocks = 12\nblocks = 13"), "line 4: 'blocks' is assigned twice"),
-        (("blocks = 12", "blocks = other\nother = blocks"), "is not assigned"),
+        (("thres=255", "thres=exp_name"), "is 'a_realbasicvsr', has to be a number"),
         (("blocks = 12", "import os"), "line 3: only assignments"),
         (("model = dict(", "model = dict(("), "is not Python"),
     ],
@@ -99,7 +86,7 @@ def test_reads_a_basicvsr_config(config):
 def test_anything_else_is_one_line(config, change, message):
     path = config(REAL.replace(*change))
     with pytest.raises(ConfigError) as caught:
-        read_mmedit_config(path)
+        read_refine_threshold(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -108,26 +95,26 @@ def test_anything_else_is_one_line(config, change, message):
 def test_nothing_is_executed(config, tmp_path):
     made = tmp_path / "made"
     with pytest.raises(ConfigError):
-        read_mmedit_config(config(f"{REAL}\nopen({str(made)!r}, 'w').close()\n"))
+        read_refine_threshold(config(f"{REAL}\nopen({str(made)!r}, 'w').close()\n"))
     evil = f"open({str(made)!r}, 'w').close()"
     with pytest.raises(ConfigError):
-        read_mmedit_config(config(REAL.replace("mid_channels=48", f"mid_channels={evil}")))
-    read_mmedit_config(config(REAL + f"unused = {evil}\n"))
+        read_refine_threshold(config(REAL.replace("thres=255", f"thres={evil}")))
+    read_refine_threshold(config(REAL + f"unused = {evil}\n"))
     assert not made.exists()
 
 
 def test_a_base_is_refused_unless_the_file_has_all(config):
-    assert read_mmedit_config(config(f"_base_ = './base.py'\n{REAL}")).mid_channels == 48
+    assert read_refine_threshold(config(f"_base_ = './base.py'\n{REAL}")) == 255
     with pytest.raises(ConfigError, match="merged file"):
-        read_mmedit_config(config("_base_ = './base.py'\nexp_name = 'x'\n"))
-    with pytest.raises(ConfigError, match=r"no 'mid_channels'.*merged file"):
-        read_mmedit_config(config(f"_base_ = './base.py'\n{REAL.replace('mid_channels=48,', '')}"))
+        read_refine_threshold(config("_base_ = './base.py'\nexp_name = 'x'\n"))
+    with pytest.raises(ConfigError, match=r"no 'dynamic_refine_thres'.*merged file"):
+        read_refine_threshold(config(f"_base_ = './base.py'\n{REAL.replace('dynamic_refine_thres=255,', '')}"))
 
 
 def test_files_that_are_no_config(config, tmp_path):
     with pytest.raises(InputError, match="No such file"):
-        read_mmedit_config(tmp_path / "missing.py")
+        read_refine_threshold(tmp_path / "missing.py")
     binary = config("")
     binary.write_bytes(bytes(range(256)))
     with pytest.raises(ConfigError, match="is not Python"):
-        read_mmedit_config(binary)
+        read_refine_threshold(binary)

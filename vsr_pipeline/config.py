@@ -301,9 +301,9 @@ def load_config(path: Path) -> Config:
         ConfigError: a key is unknown or a value is not allowed.
     """
     if path.suffix == ".py":
-        from vsr_pipeline.mmedit_config import read_mmedit_config
+        from vsr_pipeline.mmedit_config import read_refine_threshold
 
-        threshold = read_mmedit_config(path).refine_threshold
+        threshold = read_refine_threshold(path)
         return Config().override(refine_threshold=threshold)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -1,52 +1,30 @@
-"""Official mmedit configs: Python files that describe a network, read here without executing them.
+"""Official mmedit configs: Python files, of which one number is read here, without executing them.
 
-Of such a file only the generator's settings matter: `model = dict(generator=dict(type='RealBasicVSRNet', ...))`.
-Values may be literals or names of earlier assignments.
+Sizes of the network come from the checkpoint, so only the generator's threshold of dynamic refinement matters:
+`model = dict(generator=dict(type='RealBasicVSRNet', dynamic_refine_thres=255, ...))`. Values may be literals or names
+of earlier assignments.
 """
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from vsr_pipeline.errors import ConfigError, InputError
 
-_NETS: dict[str, Literal["realbasicvsr", "basicvsr"]] = {"RealBasicVSRNet": "realbasicvsr", "BasicVSRNet": "basicvsr"}
+_SIZES = {"mid_channels", "num_propagation_blocks", "num_cleaning_blocks", "num_blocks"}
+_KNOWN = {"dynamic_refine_thres", "type", "spynet_pretrained", "is_fix_cleaning", "is_sequential_cleaning", *_SIZES}
+_NETS = ("RealBasicVSRNet", "BasicVSRNet")
+_OFFICIAL_DEFAULT = 255.0
 
-# The defaults of the official constructors.
-_DEFAULTS = {
-    "realbasicvsr": {
-        "mid_channels": 64,
-        "num_propagation_blocks": 20,
-        "num_cleaning_blocks": 20,
-        "dynamic_refine_thres": 255,
-    },
-    "basicvsr": {"mid_channels": 64, "num_blocks": 30},
-}
-# They matter for training or for memory, not for the result.
-_IGNORED = {"type", "spynet_pretrained", "is_fix_cleaning", "is_sequential_cleaning"}
+_Values = Mapping[str, ast.expr]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MmeditConfig:
-    """The network that an official config describes; what only RealBasicVSR has is None for BasicVSR.
-
-    `refine_threshold` is in levels of 255; released configs say 255, which turns dynamic refinement off.
-    """
-
-    family: Literal["realbasicvsr", "basicvsr"]
-    mid_channels: int
-    num_propagation_blocks: int
-    num_cleaning_blocks: int | None
-    refine_threshold: float | None
-
-
-def read_mmedit_config(path: Path) -> MmeditConfig:
-    """Read the generator's settings from an official config without executing it.
+def read_refine_threshold(path: Path) -> float | None:
+    """Return the threshold of an official config, in levels of 255; None for BasicVSR, which does not clean.
 
     Raises:
         InputError: the file cannot be read.
-        ConfigError: it is not Python, computes something, inherits the network from another file, or describes a
+        ConfigError: it is not Python, inherits the network from another file, computes what is read, or describes a
             network other than RealBasicVSR and BasicVSR.
     """
     try:
@@ -55,109 +33,88 @@ def read_mmedit_config(path: Path) -> MmeditConfig:
         raise InputError(f"cannot read the configuration {path}: {error.strerror or error}") from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f"{path} is not Python: {error}") from error
-    return _ConfigFile(path, tree).read_generator()
+    try:
+        return _threshold(_assignments(tree))
+    except _UnreadableError as error:
+        where = f"{path}, line {error.line}" if error.line else str(path)
+        raise ConfigError(f"{where}: {error}") from error
 
 
-class _ConfigFile:
-    """The top-level assignments of a config, and ways to look into them; every failure names file and line."""
-
-    def __init__(self, path: Path, tree: ast.Module) -> None:
-        self._path = path
-        self._values: dict[str, ast.expr] = {}
-        for statement in tree.body:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                continue  # a docstring
-            if not (
-                isinstance(statement, ast.Assign)
-                and len(statement.targets) == 1
-                and isinstance(statement.targets[0], ast.Name)
-            ):
-                raise self._error(statement, "only assignments of values to names are read, nothing is executed")
-            name = statement.targets[0].id
-            if name in self._values:
-                raise self._error(statement, f"'{name}' is assigned twice")
-            self._values[name] = statement.value
-
-    def read_generator(self) -> MmeditConfig:
-        inherits = "_base_" in self._values
-        advice = "; settings of its _base_ are not followed: give the merged file (mmcv prints it)" if inherits else ""
-        if "model" not in self._values:
-            raise ConfigError(f"{self._path} assigns no 'model'{advice}")
-        model = self._entries(self._values["model"], "model")
-        if "generator" not in model:
-            raise ConfigError(f"{self._path}: 'model' has no 'generator'{advice}")
-        settings = self._entries(model["generator"], "generator")
-        net = self._literal(settings["type"], "type") if "type" in settings else None
-        if not isinstance(net, str) or net not in _NETS:
-            found = f"'{net}'" if net is not None else "missing"
-            raise ConfigError(f"{self._path}: the generator's type is {found}, can be {', '.join(_NETS)}{advice}")
-        family = _NETS[net]
-        defaults = _DEFAULTS[family]
-        unknown = sorted(settings.keys() - defaults.keys() - _IGNORED)
-        if unknown:
-            raise ConfigError(f"{self._path}: unknown setting '{unknown[0]}' of {net}, known are {', '.join(defaults)}")
-        absent = [name for name in defaults if name not in settings]
-        if inherits and absent:
-            raise ConfigError(f"{self._path}: the generator has no '{absent[0]}'{advice}")
-        numbers = {
-            name: self._number(settings[name], name) if name in settings else default
-            for name, default in defaults.items()
-        }
-        return _to_config(family, numbers)
-
-    def _number(self, node: ast.expr, name: str) -> float:
-        value = self._literal(node, name)
-        is_threshold = name == "dynamic_refine_thres"
-        if isinstance(value, bool) or not isinstance(value, int | float if is_threshold else int):
-            raise self._error(node, f"{name} is {value!r}, has to be a{' ' if is_threshold else ' whole '}number")
-        if value < (0 if is_threshold else 1):
-            raise self._error(node, f"{name} is {value}, has to be at least {0 if is_threshold else 1}")
-        return value
-
-    def _entries(self, node: ast.expr, what: str) -> dict[str, ast.expr]:
-        """Return the entries of `dict(a=...)` or `{'a': ...}`, not evaluated."""
-        node = self._resolved(node)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
-            pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
-        elif isinstance(node, ast.Dict):
-            pairs = [(self._key(key), value) for key, value in zip(node.keys, node.values, strict=True)]
-        else:
-            raise self._error(node, f"'{what}' is not dict(name=value, ...)")
-        entries = {name: value for name, value in pairs if name is not None}
-        if len(entries) != len(pairs):
-            raise self._error(node, f"'{what}' is not dict(name=value, ...): only plain, different names are read")
-        return entries
-
-    def _key(self, key: ast.expr | None) -> str | None:
-        return key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None
-
-    def _literal(self, node: ast.expr, what: str) -> object:
-        node = self._resolved(node)
-        try:
-            return ast.literal_eval(node)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-            raise self._error(node, f"'{what}' is computed: write the value, configs are not executed") from error
-
-    def _resolved(self, node: ast.expr) -> ast.expr:
-        """Follow names to what was assigned to them."""
-        for _ in range(len(self._values) + 1):
-            if not isinstance(node, ast.Name):
-                return node
-            if node.id not in self._values:
-                break
-            node = self._values[node.id]
-        raise self._error(node, f"'{ast.unparse(node)}' is not assigned in this file")
-
-    def _error(self, node: ast.stmt | ast.expr, reason: str) -> ConfigError:
-        return ConfigError(f"{self._path}, line {node.lineno}: {reason}")
+class _UnreadableError(Exception):
+    def __init__(self, reason: str, node: ast.AST | None = None) -> None:
+        super().__init__(reason)
+        self.line = getattr(node, "lineno", None)
 
 
-def _to_config(family: Literal["realbasicvsr", "basicvsr"], numbers: dict[str, float]) -> MmeditConfig:
-    is_real = family == "realbasicvsr"
-    return MmeditConfig(
-        family=family,
-        mid_channels=int(numbers["mid_channels"]),
-        num_propagation_blocks=int(numbers["num_propagation_blocks" if is_real else "num_blocks"]),
-        num_cleaning_blocks=int(numbers["num_cleaning_blocks"]) if is_real else None,
-        refine_threshold=float(numbers["dynamic_refine_thres"]) if is_real else None,
-    )
+def _assignments(tree: ast.Module) -> _Values:
+    values: dict[str, ast.expr] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue  # a docstring
+        target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
+        if not isinstance(statement, ast.Assign) or not isinstance(target, ast.Name):
+            raise _UnreadableError("only assignments of values to names are read, nothing is executed", statement)
+        if target.id in values:
+            raise _UnreadableError(f"'{target.id}' is assigned twice", statement)
+        values[target.id] = statement.value
+    return values
+
+
+def _threshold(values: _Values) -> float | None:
+    inherits = "_base_" in values
+    advice = "; settings of its _base_ are not followed: give the merged file (mmcv prints it)" if inherits else ""
+    if "model" not in values:
+        raise _UnreadableError(f"no 'model' is assigned{advice}")
+    model = _entries(values["model"], values, "model")
+    if "generator" not in model:
+        raise _UnreadableError(f"'model' has no 'generator'{advice}")
+    settings = _entries(model["generator"], values, "generator")
+    net = _literal(settings["type"], values, "type") if "type" in settings else None
+    if net not in _NETS:
+        raise _UnreadableError(f"the generator's type is {net!r}, can be {', '.join(_NETS)}{advice}")
+    if unknown := sorted(settings.keys() - _KNOWN):
+        raise _UnreadableError(f"unknown setting '{unknown[0]}' of {net}, known are {', '.join(sorted(_KNOWN))}")
+    if net == "BasicVSRNet":
+        return None
+    if "dynamic_refine_thres" not in settings:
+        if inherits:
+            raise _UnreadableError(f"the generator has no 'dynamic_refine_thres'{advice}")
+        return _OFFICIAL_DEFAULT
+    node = settings["dynamic_refine_thres"]
+    value = _literal(node, values, "dynamic_refine_thres")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise _UnreadableError(f"dynamic_refine_thres is {value!r}, has to be a number of at least 0", node)
+    return float(value)
+
+
+def _entries(node: ast.expr, values: _Values, what: str) -> dict[str, ast.expr]:
+    """Return the entries of `dict(a=...)` or `{'a': ...}`, not evaluated."""
+    node = _resolved(node, values)
+    pairs: list[tuple[str | None, ast.expr]] = []
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    elif isinstance(node, ast.Dict):
+        pairs = [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
+    entries = {name: value for name, value in pairs if isinstance(name, str)}
+    if not pairs or len(entries) != len(pairs):
+        raise _UnreadableError(f"'{what}' is not dict(name=value, ...) with plain, different names", node)
+    return entries
+
+
+def _literal(node: ast.expr, values: _Values, what: str) -> object:
+    node = _resolved(node, values)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise _UnreadableError(f"'{what}' is computed: write the value, configs are not executed", node) from error
+
+
+def _resolved(node: ast.expr, values: _Values) -> ast.expr:
+    """Follow names to what was assigned to them."""
+    for _ in range(len(values) + 1):
+        if not isinstance(node, ast.Name):
+            return node
+        if node.id not in values:
+            break
+        node = values[node.id]
+    raise _UnreadableError(f"'{ast.unparse(node)}' is not assigned in this file", node)
