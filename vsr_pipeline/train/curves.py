@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from vsr_pipeline.errors import OutputError
+from vsr_pipeline.media.chart import Picture, draw_panel, write
 from vsr_pipeline.runtime.files import published, write_text
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ CSV = "curves.csv"
 PNG = "curves.png"
 
 _NOT_DRAWN = ("iteration", "seconds", "wait")
-_WIDTH, _HEIGHT, _MARGIN = 900, 220, 50
-_MARKED_POINTS = 30
-_COLOURS = ((200, 90, 20), (30, 140, 30), (40, 40, 210))
+_WIDTH, _HEIGHT, _LEFT = 900, 220, 84
 
 
 class Curves:
@@ -68,38 +67,23 @@ class Curves:
         write_text(self._folder / CSV, text.getvalue())
         panels = [self._panel(name) for name in names if name not in _NOT_DRAWN]
         if panels:
-            encoded = cv2.imencode(".png", np.concatenate(panels))[1]
+            encoded = cv2.imencode(".png", cv2.cvtColor(np.concatenate(panels), cv2.COLOR_RGB2BGR))[1]
             with published(self._folder / PNG) as temporary:
                 temporary.write_bytes(encoded.tobytes())
         if self._board is not None:
             self._board.flush()
 
-    def _panel(self, name: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-        """Draw one curve over the iterations, from its lowest to its highest value."""
+    def _panel(self, name: str) -> Picture:
+        """Draw one curve over the iterations."""
         panel = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
         # The PSNR of equal frames is infinite.
-        points = np.array([(row["iteration"], row[name]) for row in self.rows if np.isfinite(row.get(name, np.nan))])
-        if not len(points):
-            _write_title(panel, f"{name}: no finite value yet")
-            return panel
-        inner_width, inner_height = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
-        cv2.rectangle(panel, (_MARGIN, _MARGIN), (_WIDTH - _MARGIN, _HEIGHT - _MARGIN), (200, 200, 200))
-        low, high = points.min(axis=0), points.max(axis=0)
-        unit = np.where(high > low, (points - low) / np.where(high > low, high - low, 1), 0.5)
-        xy = np.stack((_MARGIN + unit[:, 0] * inner_width, _HEIGHT - _MARGIN - unit[:, 1] * inner_height), axis=1)
-        colour = _COLOURS[sum(map(ord, name)) % len(_COLOURS)]
-        places = np.round(xy).astype(np.int32)
-        cv2.polylines(panel, [places], False, colour, 1, cv2.LINE_AA)
-        if len(places) <= _MARKED_POINTS:  # one point is no line, and few are hard to see
-            for x, y in places:
-                cv2.circle(panel, (int(x), int(y)), 4, colour, cv2.FILLED, cv2.LINE_AA)
-        span = f"{low[1]:.5g} to {high[1]:.5g}, now " if high[1] > low[1] else ""
-        _write_title(panel, f"{name}: {span}{points[-1, 1]:.5g} (iteration {int(points[-1, 0])})")
+        points = [(row["iteration"], row[name]) for row in self.rows if np.isfinite(row.get(name, np.nan))]
+        now = f"{points[-1][1]:.5g} (iteration {int(points[-1][0])})" if points else "no finite value yet"
+        write(panel, f"{name}: {now}", (_LEFT, 26))
+        if points:
+            box = (_LEFT, 36, _WIDTH - 24, _HEIGHT - 36)
+            draw_panel(panel, box, [points], max(1.0, points[-1][0]), least_span=abs(points[-1][1]) / 2)
         return panel
-
-
-def _write_title(panel: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", title: str) -> None:
-    cv2.putText(panel, title, (_MARGIN, _MARGIN - 15), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
 
 
 def _board(folder: Path, first: int) -> "SummaryWriter | None":
