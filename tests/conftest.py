@@ -26,7 +26,7 @@ def cache_folder(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        for channels in (8, 16):
+        for channels in (8, 16, 64):
             for threads in (1, 2):
                 know_speeds({"fp32": 1.0, WINOGRAD: 2.0}, channels=channels, threads=threads)
         yield

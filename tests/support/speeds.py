@@ -12,7 +12,8 @@ WINOGRAD = f"fp32 by {winograd_library()}"
 def know_speeds(speeds, *, channels=8, threads=None):
     """Let the cache know how fast each candidate is, with so many threads or as many as now; others are slow."""
     every = precision.candidates_for(CPU)
-    for candidates in (every, [c for c in every if c.convolutions == "direct"]):
+    direct = [c for c in every if c.convolutions == "direct"]
+    for candidates in (every, direct, [c for c in every if c.precision == "fp32"]):
         values = {c.name: speeds.get(c.name, 0.1) for c in candidates}
         names = [c.name for c in candidates]
         key = precision._key("speed", CPU, channels=channels, candidates=names)
