@@ -29,7 +29,7 @@ from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, 
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import uses_ray, with_default_address, workers_for
-from vsr_pipeline.media.images import ImageTarget, each_picture, image_target
+from vsr_pipeline.media.images import ImageTarget, image_target
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores
 from vsr_pipeline.metrics.measure import measure
@@ -37,6 +37,7 @@ from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.progress import Reporter, all_of, locked, reported
 from vsr_pipeline.runtime.terminal import reporter_for
+from vsr_pipeline.stages.each import each_picture
 from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
 from vsr_pipeline.stages.merge import MergeResult, merge
 from vsr_pipeline.stages.split import SplitResult, split

@@ -82,8 +82,8 @@ def memory_bytes_from(text: str) -> int:
 SMALLEST_TILE = 32
 """LQ pixels; below that, nearly all the work would be overlap."""
 
-MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs"})
-"""Settings, by their dotted names, that say how frames are made and change none of them."""
+MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs", "upscale.alpha"})
+"""Settings, by their dotted names, that change no frame of a video: how frames are made, and what images alone have."""
 
 
 class _Section(BaseModel):
@@ -125,6 +125,9 @@ class UpscaleConfig(_Section):
     strength: float = Field(1.0, ge=0, le=1, strict=False, description="share of the model; the rest is interpolated")
     cleaning: float = Field(1.0, ge=0, le=1, strict=False, description="share of what RealBasicVSR's cleaning changes")
     denoise: float = Field(1.0, ge=0, le=1, strict=False, description="of realesr-general-x4v3: 0 keeps noise")
+    alpha: Literal["net", "bicubic"] = Field(
+        "net", description="what enlarges the transparency of images: the model, as a grey picture, or interpolation"
+    )
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")

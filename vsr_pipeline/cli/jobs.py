@@ -77,6 +77,10 @@ def run(
     each_picture: Annotated[
         bool, typer.Option("--each", help="INPUT is a folder of pictures, not of frames: each by itself, names kept.")
     ] = False,
+    suffix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="With --each: added to names, such as _x4, or _x4.png for PNGs.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="With --each: folders in it, too; kept.")] = False,
     as_json: Json = False,
 ) -> int:
     """Enhance a video, from file to file.
@@ -132,7 +136,11 @@ def run(
         return api.run(path, Path(output), settings, options=options, reporter=reporter)
 
     if each_picture:
-        return _each_picture(input_path, output, settings, options_for, reporter, as_json)
+        return _each_picture(
+            input_path, output, settings, options_for, reporter, as_json, suffix=suffix or "", recursive=recursive
+        )
+    if suffix is not None or recursive:
+        raise UsageError(f"{'--recursive' if recursive else '--suffix'} is for folders of pictures: give --each")
     return each((input_path,), one, as_json)
 
 
@@ -231,6 +239,9 @@ def _each_picture(
     options_for: "Callable[[ImageTarget], RunOptions]",
     reporter: "Reporter",
     as_json: bool,
+    *,
+    suffix: str,
+    recursive: bool,
 ) -> int:
     """Enhance each picture of a folder by itself, with one model."""
     refuse_missing(folder)
@@ -258,7 +269,8 @@ def _each_picture(
             allow_cpu=options.allow_cpu,
         )
 
-    return each(api.each_picture(Path(folder), images.folder), enhance, as_json)
+    pictures = api.each_picture(Path(folder), images.folder, suffix=suffix, recursive=recursive)
+    return each(pictures, enhance, as_json)
 
 
 def _workers(

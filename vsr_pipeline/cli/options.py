@@ -70,6 +70,9 @@ UPSCALE = {
         float | None, typer.Option(help="Share of what RealBasicVSR's cleaning changes, 0 to 1. [default: 1]")
     ],
     "denoise": Annotated[float | None, typer.Option(help="Of realesr-general-x4v3: 0 keeps noise. [default: 1]")],
+    "alpha": Annotated[
+        str | None, typer.Option(help="Transparency of images: net (by the model) or bicubic. [default: net]")
+    ],
     "tile": Annotated[
         str | None, typer.Option(help="Of frame models: auto, 0 (whole frames), or a side. [default: auto]")
     ],

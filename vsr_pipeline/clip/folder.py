@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.media.alpha import premultiplied
 from vsr_pipeline.media.images import Pixels, png_size, read_image
+from vsr_pipeline.media.picture_facts import facts_of
+from vsr_pipeline.media.picture_files import read_with_alpha
 from vsr_pipeline.timeline import VideoInfo
 
 
@@ -15,6 +18,8 @@ class FolderSource:
         images: the files.
         info: what they are, where `check_headers` has seen them. None: as the first of them is; the others' headers are
             compared with it.
+        multiplies_alpha: give images with transparency as colours times alpha, in 16 bits, and those that are asked for
+            with one of them as well; else their colours alone.
 
     Raises:
         InputError: the first image cannot be read, or another PNG's header has another size.
@@ -22,8 +27,11 @@ class FolderSource:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, images: Sequence[Path], info: VideoInfo | None = None) -> None:
+    def __init__(
+        self, images: Sequence[Path], info: VideoInfo | None = None, *, multiplies_alpha: bool = False
+    ) -> None:
         self._images = images
+        self._multiplies_alpha = multiplies_alpha
         if info is None:
             first = read_image(images[0])
             self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
@@ -46,15 +54,17 @@ class FolderSource:
 
     def read(self, start: int, stop: int) -> Iterator[Pixels]:
         """Yield frames; see `FrameSource` in `footage.py`."""
-        for path in self._images[start:stop]:
-            pixels = read_image(path)
+        files = self._images[start:stop]
+        multiplies = self._multiplies_alpha and any(facts_of(path).has_alpha for path in files)
+        for path in files:
+            pixels, alpha = read_with_alpha(path) if multiplies else (read_image(path), None)
             self._check(path, pixels.shape[:2])
             depth = pixels.itemsize * 8
             if depth != self.bit_depth:
                 raise InputError(
                     f"{path} has {depth} bits, the first frame {self.bit_depth}: all frames have one depth"
                 )
-            yield pixels
+            yield pixels if alpha is None else premultiplied(pixels, alpha)
 
     def _check(self, path: Path, shape: tuple[int, ...]) -> None:
         if shape != self.shape:

@@ -17,6 +17,7 @@ from vsr_pipeline.clip.shots import detect_cuts
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.media.animation import AnimationSource, is_animation, read_animation
 from vsr_pipeline.media.images import Pixels, image_losses, images_of, numbers_of, read_image
+from vsr_pipeline.media.picture_facts import facts_of, picture_losses
 from vsr_pipeline.media.read.pixels import ALPHA_NOTE
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader
@@ -52,7 +53,8 @@ class Header:
     """What is known of a clip before it is decoded. `images` are its files by number; none: it is a video.
 
     `animation_ticks` says how long each frame of an animated image is shown, in ticks of its time base; all its frames
-    are in one file. None: it is no animated image.
+    are in one file. None: it is no animated image. With `keeps_pictures`, its images become images that have all that
+    they have: alpha, grey, profiles; else they become RGB frames.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Header:
     info: VideoInfo
     settings: InputConfig
     animation_ticks: tuple[int, ...] = ()
+    keeps_pictures: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -169,7 +172,8 @@ def _pictures(header: Header, places: Sequence[int]) -> FolderSource | Animation
     if header.animation_ticks:
         frames = read_animation(header.path).frames
         return AnimationSource([frames[place] for place in places])
-    return FolderSource([header.images[place][1] for place in places], header.info)
+    files = [header.images[place][1] for place in places]
+    return FolderSource(files, header.info, multiplies_alpha=header.keeps_pictures)
 
 
 class _VideoPart:
@@ -191,13 +195,16 @@ class _VideoPart:
             yield frame.pixels
 
 
-def look_at(path: Path, settings: InputConfig, *, frame_rate: Fraction | None = None) -> Header:
+def look_at(
+    path: Path, settings: InputConfig, *, frame_rate: Fraction | None = None, keeps_pictures: bool = False
+) -> Header:
     """Find out what a clip is, from a video's header or from the first of its images.
 
     Args:
         path: a video, a folder of images, one image, or a pattern: see `images_of`.
         settings: what of it is meant.
         frame_rate: how fast images are shown; None: an animated image as it says, others at the usual rate.
+        keeps_pictures: whether images become images again.
 
     Raises:
         InputError: it cannot be read.
@@ -234,7 +241,7 @@ def look_at(path: Path, settings: InputConfig, *, frame_rate: Fraction | None = 
         field_order="progressive",
         has_alpha=animation is not None and animation.has_alpha,
     )
-    return Header(path, tuple(images.items()), info, settings, ticks)
+    return Header(path, tuple(images.items()), info, settings, ticks, keeps_pictures and animation is None)
 
 
 def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) -> Analysis:
@@ -248,7 +255,7 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
         return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
     whole = _timeline_of_images(header)
     part = part_of(whole, header.settings, start_seconds=Fraction(0))
-    pictures = _pictures(header, range(part.first, part.stop))
+    pictures = _pictures(replace(header, keeps_pictures=False), range(part.first, part.stop))
     if isinstance(pictures, FolderSource):
         pictures.check_headers()
     repeats: list[int] = []
@@ -257,7 +264,9 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
     def counted() -> Iterator[Pixels]:
         previous: Pixels | None = None
         for index, pixels in enumerate(pictures.read(0, part.stop - part.first), start=part.first):
-            if header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous):
+            is_same = header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous)
+            # Equal colours may have another alpha.
+            if is_same and not (header.keeps_pictures and facts_of(header.images[index][1]).has_alpha):
                 repeats.append(index)
             previous = pixels
             tints.append(tint_of_pixels(pixels))
@@ -338,7 +347,8 @@ def _notes_on(header: Header) -> tuple[str, ...]:
     missing = numbers[-1] - numbers[0] + 1 - len(set(numbers))
     first = header.images[0][1]
     name = "" if first.name == header.path.name else f"{first.name}: "
-    notes = [f"{name}{loss}" for loss in image_losses(first)]
+    losses = picture_losses(facts_of(first)) if header.keeps_pictures else image_losses(first)
+    notes = [f"{name}{loss}" for loss in losses]
     if missing:
         missing_numbers = counted(missing, "number has", "numbers have")
         notes.append(f"between {numbers[0]} and {numbers[-1]}, {missing_numbers} no image")

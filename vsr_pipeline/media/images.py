@@ -4,22 +4,26 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vsr_pipeline.errors import InputError, OutputError, ResourceError, UsageError
-from vsr_pipeline.media.image_headers import PNG_END, PNG_SIGNATURE, fault_of, losses_of
+from vsr_pipeline.errors import InputError, OutputError, ResourceError
+from vsr_pipeline.media.image_headers import PNG_END, PNG_SIGNATURE, fault_of
+from vsr_pipeline.media.picture_facts import cmyk_as_rgb, losses_of, opened
 from vsr_pipeline.runtime.files import published, read_failure
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """One frame: (H, W, 3), RGB, full range; uint8 is 0..255 and uint16 is 0..65535."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
-_WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-_DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+"""Of the formats that hold 16 bits."""
+_MAY_BE_CMYK = (b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _NUMBER = re.compile(r"%(?:0([1-9]))?d")
 
 # Level 1 is three times faster than the default 6 and a few per cent larger: frames are temporary.
@@ -76,7 +80,7 @@ def image_target(text: str) -> ImageTarget | None:
     path = Path(text)
     if path.is_dir() or (text.endswith(("/", "\\")) and not path.suffix):
         return ImageTarget(path)
-    return ImageTarget(path.parent, path.name) if path.suffix.lower() in _WRITTEN_SUFFIXES else None
+    return ImageTarget(path.parent, path.name) if path.suffix.lower() in WRITTEN_SUFFIXES else None
 
 
 def images_of(path: Path) -> dict[int, Path] | None:
@@ -135,10 +139,16 @@ def list_frames(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise InputError(f"no such folder: {folder}")
-    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    images = images_in(folder)
     if not images:
         allowed = ", ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"no images in {folder}: a frames folder holds one image per frame ({allowed})")
+    return images
+
+
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """Return the images of a folder, if there are any, in the order of the numbers in their names."""
+    images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
     return tuple(sorted(images, key=_natural_key))
 
 
@@ -155,29 +165,6 @@ def numbers_of(images: Sequence[Path]) -> tuple[int, ...]:
     return tuple(sorted(int(match[2]) for match in found if match)) if len(around) == 1 else ()
 
 
-def each_picture(folder: Path, output: Path) -> tuple[tuple[Path, ImageTarget], ...]:
-    """Return the images of a folder, each with the target that has its name in another folder.
-
-    An image of a kind that is not written becomes a PNG.
-
-    Raises:
-        InputError: the folder is missing, cannot be read or has no images.
-        UsageError: two would get the same name, or a name would mean numbered images.
-    """
-    images = images_of(folder) if folder.is_dir() else None
-    if images is None:
-        raise InputError(f"{folder} is no folder: --each is for a folder of images")
-    pairs: dict[str, Path] = {}
-    for path in images.values():
-        name = path.name if path.suffix.lower() in _WRITTEN_SUFFIXES else f"{path.stem}.png"
-        if name in pairs:
-            raise UsageError(f"{pairs[name]} and {path} would both become {output / name}: rename one of them")
-        if _NUMBER.search(name):
-            raise UsageError(f"{path} has a % in its name, which means numbered images: rename it")
-        pairs[name] = path
-    return tuple((path, ImageTarget(output, name)) for name, path in pairs.items())
-
-
 def read_image(path: Path) -> Pixels:
     """Read an image as RGB of its own depth (8 or 16 bits), upright as its EXIF tag says.
 
@@ -187,21 +174,24 @@ def read_image(path: Path) -> Pixels:
         InputError: the file is not one whole image that can be decoded, or has another kind of samples.
         ResourceError: it does not fit into memory.
     """
-    return _decoded(path, _bytes_of(path))
+    return _decoded(path, bytes_of_image(path))
 
 
 def image_losses(path: Path) -> tuple[str, ...]:
-    """Say what of an image RGB cannot hold; it is decoded for that.
+    """Say what of an image RGB cannot hold.
 
     Raises:
         InputError, ResourceError: as `read_image`.
     """
-    data = _bytes_of(path)
-    as_it_is = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    return losses_of(data, 1 if as_it_is is None or as_it_is.ndim == 2 else as_it_is.shape[2])
+    return losses_of(bytes_of_image(path))
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of_image(path: Path) -> bytes:
+    """Read the file of an image.
+
+    Raises:
+        InputError: it cannot be read, or is not one whole image.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -212,6 +202,11 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes) -> Pixels:
+    if data.startswith(_MAY_BE_CMYK) and (image := opened(BytesIO(data))) and image.mode == "CMYK":
+        try:
+            return np.array(cmyk_as_rgb(image))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"not an image that can be decoded: {path} ({error})") from error
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data else None
     except cv2.error as error:
@@ -226,6 +221,11 @@ def _decoded(path: Path, data: bytes) -> Pixels:
     return rgb
 
 
+def eight_bits(pixels: Pixels) -> Pixels:
+    """Return samples in 8 bits, rounded; those that have 8 as they are."""
+    return pixels if pixels.itemsize == 1 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def write_image(path: Path, pixels: Pixels) -> None:
     """Write an image of the kind that its name says, so that the name appears only when the file is complete.
 
@@ -235,8 +235,8 @@ def write_image(path: Path, pixels: Pixels) -> None:
         OutputError, ResourceError: it cannot be written.
     """
     suffix = {".jpeg": ".jpg", ".tiff": ".tif"}.get(path.suffix.lower(), path.suffix.lower())
-    if pixels.itemsize == 2 and suffix not in _DEEP_SUFFIXES:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if suffix not in DEEP_SUFFIXES:
+        pixels = eight_bits(pixels)
     try:
         encoded = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _WRITE_OPTIONS.get(suffix, ()))[1]
     except cv2.error as error:

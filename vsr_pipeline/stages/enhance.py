@@ -17,8 +17,6 @@ from vsr_pipeline.clip.footage import Footage, FrameSource, footage_of, look_at
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config, UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
-from vsr_pipeline.enhance.device import choose_device
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import decide, enhance_frames
 from vsr_pipeline.enhance.open_model import note_model, open_model
@@ -27,6 +25,8 @@ from vsr_pipeline.enhance.steps import Step, steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, OutputError, UsageError
 from vsr_pipeline.media.images import ImageTarget, is_whole, read_image, remove_frames_from, write_image
+from vsr_pipeline.media.picture_facts import facts_of
+from vsr_pipeline.media.picture_files import refuse_too_large_for
 from vsr_pipeline.media.tint import GREY, tint_of_pixels, with_tint
 from vsr_pipeline.plan import (
     part_of,
@@ -34,13 +34,13 @@ from vsr_pipeline.plan import (
     sample_indices,
     schedule_of,
 )
-from vsr_pipeline.runtime.files import WORK_FOLDER, make_folder, write_text
+from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, retracted_on_failure
+from vsr_pipeline.stages.pictures import PictureWriter, note_losses
+from vsr_pipeline.stages.record import Record, as_begun, record_file_of
 from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
 from vsr_pipeline.timeline import Analysis, Decision, Segment, Shot, Tint
-
-RECORD_FILE = "enhance.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def enhance(
     if not overwrite:
         _refuse_foreign_images(target, record_file)
     before = SourceFile.of(input_path) if input_path.is_file() else None
-    begun = _as_begun(config.upscale, record_file)
+    begun = as_begun(config.upscale, record_file)
     spec = model(begun) if model is not None else open_model(begun, allow_cpu=allow_cpu)
     footage, analysis = _open(input_path, config, spec, reporter, strict=strict)
     count = footage.timeline.frame_count
@@ -111,12 +111,17 @@ def enhance(
     _refuse_own_source(target, footage)
     geometry = Geometry.of(footage.header.info, spec.sizing, config.upscale, even=False)
     steps = steps_for(geometry, config.upscale)
+    refuse_too_large_for(target.file(0), geometry.output_size)
     refuse_too_large(spec, footage.header, geometry, config, len(footage.timeline.distinct))
     note_model(spec, reporter)
     make_folder(target.folder)
     settings = _recorded_settings(config, steps)
-    record = _Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
-    job = _Job(footage, geometry, spec, steps, target, record, reporter)
+    kept = note_losses(footage, target, reporter)
+    record = Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
+    writer = None
+    if footage.header.keeps_pictures:
+        writer = PictureWriter(footage, geometry, spec, steps, config.upscale, record_file.parent / ".alpha")
+    job = _Job(footage, geometry, spec, steps, target, record, writer, reporter)
     planned = spec.context.segments(footage.timeline)
     done = {segment for segment in planned if job.has(segment)}
     record.forget_all_but(done)
@@ -140,13 +145,16 @@ def enhance(
         decisions=tuple(decision.description for decision in decisions.values()),
         decode_errors=analysis.decode_errors,
         missing_seconds=float(analysis.missing_seconds),
-        notes=(*analysis.notes, *repeats_note(footage.timeline), *fitted),
+        notes=(*analysis.notes, *repeats_note(footage.timeline), *kept, *fitted),
     )
 
 
 def _recorded_settings(config: Config, steps: Sequence[Step]) -> dict[str, str | int | float]:
     """Return what the images depend on besides the model."""
-    settings: dict[str, str | int | float] = {"shrink_input": config.upscale.shrink_input}
+    settings: dict[str, str | int | float] = {
+        "shrink_input": config.upscale.shrink_input,
+        "alpha": config.upscale.alpha,
+    }
     for name, value in config.input.model_dump(mode="json").items():
         settings[f"input.{name}"] = str(value)
     for step in steps:
@@ -157,7 +165,7 @@ def _recorded_settings(config: Config, steps: Sequence[Step]) -> dict[str, str |
 def _open(path: Path, config: Config, spec: ModelSpec, reporter: Reporter, *, strict: bool) -> tuple[Footage, Analysis]:
     """Analyse the input, unless it is frames of which `vsr split` knows the timeline."""
     every_frame = spec.context.every_frame
-    header = look_at(path, config.input, frame_rate=config.encode.constant_rate)
+    header = look_at(path, config.input, frame_rate=config.encode.constant_rate, keeps_pictures=True)
     if config.encode.constant_rate is not None and not header.images:
         raise UsageError(f"--fps is for videos that are written: images of {path} have no rate")
     clip = Clip.load(clip_folder_of(path)) if path.is_dir() and path.name == FRAMES else None
@@ -190,8 +198,13 @@ def _open(path: Path, config: Config, spec: ModelSpec, reporter: Reporter, *, st
 def _repeats(images: Sequence[tuple[int, Path]]) -> Iterator[int]:
     """Find the images that are equal to the one before them; one program wrote them, so their files are as large."""
     for index, ((_, before), (_, path)) in enumerate(pairwise(images), start=1):
-        if path.stat().st_size == before.stat().st_size and np.array_equal(read_image(path), read_image(before)):
+        if path.stat().st_size == before.stat().st_size and _is_equal(path, before):
             yield index
+
+
+def _is_equal(path: Path, before: Path) -> bool:
+    """Whether two images have the same pixels; those with alpha are taken to differ."""
+    return np.array_equal(read_image(path), read_image(before)) and not facts_of(path).has_alpha
 
 
 def _tint(images: Sequence[tuple[int, Path]]) -> Tint | None:
@@ -209,7 +222,8 @@ class _Job:
         spec: ModelSpec,
         steps: tuple[Step, ...],
         target: ImageTarget,
-        record: "_Record",
+        record: Record,
+        writer: PictureWriter | None,
         reporter: Reporter,
     ) -> None:
         header, part = footage.header, footage.part
@@ -226,6 +240,7 @@ class _Job:
         self._outputs = [target.file(n) for n in (numbers if keeps_numbers else range(part.timeline.frame_count))]
         self._is_video = not header.images
         self._record = record
+        self._writer = writer
         self._reporter = reporter
 
     def has(self, segment: Segment) -> bool:
@@ -264,6 +279,17 @@ class _Job:
                 lambda upscaler: decide(upscaler, (p for i in indices for p in source.read(i, i + 1)), self._geometry),
             )
 
+        writer = self._writer
+        if writer is None or not writer.needs_network(segment):
+            self._make_colours(segment, source, fallback, decisions[shot], share=1.0)
+            return
+        with writer.enlarged_alpha(segment, fallback, on_work=lambda frames: self._reporter.worked(frames / 2)):
+            self._make_colours(segment, source, fallback, decisions[shot], share=0.5)
+
+    def _make_colours(
+        self, segment: Segment, source: FrameSource, fallback: Fallback, decision: Decision, *, share: float
+    ) -> None:
+        """Write a segment's images; `share` is how much of its work that is."""
         outputs_of: dict[int, list[Path]] = {}
         for place in self._schedule.shows(segment):
             outputs_of.setdefault(self._schedule.frames[place], []).append(self._outputs[place])
@@ -279,15 +305,16 @@ class _Job:
                     upscaler,
                     ahead,
                     segment,
-                    decisions[shot],
+                    decision,
                     geometry=self._geometry,
-                    on_work=counted,
+                    on_work=lambda frames: counted(share * frames),
                     steps=self._steps,
                 )
                 for index, pixels in enumerate(outputs, start=segment.start):
                     pixels = with_tint(pixels, self._clip.tint_at(index))
+                    write = write_image if self._writer is None else partial(self._writer.write, index)
                     for path in outputs_of[index]:
-                        writes.call(partial(write_image, path, pixels))
+                        writes.call(partial(write, path, pixels))
 
         fallback.run(segment, attempt)
 
@@ -325,22 +352,6 @@ def _refuse_own_source(target: ImageTarget, footage: Footage) -> None:
         raise OutputError(f"{target} would replace its own source: choose another --output")
 
 
-def record_file_of(target: ImageTarget) -> Path:
-    """Return where it is recorded what was made: with the images, unless their folder may hold others, too."""
-    folder = target.folder if target.is_frames_folder else target.folder / WORK_FOLDER / target.name
-    return folder / RECORD_FILE
-
-
-def _as_begun(settings: UpscaleConfig, record_file: Path) -> UpscaleConfig:
-    """Return the settings with what was chosen for `auto` when the images were begun, with this program."""
-    try:
-        known = dict(json.loads(record_file.read_text(encoding="utf-8"))["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return settings  # it is new; or damaged, as `_Record` will say
-    is_ours = known.get("program") == __version__
-    return as_recorded(settings, known, here=choose_device(settings.device)) if is_ours else settings
-
-
 def _refuse_foreign_images(target: ImageTarget, record_file: Path) -> None:
     if record_file.exists():
         return
@@ -351,45 +362,6 @@ def _refuse_foreign_images(target: ImageTarget, record_file: Path) -> None:
             )
     elif taken := target.taken():
         raise OutputError(f"{taken} exists and was not made by this job: choose another --output, or give --overwrite")
-
-
-class _Record:
-    """`enhance.json`: the settings, and for each finished segment the identity of its input."""
-
-    def __init__(self, path: Path, settings: dict[str, str | int | float], reporter: Reporter) -> None:
-        self._path = path
-        self._settings = settings
-        self._segments: dict[str, str] = {}
-        if path.exists():
-            try:
-                known = json.loads(path.read_text(encoding="utf-8"))
-                self._segments = known["segments"] if known["settings"] == settings else {}
-                changed = [k for k in settings if known["settings"].get(k) != settings[k]]
-            except (OSError, ValueError, KeyError, AttributeError) as error:
-                raise OutputError(f"{path} is damaged: delete it to make all frames again") from error
-            if changed:
-                old = ", ".join(f"{k} {known['settings'].get(k)} -> {settings[k]}" for k in changed)
-                reporter.note(f"{path.parent}: settings have changed ({old}); all frames are made again")
-        self._save()
-
-    def has(self, segment: Segment, identity: str) -> bool:
-        """Whether the segment was made from this input."""
-        return self._segments.get(f"{segment.start}-{segment.stop}") == identity
-
-    def forget_all_but(self, segments: Iterable[Segment]) -> None:
-        """Forget segments that were planned otherwise: what is made now takes the place of their images."""
-        known = self._segments
-        self._segments = {key: known[key] for s in segments if (key := f"{s.start}-{s.stop}") in known}
-        self._save()
-
-    def add(self, segment: Segment, identity: str) -> None:
-        """Record a finished segment."""
-        self._segments[f"{segment.start}-{segment.stop}"] = identity
-        self._save()
-
-    def _save(self) -> None:
-        make_folder(self._path.parent)
-        write_text(self._path, json.dumps({"settings": self._settings, "segments": self._segments}, indent=1) + "\n")
 
 
 def default_output(input_path: Path, results: Path) -> Path:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status
 from vsr_pipeline.jobs.report.totals import headline, totals_of
-from vsr_pipeline.media.image_headers import jpeg_size
+from vsr_pipeline.media.picture_facts import picture_size
 
 STILLS_BYTES = 24 * 1024**2
 """JPEGs that a page holds at most. Pictures inside a page cannot be loaded lazily, and a phone has to open it."""
@@ -169,7 +169,7 @@ class _Album:
             return Pair(missing=f"No room for more pictures here: see {clip.after_still.parent}")
         self._room_bytes -= len(before) + len(after)
         # The still's own: its pixels are square, the clip's need not be.
-        width, height = jpeg_size(after) or clip.output_size or (_STILL_WIDTH, _STILL_WIDTH)
+        width, height = picture_size(after) or clip.output_size or (_STILL_WIDTH, _STILL_WIDTH)
         return Pair(_data_uri(before), _data_uri(after), min(width, _STILL_WIDTH), width / height)
 
 
