@@ -6,8 +6,7 @@ from pathlib import Path
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.alpha import premultiplied
 from vsr_pipeline.media.images import Pixels, png_size, read_image
-from vsr_pipeline.media.picture_facts import facts_of
-from vsr_pipeline.media.picture_files import read_with_alpha
+from vsr_pipeline.media.picture_files import is_translucent, read_with_alpha
 from vsr_pipeline.timeline import VideoInfo
 
 
@@ -18,8 +17,8 @@ class FolderSource:
         images: the files.
         info: what they are, where `check_headers` has seen them. None: as the first of them is; the others' headers are
             compared with it.
-        multiplies_alpha: give images with transparency as colours times alpha, in 16 bits, and those that are asked for
-            with one of them as well; else their colours alone.
+        multiplies_alpha: give images that are not opaque as colours times alpha, in 16 bits, and with them all that are
+            asked for at once; else their colours alone.
 
     Raises:
         InputError: the first image cannot be read, or another PNG's header has another size.
@@ -55,7 +54,7 @@ class FolderSource:
     def read(self, start: int, stop: int) -> Iterator[Pixels]:
         """Yield frames; see `FrameSource` in `footage.py`."""
         files = self._images[start:stop]
-        multiplies = self._multiplies_alpha and any(facts_of(path).has_alpha for path in files)
+        multiplies = self._multiplies_alpha and any(map(is_translucent, files))
         for path in files:
             pixels, alpha = read_with_alpha(path) if multiplies else (read_image(path), None)
             self._check(path, pixels.shape[:2])

@@ -265,8 +265,7 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
         previous: Pixels | None = None
         for index, pixels in enumerate(pictures.read(0, part.stop - part.first), start=part.first):
             is_same = header.settings.skip_duplicates and previous is not None and np.array_equal(pixels, previous)
-            # Equal colours may have another alpha.
-            if is_same and not (header.keeps_pictures and facts_of(header.images[index][1]).has_alpha):
+            if is_same and not (header.keeps_pictures and _have_alpha(header, index - 1, index)):
                 repeats.append(index)
             previous = pixels
             tints.append(tint_of_pixels(pixels))
@@ -280,6 +279,11 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
     known = [*tints[:1] * part.first, *tints, *tints[-1:] * (len(header.images) - part.stop)]
     timeline = replace(timeline, tints=tints_of_shots(known, cuts))
     return Analysis(timeline.with_repeats(repeats), notes=(*_notes_on(header), *tint_note(timeline.tints)))
+
+
+def _have_alpha(header: Header, *places: int) -> bool:
+    """Whether equal colours of some images may differ in their alpha."""
+    return any(facts_of(header.images[place][1]).has_alpha for place in places)
 
 
 def _timeline_of_images(header: Header) -> Timeline:

@@ -15,6 +15,7 @@ Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """Alpha, (H, W): 0 is transparent, the largest value opaque; of the type of the picture."""
 
 _WHITE_16 = 65535
+_SWING = 3  # so many times farther than their colours, edges are seen
 
 
 def is_opaque(alpha: Plane) -> bool:
@@ -50,8 +51,8 @@ def within_neighbours(enlarged: Plane, source: Plane, reach: int) -> Plane:
 def divided(pixels: Pixels, alpha: Plane, source: Pixels, source_alpha: Plane, reach: int) -> Pixels:
     """Return the colours of an enlarged picture that was `premultiplied`.
 
-    Where it is not opaque, they stay within those that can be seen in the source within `reach` pixels: a network does
-    not enlarge colours times alpha exactly as alpha, which would be a dark or bright line around everything.
+    Near what is not opaque, they stay within those that can be seen in the source within `reach` pixels: models swing
+    over at edges, in colours times alpha otherwise than in alpha, which would be a line around everything.
 
     Args:
         pixels: (H, W, 3), 16 bits.
@@ -66,13 +67,14 @@ def divided(pixels: Pixels, alpha: Plane, source: Pixels, source_alpha: Plane, r
     colours = straight(pixels, alpha)
     top = np.iinfo(source.dtype).max
     is_seen = source_alpha[..., None] > 0
-    seen_or_white: Pixels = np.where(is_seen, source, source.dtype.type(top))
-    seen_or_black: Pixels = np.where(is_seen, source, source.dtype.type(0))
+    seen_or_white = np.where(is_seen, source, source.dtype.type(top))
+    seen_or_black = np.where(is_seen, source, source.dtype.type(0))
     low, high = _range_around(seen_or_white, seen_or_black, alpha.shape, reach)
     if source.itemsize == 1:
         low, high = low.astype(np.uint16) * 257, high.astype(np.uint16) * 257
-    is_opaque_there = (alpha == np.iinfo(alpha.dtype).max)[..., None]
-    return np.where(is_opaque_there, colours, np.clip(colours, low, high))
+    least, _ = _range_around(source_alpha, source_alpha, alpha.shape, _SWING * reach)
+    is_inside = (least == np.iinfo(alpha.dtype).max)[..., None]
+    return np.where(is_inside, colours, np.clip(colours, low, high))
 
 
 def on_white(pixels: Pixels, alpha: Plane) -> Pixels:

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from vsr_pipeline.errors import InputError, OutputError
-from vsr_pipeline.media.alpha import Plane, on_white, straight
+from vsr_pipeline.media.alpha import Plane, is_opaque, on_white, straight
 from vsr_pipeline.media.images import DEEP_SUFFIXES, Pixels, bytes_of_image, eight_bits, read_image, write_image
 from vsr_pipeline.media.picture_facts import PictureFacts, facts_of, opened
 from vsr_pipeline.runtime.files import published
@@ -51,6 +51,15 @@ def read_with_alpha(path: Path) -> tuple[Pixels, Plane]:
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"not an image that can be decoded: {path} ({error})") from error
     return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+
+
+def is_translucent(path: Path) -> bool:
+    """Whether something of a picture is transparent; only of one that has alpha more than the header is read.
+
+    Raises:
+        InputError, ResourceError: as `read_image`.
+    """
+    return facts_of(path).has_alpha and not is_opaque(read_with_alpha(path)[1])
 
 
 def _deep_with_alpha(data: bytes, pixels: Pixels, facts: PictureFacts) -> tuple[Pixels, Plane]:

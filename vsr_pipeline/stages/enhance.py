@@ -204,7 +204,9 @@ def _repeats(images: Sequence[tuple[int, Path]]) -> Iterator[int]:
 
 def _is_equal(path: Path, before: Path) -> bool:
     """Whether two images have the same pixels; those with alpha are taken to differ."""
-    return np.array_equal(read_image(path), read_image(before)) and not facts_of(path).has_alpha
+    return np.array_equal(read_image(path), read_image(before)) and not any(
+        facts_of(image).has_alpha for image in (path, before)
+    )
 
 
 def _tint(images: Sequence[tuple[int, Path]]) -> Tint | None:

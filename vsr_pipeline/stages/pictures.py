@@ -19,7 +19,7 @@ from vsr_pipeline.enhance.steps import Step
 from vsr_pipeline.media.alpha import Plane, divided, is_opaque, within_neighbours
 from vsr_pipeline.media.images import ImageTarget, Pixels, eight_bits, read_image, write_image
 from vsr_pipeline.media.picture_facts import facts_of
-from vsr_pipeline.media.picture_files import losses_as, read_with_alpha, write_picture
+from vsr_pipeline.media.picture_files import is_translucent, losses_as, read_with_alpha, write_picture
 from vsr_pipeline.media.tint import GREY, with_tint
 from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.plan import sample_indices
@@ -72,7 +72,7 @@ class PictureWriter:
     def needs_network(self, segment: Segment) -> bool:
         """Whether the model has to enlarge the alpha of a segment: not where nothing is transparent."""
         files = self._files[segment.start : segment.stop]
-        return self._by_network and any(facts_of(f).has_alpha and not is_opaque(read_with_alpha(f)[1]) for f in files)
+        return self._by_network and any(map(is_translucent, files))
 
     @contextmanager
     def enlarged_alpha(self, segment: Segment, fallback: Fallback, on_work: OnWork) -> Iterator[None]:
@@ -114,7 +114,8 @@ class PictureWriter:
         if facts.has_alpha:
             source, source_alpha = read_with_alpha(self._files[index])
             alpha = self._alpha(index, source_alpha, pixels.shape[:2])
-            pixels = divided(pixels, alpha, source, source_alpha, self._reach)
+            if not is_opaque(source_alpha):
+                pixels = divided(pixels, alpha, source, source_alpha, self._reach)
         if self._bit_depth == 8:
             pixels = eight_bits(pixels)
         write_picture(path, with_tint(pixels, GREY) if facts.is_grey else pixels, alpha, facts)
