@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.golden.make_reference import make_clip
-from tests.support.packages import needed
 from vsr_pipeline.enhance.resize import lanczos_resize
 from vsr_pipeline.models.interpolation import METHODS, interpolate
 
@@ -62,9 +62,6 @@ def test_one_channel_keeps_its_axis(method):
 
 @pytest.mark.parametrize(("source", "target"), SIZES)
 def test_lanczos_equals_pillows(source, target):
-    needed("pillow")
-    from PIL import Image
-
     pixels = picture(*source, np.float32) * 1.2 - 0.1
     found = lanczos_resize(torch.from_numpy(pixels).permute(2, 0, 1)[None], target)[0]
     for channel, plane in zip(found.numpy(), pixels.transpose(2, 0, 1), strict=True):
