@@ -10,9 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.support.clips import decoded
+from tests.support.clips import analyse, decoded
 from tests.support.codecs import CODECS, settings_of, texture, write, write_all
-from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.doctor import examine
 from vsr_pipeline.errors import OutputError, UsageError

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from av.video.format import VideoFormat
 
-from tests.support.clips import ffmpeg
-from vsr_pipeline.clip.analyse import analyse
+from tests.support.clips import analyse, ffmpeg
 from vsr_pipeline.media.colour import coding_of
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.media.read.reader import VideoReader

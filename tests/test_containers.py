@@ -19,6 +19,7 @@ from tests.support.streams import (
 )
 from vsr_pipeline.config import EncodeConfig, OutputConfig
 from vsr_pipeline.errors import OutputError
+from vsr_pipeline.media.contents import read_contents
 from vsr_pipeline.media.ffmpeg import input_file
 from vsr_pipeline.media.streams.cut import later_timecode
 from vsr_pipeline.media.streams.mux import mux
@@ -136,16 +137,18 @@ def test_data_of_a_camera(tmp_path):
             after.mux(packet)
     for suffix in (".mp4", ".mov"):
         assert packets(muxed(source, tmp_path, suffix), ("data",)) == packets(source, ("data",))
-    assert plan_streams(source, None).suffix == ".mp4"
+    assert plan_streams(read_contents(source), None).suffix == ".mp4"
     # No container of ours but these holds it, and that is no reason to refuse the others.
-    assert plan_streams(source, ".mkv").notes == ("stream 2 (data, gpmd) is left out: .mkv cannot hold it",)
+    assert plan_streams(read_contents(source), ".mkv").notes == (
+        "stream 2 (data, gpmd) is left out: .mkv cannot hold it",
+    )
     assert len(packets(muxed(source, tmp_path, ".mkv"))) == 1
 
 
 def test_text_subtitles_of_mp4_become_subrip_in_matroska(tmp_path):
     source = make(tmp_path / "source.mp4", picture(), sound(), subtitle_file(tmp_path), scodec="mov_text")
-    assert plan_streams(source, None).suffix == ".mp4"
-    plan = plan_streams(source, ".mkv")
+    assert plan_streams(read_contents(source), None).suffix == ".mp4"
+    plan = plan_streams(read_contents(source), ".mkv")
     assert plan.notes == ("stream 2 (subtitle, mov_text) becomes subrip: .mkv cannot hold it as it is",)
     found = packets(muxed(source, tmp_path, ".mkv"), ("subtitle",))
     assert found == [[(b"<i>hello</i>", Fraction(1, 4))]]
@@ -161,7 +164,7 @@ def test_sound_that_does_not_fit_can_be_transcoded(tmp_path, start):
         match=r"stream 1 \(audio, pcm_mulaw, deu\) of .*name the output .mkv or give --transcode-audio aac$",
     ):
         muxed(source, tmp_path, ".mp4")
-    assert plan_streams(source, None, output=AAC).suffix == ".mkv"
+    assert plan_streams(read_contents(source), None, output=AAC).suffix == ".mkv"
     output = muxed(source, tmp_path, ".mp4", transcode_audio="aac")
     with av.open(output) as container:
         first, _ = container.streams.audio
@@ -175,7 +178,7 @@ def test_sound_that_does_not_fit_can_be_transcoded(tmp_path, start):
 def test_sound_that_no_container_holds_is_kept_without_loss(tmp_path):
     source = make(tmp_path / "source.m2ts", picture(0.5), sound(0.5), acodec="pcm_bluray", ac=2)
     note = "stream 1 (audio, pcm_bluray) becomes flac: .mkv cannot hold it as it is"
-    assert plan_streams(source, None).notes == (note,)
+    assert plan_streams(read_contents(source), None).notes == (note,)
     output = muxed(source, tmp_path)
     samples, starts = [], []
     for path in (source, output):
@@ -205,7 +208,7 @@ def test_kinds_can_be_dropped(tmp_path):
             assert [s.type for s in container.streams] == left
             assert len(container.chapters()) == (kind != "chapters")
     output = OutputConfig(drop=("subtitles", "attachments"))
-    plan = plan_streams(source, ".mp4", output=output)
+    plan = plan_streams(read_contents(source), ".mp4", output=output)
     assert plan.notes == (
         "stream 2 (subtitle, ass) is left out, as asked",
         "stream 3 (attachment, f.ttf) is left out, as asked",
@@ -215,7 +218,7 @@ def test_kinds_can_be_dropped(tmp_path):
 def test_other_videos_are_named(shared_data):
     source = shared_data / "data" / "media" / "multi_stream" / "torchcodec__nasa_13013.mp4"
     note = "stream 0 (video, h264, eng) is left out: only one video is enhanced"
-    assert plan_streams(source, None, video_index=3).notes == (note,)
+    assert plan_streams(read_contents(source), None, video_index=3).notes == (note,)
 
 
 def test_hevc_opens_in_apples_players(tmp_path):

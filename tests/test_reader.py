@@ -13,8 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.support.clips import checksums, ffmpeg
-from vsr_pipeline.clip.analyse import analyse
+from tests.support.clips import analyse, checksums, ffmpeg
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.read.clock import Clock
 from vsr_pipeline.media.read.probe import probe

@@ -17,11 +17,12 @@ import pytest
 
 from tests.support.clips import make_video
 from vsr_pipeline import cli
-from vsr_pipeline.clip.cutoff import missing_bytes
 from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError, ReadError
+from vsr_pipeline.media.contents import read_contents
 from vsr_pipeline.media.images import write_image
+from vsr_pipeline.media.read.cutoff import missing_bytes
 from vsr_pipeline.media.source_bytes import SourceBytes
 from vsr_pipeline.media.streams.mux import mux
 
@@ -244,11 +245,11 @@ def test_a_batch_does_not_give_up_a_clip_that_could_not_be_read(tmp_path, fails,
 def test_a_read_error_while_sound_is_copied_is_no_shorter_sound(tmp_path, monkeypatch, kind):
     source = make_noise(tmp_path / f"a.{kind}")
     track = make_video(tmp_path / "track.mp4", audio=False)
-    mux(track, source, tmp_path / "right.mkv")
+    mux(track, read_contents(source), tmp_path / "right.mkv")
     inject = f"{STRACE} -f -o /dev/null -P {source} -e trace=read -e inject=read:error=EIO:when=2+"
     use_ffmpeg(tmp_path, monkeypatch, f'exec {inject} {os.environ.get("VSR_FFMPEG") or ffmpeg()} "$@"')
     with pytest.raises(InputError, match=r"cannot (be )?read"):
-        mux(track, source, tmp_path / "out.mkv")
+        mux(track, read_contents(source), tmp_path / "out.mkv")
 
 
 def test_a_network_that_times_out_while_sound_is_copied(tmp_path, monkeypatch):
@@ -257,7 +258,7 @@ def test_a_network_that_times_out_while_sound_is_copied(tmp_path, monkeypatch):
     said = "[in#1/mov,mp4,m4a,3gp,3g2,mj2 @ 0x5642] Error during demuxing: Connection timed out"
     use_ffmpeg(tmp_path, monkeypatch, f"echo '{said}' >&2")
     with pytest.raises(ReadError, match="Connection timed out"):
-        mux(track, source, tmp_path / "out.mkv")
+        mux(track, read_contents(source), tmp_path / "out.mkv")
 
 
 def ffmpeg():
@@ -284,12 +285,20 @@ def test_a_fragmented_file_that_is_cut_off_is_said_and_refused_when_strict(tmp_p
     assert "fragcut.mp4 is cut off: 17698 bytes are missing" in capsys.readouterr().err
 
 
+def missing_bytes_of(path):
+    with SourceBytes(path) as file:
+        file.seek(7)
+        found = missing_bytes(file)
+        assert file.tell() == 7
+        return found
+
+
 @pytest.mark.parametrize("kind", ["mkv", "avi", "mp4"])
 def test_bytes_that_are_missing_at_the_end_are_counted(tmp_path, kind):
     whole = make_noise(tmp_path / f"a.{kind}")
-    assert missing_bytes(whole) == 0
+    assert missing_bytes_of(whole) == 0
     data = whole.read_bytes()
     kept = data.index(b"mdat") + 1000 if kind == "mp4" else len(data) - 1000
     cut = tmp_path / f"cut.{kind}"
     cut.write_bytes(data[:kept])
-    assert missing_bytes(cut) > 0
+    assert missing_bytes_of(cut) > 0

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vsr_pipeline.clip.analyse import analyse
+from tests.support.clips import analyse
 from vsr_pipeline.clip.shots import ANALYSIS_WIDTH, CutDetector, detect_cuts
 from vsr_pipeline.media.images import list_frames, read_image
 

@@ -12,8 +12,8 @@ import pytest
 from av.packet import PktSideDataT
 from av.sidedata.sidedata import Type
 
+from tests.support.clips import analyse
 from tests.support.streams import lavfi, make
-from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.ffmpeg import file_url, run_ffmpeg

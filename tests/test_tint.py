@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.clips import ledger
+from tests.support.clips import analyse, ledger
 from tests.support.enhancing import LOSSLESS, enhance, make, picture, ran
 from vsr_pipeline import cli
-from vsr_pipeline.clip.analyse import analyse
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.media.tint import GREY, TintFinder, tint_of_pixels, with_tint
 from vsr_pipeline.media.write.planes import RgbToYuv

@@ -10,8 +10,11 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
+from vsr_pipeline.clip import analyse as analysis
+from vsr_pipeline.config import InputConfig
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.media.images import write_png
+from vsr_pipeline.media.read.probe import look_into
 from vsr_pipeline.media.read.reader import Frame
 
 
@@ -86,3 +89,8 @@ def checksums(frames: Sequence[Frame]) -> list[tuple[int, int]]:
 
 def ledger(output="out.mp4"):
     return Ledger(output.parent / ".vsr" / output.name / "ledger.sqlite")
+
+
+def analyse(path, settings=InputConfig(), **options):
+    """Look into a video and analyse it."""
+    return analysis.analyse(*look_into(path, settings), settings, **options)

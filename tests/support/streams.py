@@ -8,8 +8,11 @@ import ffmpeg
 import numpy as np
 from av.stream import Disposition
 
+from vsr_pipeline.config import EncodeConfig
+from vsr_pipeline.media.contents import read_contents
 from vsr_pipeline.media.ffmpeg import file_url, input_file, run_ffmpeg
-from vsr_pipeline.media.streams.mux import container_for, mux
+from vsr_pipeline.media.streams.mux import mux
+from vsr_pipeline.media.streams.plan import plan_streams
 from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.timeline import Colour
 
@@ -63,10 +66,15 @@ def enhanced(source, folder, *, origin=Fraction(0)):
     return track, index
 
 
+def container_for(source, encode=EncodeConfig()):
+    """Suffix of the container for the enhanced source: its own where everything fits, else `.mkv`."""
+    return plan_streams(read_contents(source), None, encode).suffix
+
+
 def muxed(source, folder, suffix=None, **options):
     track, index = enhanced(source, folder, origin=options.get("origin", Fraction(0)))
     output = folder / f"out{suffix or container_for(source)}"
-    mux(track, source, output, source_video_index=index, **options)
+    mux(track, read_contents(source), output, source_video_index=index, **options)
     return output
 
 

@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from statistics import median_low
-from typing import cast
 
 import av.error
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -21,14 +18,13 @@ from vsr_pipeline.clip.shots import ANALYSIS_WIDTH, CutDetector
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.colour import coding_of, is_rgb, matrix_for_swscale
-from vsr_pipeline.media.input import open_input, video_streams
+from vsr_pipeline.media.contents import Contents
 from vsr_pipeline.media.read.decode import FrameSource
 from vsr_pipeline.media.read.interlace import FieldMeter, decide
 from vsr_pipeline.media.read.jumps import JumpFinder
 from vsr_pipeline.media.read.pixels import ALPHA_NOTE, size_note
-from vsr_pipeline.media.read.probe import probe
-from vsr_pipeline.media.read.side_data import SideDataReader, described
-from vsr_pipeline.media.read.side_data_table import FrameLosses, packet_losses, stream_losses
+from vsr_pipeline.media.read.side_data import SideDataReader
+from vsr_pipeline.media.read.side_data_table import FrameLosses, packet_losses
 from vsr_pipeline.media.tint import TintFinder, tint_note
 from vsr_pipeline.timeline import Analysis, Crop, Timeline, VideoInfo
 
@@ -40,8 +36,9 @@ _REORDERED_FRAMES = 16
 
 
 def analyse(
-    path: Path,
-    settings: InputConfig = InputConfig(),
+    info: VideoInfo,
+    contents: Contents,
+    settings: InputConfig,
     *,
     on_frame: Callable[[], None] | None = None,
     is_enough: Callable[[int], bool] | None = None,
@@ -51,22 +48,22 @@ def analyse(
     Frames are made small before anything keeps them, but for the latest: memory depends on the decoder alone.
 
     Args:
-        path: the file.
+        info: its video, as `look_into` gives it.
+        contents: what else the file holds, as `look_into` gives it.
         settings: how it is read.
         on_frame: called after each frame but the one that is enough.
         is_enough: called with the timestamp of each frame; once it says so, what follows is not decoded, and nothing is
             said to be missing.
 
     Raises:
-        InputError: as `probe`, or nothing can be decoded, or it is interlaced and that is refused.
-        ResourceError: as `probe`.
+        InputError: the file cannot be read, nothing of it can be decoded, or it is interlaced and that is refused.
+        ResourceError: its frames do not fit into memory.
     """
-    info = probe(path, settings)
-    notes = [*_about_the_file(info), *_about_the_picture(info)]
+    notes = [*contents.notes, *_about_the_picture(info)]
     jumps = JumpFinder()
-    source = FrameSource(path, settings.video_stream, jumps=jumps)
+    source = FrameSource(info.path, settings.video_stream, jumps=jumps)
     times = FrameTimes(info.time_base, jumps)
-    meters = _Meters(path, info, with_repeats=settings.skip_duplicates)
+    meters = _Meters(info, with_repeats=settings.skip_duplicates)
     last: VideoFrame | None = None
     is_whole, left = True, 0
     for frame in source.all():
@@ -105,7 +102,7 @@ def analyse(
         timeline=timeline.with_repeats(meters.finder.repeats) if meters.finder is not None else timeline,
         decode_errors=source.decode_errors,
         hidden_frames=source.hidden_frames,
-        missing_seconds=missing_seconds(info, timeline, source.hidden_frames) if is_whole else Fraction(0),
+        missing_seconds=missing_seconds(info, contents, timeline, source.hidden_frames) if is_whole else Fraction(0),
         notes=tuple(dict.fromkeys((*notes, *tint_note(timeline.tints)))),
     )
 
@@ -113,13 +110,13 @@ def analyse(
 class _Meters:
     """What is measured of the pixels of each frame."""
 
-    def __init__(self, path: Path, info: VideoInfo, *, with_repeats: bool) -> None:
+    def __init__(self, info: VideoInfo, *, with_repeats: bool) -> None:
         self.detector = CutDetector()
         self.fields = FieldMeter(_expected_frames(info))
         self.losses = FrameLosses(info.width, info.height)
         self.tints = TintFinder(info)
         self.finder = RepeatFinder() if with_repeats else None
-        self._path = path
+        self._path = info.path
         self._shrink = _Shrinker(info)
         self._side_data = SideDataReader()
 
@@ -164,18 +161,6 @@ class _Shrinker:
             interpolation=Interpolation.AREA,
         )
         return np.asarray(small.to_ndarray(), dtype=np.uint8)
-
-
-def _about_the_file(info: VideoInfo) -> Iterator[str]:
-    """Name the video streams that are not enhanced, and say what is lost of the side data of the one that is."""
-    with open_input(info.path) as container:
-        side_data, groups = described(container, info.stream_index)
-        yield from stream_losses(side_data, groups, container.streams[info.stream_index].metadata)
-        for number, stream in enumerate(video_streams(container)):
-            if number != info.video_stream:
-                coded = cast("VideoCodecContext | None", stream.codec_context)  # none without a decoder
-                what = f"{coded.codec.canonical_name} {coded.width}x{coded.height}" if coded else "of an unknown codec"
-                yield f"video stream {number} ({what}) is not enhanced and left out"
 
 
 def _about_the_picture(info: VideoInfo) -> Iterator[str]:

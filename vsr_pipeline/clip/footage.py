@@ -16,10 +16,11 @@ from vsr_pipeline.clip.folder import FolderSource
 from vsr_pipeline.clip.shots import detect_cuts
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.media.animation import AnimationSource, is_animation, read_animation
+from vsr_pipeline.media.contents import Contents
 from vsr_pipeline.media.images import Pixels, image_losses, images_of, numbers_of, read_image
 from vsr_pipeline.media.picture_facts import facts_of, picture_losses
 from vsr_pipeline.media.read.pixels import ALPHA_NOTE
-from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.probe import look_into
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.media.streams.mux import origin_ticks
 from vsr_pipeline.media.tint import tint_note, tint_of_pixels, tints_of_shots
@@ -63,6 +64,8 @@ class Header:
     settings: InputConfig
     animation_ticks: tuple[int, ...] = ()
     keeps_pictures: bool = False
+    contents: Contents | None = None
+    """What the file holds besides; None: it is images."""
 
     @property
     def size_bytes(self) -> int:
@@ -144,11 +147,7 @@ class Footage:
         return tuple(images[self.part.first + index][1] for index in self.timeline.distinct) if images else ()
 
     def origin_ticks(self, drop: Sequence[str] = ()) -> int:
-        """Return the tick of the source that is 0 in the output: a part begins there, a whole clip where it did.
-
-        Raises:
-            InputError: the source cannot be read.
-        """
+        """Return the tick of the source that is 0 in the output: a part begins there, a whole clip where it did."""
         if not self.is_whole:
             return self.timeline.pts[0]
         return _start_ticks(self.header, self.timeline, drop)
@@ -158,12 +157,12 @@ class Footage:
         """Open the distinct frames of the part.
 
         Raises:
-            InputError: they cannot be read.
+            InputError: images cannot be read. Those of a video are opened when they are read.
         """
         if self.header.images:
             yield _pictures(self.header, [self.part.first + index for index in self.timeline.distinct])
         else:
-            with VideoReader(self.header.path, self.header.settings) as reader:
+            with VideoReader(self.header.path, self.header.settings, self.header.info) as reader:
                 yield _VideoPart(reader, self)
 
 
@@ -212,7 +211,8 @@ def look_at(
     """
     images = images_of(path)
     if images is None:
-        return Header(path, (), probe(path, settings), settings)
+        info, contents = look_into(path, settings)
+        return Header(path, (), info, settings, contents=contents)
     file = next(iter(images.values()))
     animation = read_animation(file) if len(images) == 1 and is_animation(file) else None
     first = animation.frames[0] if animation else read_image(file)
@@ -251,8 +251,9 @@ def analyse_clip(header: Header, *, on_frame: Callable[[], None] | None = None) 
         InputError: it cannot be read.
         UsageError: there is no frame in the part.
     """
-    if not header.images:
-        return analyse(header.path, header.settings, on_frame=on_frame, is_enough=_end_of_part(header))
+    if header.contents is not None:
+        is_enough = _end_of_part(header, header.contents)
+        return analyse(header.info, header.contents, header.settings, on_frame=on_frame, is_enough=is_enough)
     whole = _timeline_of_images(header)
     part = part_of(whole, header.settings, start_seconds=Fraction(0))
     pictures = _pictures(replace(header, keeps_pictures=False), range(part.first, part.stop))
@@ -293,7 +294,7 @@ def _timeline_of_images(header: Header) -> Timeline:
     return Timeline(header.info.time_base, begins, header.animation_ticks[-1])
 
 
-def _end_of_part(header: Header) -> Callable[[int], bool] | None:
+def _end_of_part(header: Header, contents: Contents) -> Callable[[int], bool] | None:
     """Return what tells, frame by frame, when no more of a file belongs to its part: one frame after its last."""
     settings, time_base = header.settings, header.info.time_base
     if settings.end is None and settings.max_frames is None:
@@ -304,7 +305,7 @@ def _end_of_part(header: Header) -> Callable[[int], bool] | None:
     def is_enough(pts: int) -> bool:
         nonlocal zero, frames
         if zero is None:
-            zero = origin_ticks(header.path, time_base, pts)
+            zero = origin_ticks(contents, time_base, pts)
         seconds = (pts - zero) * time_base
         frames += settings.start_seconds is None or seconds >= settings.start_seconds
         is_after = settings.end_seconds is not None and seconds >= settings.end_seconds
@@ -322,7 +323,6 @@ def footage_of(header: Header, analysis: Analysis, *, every_frame: bool = False)
         every_frame: read and compute repeats as any other frame.
 
     Raises:
-        InputError: the source cannot be read.
         UsageError: no frame is in it.
     """
     timeline = replace(analysis.timeline, repeats=()) if every_frame else analysis.timeline
@@ -333,9 +333,9 @@ def footage_of(header: Header, analysis: Analysis, *, every_frame: bool = False)
 
 def _start_ticks(header: Header, timeline: Timeline, drop: Sequence[str]) -> int:
     """Return the tick at which the output of the whole clip would begin, and its player count from 0."""
-    if header.images:
+    if header.contents is None:
         return 0
-    return origin_ticks(header.path, timeline.time_base, timeline.pts[0], drop=drop)
+    return origin_ticks(header.contents, timeline.time_base, timeline.pts[0], drop=drop)
 
 
 def _notes_on(header: Header) -> tuple[str, ...]:

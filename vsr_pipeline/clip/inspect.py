@@ -5,7 +5,6 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from vsr_pipeline.clip.cutoff import missing_bytes
 from vsr_pipeline.clip.footage import USUAL_FRAME_RATE, Header, analyse_clip, look_at
 from vsr_pipeline.clip.geometry import Geometry, Sizing, size_label
 from vsr_pipeline.config import Config
@@ -60,25 +59,18 @@ def inspect(source: Path, output: Path, config: Config, *, sizing: Sizing, call:
     header = call(source, partial(look_at, source, config.input, frame_rate=config.encode.constant_rate))
     config = config.model_copy(update={"encode": codec_for(config.encode, header.info)})
     if output.is_dir():
-        name = f"{source.stem}_{size_label(config.upscale, sizing)}{default_suffix(header, config, call)}"
+        name = f"{source.stem}_{size_label(config.upscale, sizing)}{default_suffix(header, config)}"
         raise OutputError(f"{output} is a folder: give the name of a file, such as {output / name}")
     refuse_to_replace(source, output)
     geometry = Geometry.of(header.info, sizing, config.upscale, even=True)
     check_encoder(config.encode, size=geometry.output_size, bit_depth=header.info.bit_depth)
-    read = None if header.images else source
-    streams = call(source, partial(plan_streams, read, output.suffix, config.encode, config.output))
+    streams = plan_streams(header.contents, output.suffix, config.encode, config.output)
     return Inspection(header, geometry, output, config, streams)
 
 
-def default_suffix(header: Header, config: Config, call: Call = here) -> str:
-    """Return the suffix of the container that the enhanced clip gets where nobody says one.
-
-    Raises:
-        InputError: the source cannot be read.
-    """
-    encode = codec_for(config.encode, header.info)
-    read = None if header.images else header.path
-    return call(header.path, partial(plan_streams, read, None, encode, config.output)).suffix
+def default_suffix(header: Header, config: Config) -> str:
+    """Return the suffix of the container that the enhanced clip gets where nobody says one."""
+    return plan_streams(header.contents, None, codec_for(config.encode, header.info), config.output).suffix
 
 
 def analysed(header: Header, reporter: Reporter, call: Call = here) -> Analysis:
@@ -92,11 +84,7 @@ def analysed(header: Header, reporter: Reporter, call: Call = here) -> Analysis:
 
 
 def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
-    """Say what of a clip could not be decoded: half a video must not look like a whole one.
-
-    Raises:
-        ReadError: the file's end cannot be looked at.
-    """
+    """Say what of a clip could not be decoded: half a video must not look like a whole one."""
     name, timeline = header.path.name, analysis.timeline
     damage = []
     if analysis.decode_errors:
@@ -113,7 +101,7 @@ def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
         length, missing = float(timeline.duration_seconds), float(analysis.missing_seconds)
         digits = 1 if missing > _NOTICEABLE_SECONDS else 3
         damage.append(f"{name} announces {length + missing:.{digits}f} s, the picture lasts {length:.{digits}f} s")
-    lost_bytes = 0 if header.images or header.settings.is_part else missing_bytes(header.path)
+    lost_bytes = header.contents.missing_bytes if header.contents else 0
     if lost_bytes:
         damage.append(f"{name} is cut off: {lost_bytes} bytes are missing at its end, which may be sound alone")
     return tuple(damage)

@@ -2,11 +2,12 @@
 
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from statistics import median_low
 
 import av.error
-from av.container import InputContainer
 
+from vsr_pipeline.media.contents import Contents
 from vsr_pipeline.media.input import open_input
 from vsr_pipeline.timeline import Timeline, VideoInfo
 
@@ -15,7 +16,7 @@ _ROUNDING = Fraction(1, 10)
 """Seconds by which announced durations may be off in a file that is whole."""
 
 
-def missing_seconds(info: VideoInfo, timeline: Timeline, hidden_frames: int = 0) -> Fraction:
+def missing_seconds(info: VideoInfo, contents: Contents, timeline: Timeline, hidden_frames: int = 0) -> Fraction:
     """Seconds of picture that are announced and missing; 0 where nothing is announced.
 
     A stream that announces frames misses those that did not come, as far as there are holes in time for them: edit
@@ -24,14 +25,12 @@ def missing_seconds(info: VideoInfo, timeline: Timeline, hidden_frames: int = 0)
     """
     if timeline.clock_parts:
         return Fraction(0)  # what is announced is a difference of times of two clocks
-    with open_input(info.path) as container:
-        stream = container.streams[info.stream_index]
-        announced = None if stream.duration is None or not stream.time_base else stream.duration * stream.time_base
-        if announced is None and container.duration:
-            announced = Fraction(container.duration, _MICROSECONDS)
-            if announced - timeline.duration_seconds > _ROUNDING:
-                return _whole_or_nothing(announced - _end_of_packets(container))
-            return Fraction(0)
+    announced = contents.stream(info.stream_index).duration_seconds
+    if announced is None and contents.duration_seconds:
+        announced = contents.duration_seconds
+        if announced - timeline.duration_seconds > _ROUNDING:
+            return _whole_or_nothing(announced - _end_of_packets(info.path))
+        return Fraction(0)
     lacking = (announced or Fraction(0)) - timeline.duration_seconds
     if info.frame_count_from_header is None or timeline.frame_count < 2:
         return _whole_or_nothing(lacking)
@@ -47,14 +46,15 @@ def _whole_or_nothing(seconds: Fraction) -> Fraction:
     return seconds if seconds > _ROUNDING else Fraction(0)
 
 
-def _end_of_packets(container: InputContainer) -> Fraction:
+def _end_of_packets(path: Path) -> Fraction:
     """When the last packet of all streams ends, in seconds of what the container counts as its duration."""
     end = Fraction(0)
-    try:
-        for packet in container.demux():
-            if packet.pts is not None and packet.time_base:
-                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-    except (av.error.FFmpegError, KeyError, IndexError):
-        pass  # a stream that appears on the way, which PyAV does not expect, or the place where the file is broken
-    counts_from_zero = "matroska" in container.format.name
-    return end if counts_from_zero else end - Fraction(container.start_time or 0, _MICROSECONDS)
+    with open_input(path) as container:
+        try:
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base:
+                    end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        except (av.error.FFmpegError, KeyError, IndexError):
+            pass  # a stream that appears on the way, which PyAV does not expect, or the place where the file is broken
+        counts_from_zero = "matroska" in container.format.name
+        return end if counts_from_zero else end - Fraction(container.start_time or 0, _MICROSECONDS)

@@ -311,7 +311,7 @@ class Job:
         with published(output, scratch_folder=self._folder) as temporary:
             mux(
                 self._track,
-                None if header.images else header.path,
+                header.contents,
                 temporary,
                 source_video_index=None if header.images else header.info.stream_index,
                 origin=work.origin_ticks * work.footage.timeline.time_base,

@@ -13,6 +13,7 @@ from vsr_pipeline.clip.footage import Footage, footage_of, look_at
 from vsr_pipeline.clip.inspect import analysed, default_suffix
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError, UsageError
+from vsr_pipeline.media.contents import Contents, read_contents
 from vsr_pipeline.media.images import images_of
 from vsr_pipeline.media.streams.dry import check_times
 from vsr_pipeline.media.streams.join import check_finished
@@ -61,6 +62,10 @@ class _Plan:
     @property
     def source(self) -> Path | None:
         return self.footage.header.path if self.footage else None
+
+    @property
+    def contents(self) -> Contents | None:
+        return self.footage.header.contents if self.footage else None
 
 
 def merge(
@@ -125,7 +130,7 @@ def _notes_on(plan: _Plan, target: Path, config: Config) -> Iterator[str]:
     Raises:
         OutputError: the container cannot hold them.
     """
-    yield from plan_streams(plan.source, target.suffix, config.encode, config.output).notes
+    yield from plan_streams(plan.contents, target.suffix, config.encode, config.output).notes
     schedule = plan.schedule
     yield from check_times(
         schedule.pts,
@@ -156,7 +161,7 @@ def _write(plan: _Plan, config: Config, target: Path, reporter: Reporter) -> Non
         is_turned = plan.footage is not None and not plan.info.upright
         mux(
             track,
-            plan.source,
+            plan.contents,
             temporary,
             source_video_index=plan.info.stream_index if plan.footage else None,
             origin=plan.origin_seconds,
@@ -204,7 +209,8 @@ def _footage(clip: Clip | None, source: Path | None, config: Config, reporter: R
             raise InputError(
                 f"{clip.source.path} is missing or has changed since `vsr split`: split it again, or give --source"
             )
-        return clip.footage
+        header = clip.footage.header
+        return replace(clip.footage, header=replace(header, contents=read_contents(header.path)))
     if source is None:
         return None
     header = look_at(source, config.input)

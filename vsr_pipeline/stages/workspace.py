@@ -60,8 +60,9 @@ class Clip:
     @classmethod
     def of(cls, source: SourceFile, footage: Footage, analysis: Analysis) -> "Clip":
         """Put together what split and enhance find out."""
-        # The path is resolved in the source: the later stages may run in another folder.
-        footage = replace(footage, header=replace(footage.header, path=source.path))
+        # The path is resolved in the source: the later stages may run in another folder. Who needs the file's other
+        # streams reads them there.
+        footage = replace(footage, header=replace(footage.header, path=source.path, contents=None))
         return cls(source, footage, analysis.decode_errors, analysis.missing_seconds, analysis.notes)
 
     @property

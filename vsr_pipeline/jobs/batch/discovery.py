@@ -135,7 +135,7 @@ def output_for(source: Path, template: str, config: Config, call: Call = here) -
     Of a file that cannot be read, the name is a guess: it is found unreadable again when its turn comes.
     """
     try:
-        suffix = default_suffix(call(source, partial(look_at, source, config.input)), config, call)
+        suffix = default_suffix(call(source, partial(look_at, source, config.input)), config)
     except Exception:  # noqa: BLE001 - whatever it is, it must not end the batch before other clips were done
         suffix = ".mkv"
     return Path(template.format(stem=source.stem, name=source.name) + suffix)

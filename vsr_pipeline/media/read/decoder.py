@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr_pipeline.errors import OutOfMemoryError, ReadError
+from vsr_pipeline.media.contents import Contents, contents_of, switched_off
 from vsr_pipeline.media.input import choose_stream, open_container
 from vsr_pipeline.media.read.clock import Clock
+from vsr_pipeline.media.read.cutoff import missing_bytes
 from vsr_pipeline.media.read.jumps import JumpFinder, clock_may_jump
 from vsr_pipeline.media.source_bytes import PATIENCE_SECONDS
 from vsr_pipeline.runtime.memory import refuse_absurd_size
@@ -55,6 +58,7 @@ class Decoder:
         try:
             # PyAV asks for timestamps made up from later packets; ffmpeg does not.
             self.container.flags &= ~_GENERATE_PTS
+            self._hidden_streams = switched_off(self.container)
             self.stream = choose_stream(self.container, path, video_stream)
             refuse_absurd_size(path, self.stream.codec_context.width, self.stream.codec_context.height)
         except BaseException:
@@ -85,6 +89,18 @@ class Decoder:
     def time_base(self) -> Fraction:
         """Seconds per tick."""
         return self.stream.time_base or Fraction(1, 90_000)
+
+    def contents(self, *, to_the_end: bool) -> Contents:
+        """Return what the file holds; to be asked before anything is decoded.
+
+        Args:
+            to_the_end: look whether the end of the file is missing, too.
+
+        Raises:
+            ReadError: the disk or the network failed.
+        """
+        contents = contents_of(self._path, self.container, self._hidden_streams)
+        return replace(contents, missing_bytes=missing_bytes(self._file)) if to_the_end else contents
 
     def clock_is_steady(self) -> bool:
         """Whether decoding times only rise, where they need not; all packets are read for that if nobody has yet.

@@ -1,25 +1,27 @@
 """What a media file is, from its header and its first frame."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.colour import chroma_location_of, colour_of, has_alpha
+from vsr_pipeline.media.contents import Contents
 from vsr_pipeline.media.input import video_streams
 from vsr_pipeline.media.read.decoder import Decoder
 from vsr_pipeline.media.read.interlace import is_top_field_first
 from vsr_pipeline.media.read.pixels import bit_depth
 from vsr_pipeline.media.read.side_data import SideDataReader, crop_of, described, hdr_metadata, orientation, plain_name
-from vsr_pipeline.media.read.side_data_table import dolby_vision_of, is_profile_5
+from vsr_pipeline.media.read.side_data_table import dolby_vision_of, is_profile_5, stream_losses
 from vsr_pipeline.runtime.memory import refuse_absurd_size
 from vsr_pipeline.timeline import VideoInfo
 
@@ -40,9 +42,19 @@ _FIELD_ORDERS: dict[int, Literal["progressive", "tff", "bff"]] = {
 
 
 def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
-    """Describe the video stream of a file that is enhanced: the chosen one, else the default one, else the first.
+    """Describe the video stream of a file that is enhanced; see `look_into`.
 
-    One frame is decoded: it alone says for certain how the picture is turned, and whether there is one.
+    Raises:
+        InputError, ResourceError: as `look_into`.
+    """
+    return look_into(path, settings)[0]
+
+
+def look_into(path: Path, settings: InputConfig = InputConfig()) -> tuple[VideoInfo, Contents]:
+    """Open a file once and describe its video that is enhanced, and what else it holds.
+
+    The video is the chosen one, else the default one, else the first. One frame is decoded: it alone says for certain
+    how the picture is turned, and whether there is one.
 
     Raises:
         InputError: the file is missing, is no video, has no such video stream, nothing of it can be decoded, it is one
@@ -52,6 +64,8 @@ def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
     with Decoder(path, settings.video_stream, frame_threads=False) as decoder:
         of_stream, groups = described(decoder.container, decoder.stream.index)
         _refuse_tiles(path, groups)
+        contents = decoder.contents(to_the_end=not settings.is_part)
+        notes = (*stream_losses(of_stream, groups, decoder.stream.metadata), *_other_videos(decoder))
         frame = next(decoder.frames(), None)
         if frame is None:
             raise InputError(f"no frame of {path} can be decoded: it is damaged or encrypted")
@@ -64,7 +78,7 @@ def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
         refuse_absurd_size(path, width, height, bits=bit_depth(frame.format))
         codec = stream.codec_context.codec.canonical_name
         videos = video_streams(container)
-        return VideoInfo(
+        info = VideoInfo(
             path=path,
             container=container.format.name,
             codec=codec,
@@ -91,6 +105,16 @@ def probe(path: Path, settings: InputConfig = InputConfig()) -> VideoInfo:
             upright=not settings.keep_rotation,
             crop=crop_of(of_stream, width, height),
         )
+        return info, replace(contents, notes=notes)
+
+
+def _other_videos(decoder: Decoder) -> Iterator[str]:
+    """Name the video streams that are not enhanced."""
+    for number, stream in enumerate(video_streams(decoder.container)):
+        if stream.index != decoder.stream.index:
+            coded = cast("VideoCodecContext | None", stream.codec_context)  # none without a decoder
+            what = f"{coded.codec.canonical_name} {coded.width}x{coded.height}" if coded else "of an unknown codec"
+            yield f"video stream {number} ({what}) is not enhanced and left out"
 
 
 def _refuse_tiles(path: Path, groups: Iterable[str]) -> None:

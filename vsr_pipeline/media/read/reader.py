@@ -15,7 +15,7 @@ from vsr_pipeline.media.read.decode import FrameSource
 from vsr_pipeline.media.read.interlace import deinterlaced
 from vsr_pipeline.media.read.pixels import RgbConverter
 from vsr_pipeline.media.read.probe import probe
-from vsr_pipeline.timeline import Timeline
+from vsr_pipeline.timeline import Timeline, VideoInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,17 @@ class VideoReader:
     bits give uint8, deeper ones uint16 over its full range. Frames of another size than `info` says are scaled to it.
     `read` goes on in the file where an earlier call ended, if that is near. Leaving the `with` block closes the file.
 
+    Args:
+        path: the file, which is opened when frames are read.
+        settings: how it is read.
+        info: what `probe` has found out about it. None: it is found out now.
+
     Raises:
         InputError: as `probe`.
     """
 
-    def __init__(self, path: Path, settings: InputConfig = InputConfig()) -> None:
-        self.info = probe(path, settings)
+    def __init__(self, path: Path, settings: InputConfig = InputConfig(), info: VideoInfo | None = None) -> None:
+        self.info = info or probe(path, settings)
         self.notes: list[str] = []
         """What was assumed, changed or dropped, in plain sentences, each once."""
         self._source = FrameSource(path, settings.video_stream)

@@ -1,12 +1,12 @@
 """Cutting streams that are copied: which packets lie in a span of time, and the chapters in it."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from av.container import InputContainer
-
+from vsr_pipeline.media.contents import Chapter
 from vsr_pipeline.runtime.files import write_failure
 
 _NANOSECONDS = 1_000_000_000
@@ -55,22 +55,21 @@ def _seconds(time: Fraction) -> str:
     return f"{float(time) - 1 / _NANOSECONDS:.9f}"
 
 
-def write_chapters(path: Path, source: InputContainer, span: Span, origin: Fraction) -> None:
-    """Write the chapters of `source` that lie in `span`, clipped to it, as a file of ffmpeg's.
+def write_chapters(path: Path, chapters: Iterable[Chapter], span: Span, origin: Fraction) -> None:
+    """Write the chapters of a source that lie in `span`, clipped to it, as a file of ffmpeg's.
 
     Raises:
         ResourceError, OutputError: it cannot be written.
     """
     lines = [";FFMETADATA1"]
-    for chapter in source.chapters():
-        time_base = chapter["time_base"] or Fraction(1)
-        start = max(chapter["start"] * time_base - origin, span.start or Fraction(0), Fraction(0))
-        stop = chapter["end"] * time_base - origin
+    for chapter in chapters:
+        start = max(chapter.start - origin, span.start or Fraction(0), Fraction(0))
+        stop = chapter.stop - origin
         stop = stop if span.stop is None else min(stop, span.stop)
         if start < stop:
             lines += ["[CHAPTER]", f"TIMEBASE=1/{_NANOSECONDS}"]
             lines += [f"START={round(start * _NANOSECONDS)}", f"END={round(stop * _NANOSECONDS)}"]
-            lines += [f"{_escaped(name)}={_escaped(text)}" for name, text in chapter["metadata"].items()]
+            lines += [f"{_escaped(name)}={_escaped(text)}" for name, text in chapter.tags]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace", newline="\n")
     except OSError as error:

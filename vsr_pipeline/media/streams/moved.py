@@ -15,11 +15,12 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.media.contents import SourceStream
 from vsr_pipeline.media.ffmpeg import file_url
 from vsr_pipeline.media.input import open_input
 from vsr_pipeline.media.read.jumps import PartOfClock, packet_span
 from vsr_pipeline.media.read.sound import format_of_packet, format_of_stream
-from vsr_pipeline.media.streams.plan import SourceStream, codecs_of
+from vsr_pipeline.media.streams.plan import codecs_of
 from vsr_pipeline.runtime.files import write_failure
 from vsr_pipeline.timeline import ClockPart
 

@@ -10,20 +10,15 @@ from typing import Any, Literal
 
 import av
 import ffmpeg
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from vsr_pipeline.config import EncodeConfig, OutputConfig
+from vsr_pipeline.media.contents import TIMECODE, Contents, SourceStream
 from vsr_pipeline.media.ffmpeg import file_url, input_file, output_file, run_ffmpeg
 from vsr_pipeline.media.input import open_input
-from vsr_pipeline.media.read.jumps import clock_may_jump
 from vsr_pipeline.media.streams.cut import Span, later_timecode, write_chapters
 from vsr_pipeline.media.streams.moved import MovedStream, move_streams
-from vsr_pipeline.media.streams.plan import COVERS, FORMATS, TIMECODE, SourceStream, StreamPlan, codecs_of, plan_streams
-from vsr_pipeline.media.streams.plan import container_for as container_for
-from vsr_pipeline.media.streams.plan import unfit_streams as unfit_streams
-from vsr_pipeline.runtime.files import write_failure
+from vsr_pipeline.media.streams.plan import COVERS, FORMATS, StreamPlan, codecs_of, plan_streams
+from vsr_pipeline.runtime.files import status_of_file, write_failure
 from vsr_pipeline.timeline import ClockPart
 
 # Edit lists count in the movie's time scale; with at least this many units per second a sound starts right to 11 us.
@@ -31,13 +26,11 @@ _FINE_TIMESCALE = 90_000
 _AAC_KBITS_PER_CHANNEL = 96
 # Opus needs 80 ms to get ready, AAC at most 60.
 _LONGEST_PRIMING_SECONDS = Fraction(1, 10)
-# Containers whose clock begins anywhere: that of a recorded broadcast.
-_BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "pva", "wtv"})
 
 
 def mux(
     video_track: Path,
-    source: Path | None,
+    source: Contents | None,
     output: Path,
     *,
     source_video_index: int | None = None,
@@ -57,8 +50,9 @@ def mux(
 
     Args:
         video_track: a file of `VideoWriter`.
-        source: the file that was enhanced; its videos are left out, but covers are kept. None: the picture alone.
-        output: where to write, overwritten if it exists; its suffix says the container: see `container_for`.
+        source: what the file holds that was enhanced; its videos are left out, but covers are kept. None: the picture
+            alone.
+        output: where to write, overwritten if it exists; its suffix says the container: see `plan_streams`.
         source_video_index: the source's stream that was enhanced; gives the video's language and title.
         origin: source time in seconds that is 0 in `video_track` and in the output: see `origin_ticks`.
         span: source seconds [start, end) that all other streams and the chapters are cut to: whole packets of sound
@@ -72,10 +66,12 @@ def mux(
         last_duration: seconds that the last frame is shown; tells Matroska how long the picture is.
 
     Raises:
-        InputError: the source cannot be read.
+        InputError: the source is gone, or cannot be read.
         OutputError: `output` cannot be written, or its container cannot hold one of the streams (all are named).
         ResourceError: the disk is full.
     """
+    if source is not None:
+        status_of_file(source.path)
     with av.open(file_url(video_track)) as container:
         stream = container.streams.video[0]
         codec, time_base = stream.codec_context.codec.canonical_name, stream.time_base
@@ -86,7 +82,7 @@ def mux(
     if last_duration is not None and FORMATS[plan.suffix] in ("matroska", "webm"):
         # A packet of the track lasts until the next one is decoded; here it counts when the last frame ends.
         options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={float(last_duration):.9f}/TB"
-    what = f"writing {output}" if source is None else f"joining the new picture and the other streams of {source}"
+    what = f"writing {output}" if source is None else f"joining the new picture and the other streams of {source.path}"
     with tempfile.TemporaryDirectory() as folder:
         inputs = [_picture(video_track, rotation)]
         repeated: list[str] = []
@@ -99,7 +95,7 @@ def mux(
         run_ffmpeg(ffmpeg.output(*inputs, output_file(output), **options), what=what, repeated_options=repeated)
 
 
-def origin_ticks(source: Path, time_base: Fraction, first_pts: int, *, drop: Collection[str] = ()) -> int:
+def origin_ticks(source: Contents, time_base: Fraction, first_pts: int, *, drop: Collection[str] = ()) -> int:
     """Return the tick of `source` that becomes 0 in the output.
 
     The clock of a recorded broadcast (a transport stream, and what else receivers write) begins anywhere: there, 0 is
@@ -107,28 +103,17 @@ def origin_ticks(source: Path, time_base: Fraction, first_pts: int, *, drop: Col
     what begins later does so for a reason; the origin is earlier than that only for a picture that is.
 
     Args:
-        source: the file that is enhanced.
+        source: what the file holds that is enhanced.
         time_base: seconds per tick of its picture.
         first_pts: tick of the first frame.
         drop: kinds of streams that are left out, as in `OutputConfig.drop`.
-
-    Raises:
-        InputError: the source cannot be read.
     """
+    if not source.is_broadcast:
+        return min(0, first_pts)
     plan = plan_streams(source, ".mkv", output=OutputConfig.model_validate({"drop": tuple(drop)}))
-    kept = {stream.index for stream in (*plan.copied, *(stream for stream, _ in plan.encoded))}
-    with open_input(source) as container:
-        if not _BROADCAST_FORMATS & set(container.format.name.split(",")):
-            return min(0, first_pts)
-        starts = [
-            math.floor(stream.start_time * stream.time_base / time_base)
-            for stream in container.streams
-            if stream.index in kept
-            and stream.type in ("audio", "subtitle")
-            and stream.start_time is not None
-            and stream.time_base is not None
-        ]
-    return min([first_pts, *starts])
+    kept = (*plan.copied, *(stream for stream, _ in plan.encoded))
+    starts = [s.start_seconds for s in kept if s.kind in ("audio", "subtitle") and s.start_seconds is not None]
+    return min([first_pts, *(math.floor(seconds / time_base) for seconds in starts)])
 
 
 def _picture(video_track: Path, rotation: tuple[int, bool] | None) -> Any:  # noqa: ANN401 (ffmpeg-python has no types)
@@ -166,7 +151,7 @@ def _container_options(suffix: str, codec: str, time_base: Fraction) -> dict[str
 class _Rest:
     """The source as ffmpeg's second input: all but the picture."""
 
-    source: Path
+    source: Contents
     plan: StreamPlan
     origin: Fraction
     cut: Span | None
@@ -193,7 +178,7 @@ class _Rest:
         """Input streams, in the order of `mapped`."""
         shift = {"itsoffset": f"{float(-self.origin):.6f}"} if self.origin else {}
         # ffmpeg leaves out data whose packets all last no time, unless told not to.
-        rest = input_file(self.source, discard="none", **shift)
+        rest = input_file(self.source.path, discard="none", **shift)
         # ffmpeg numbers its inputs in the order in which they are mapped: the source is 1. Where nothing of it is
         # copied, a stream that may be missing, and is, still makes it an input, for its tags and chapters.
         moved, trimmed = self._moved(), self._trimmed()
@@ -210,8 +195,7 @@ class _Rest:
         if self.cut is None:
             return inputs
         chapters = self.folder / "chapters.txt"
-        with open_input(self.source) as container:
-            write_chapters(chapters, container, self.cut, self.origin)
+        write_chapters(chapters, self.source.chapters, self.cut, self.origin)
         return [*inputs, input_file(chapters)["9999?"]]
 
     def _moved(self) -> dict[int, MovedStream]:
@@ -220,12 +204,10 @@ class _Rest:
         Of a part, everything behind it is another recording, perhaps, whose clock counts the same times again.
         """
         streams = [stream for stream, _ in self.mapped() if stream.kind in ("audio", "subtitle")]
-        with open_input(self.source) as container:
-            may_jump = clock_may_jump(container)
-        if not streams or not (self.clock_parts or (may_jump and self.cut is not None)):
+        if not streams or not (self.clock_parts or (self.source.clock_may_jump and self.cut is not None)):
             return {}
         stop = None if self.cut is None or self.cut.stop is None else self.cut.stop + self.origin
-        return move_streams(self.source, streams, self.clock_parts, self.folder, stop=stop)
+        return move_streams(self.source.path, streams, self.clock_parts, self.folder, stop=stop)
 
     def options(self, *, with_chapters: bool) -> dict[str, str | int | None]:
         """Options of the output for the streams of `mapped`, the global tags and the chapters."""
@@ -246,7 +228,7 @@ class _Rest:
 
     def _trimmed(self) -> dict[int, Path]:
         """Sounds that are read from copies of their own, because too much of them is hidden."""
-        if not self.is_matroska:
+        if not self.is_matroska or not self.source.is_quicktime:
             return {}
         sounds = [stream for stream, encoder in self.mapped() if stream.kind == "audio" and encoder is None]
         return {sound.index: path for sound in sounds if (path := self._without_hidden(sound)) is not None}
@@ -257,11 +239,10 @@ class _Rest:
         Matroska has no edit list: all that lies before the beginning would be priming there, and make it longer. None:
         nothing much is hidden.
         """
-        with open_input(self.source) as container:
+        with open_input(self.source.path) as container:
             stream = container.streams[sound.index]
             first = next((packet.pts for packet in container.demux(stream) if packet.pts is not None), None)
-            begin = Fraction(first or 0) * (stream.time_base or 0)
-            if begin >= -_LONGEST_PRIMING_SECONDS or "mov" not in container.format.name.split(","):
+            if Fraction(first or 0) * (stream.time_base or 0) >= -_LONGEST_PRIMING_SECONDS:
                 return None
         name = "mp4" if sound.codec in codecs_of("mp4") else "mov"
         path = self.folder / f"sound{sound.index}.{name}"
@@ -271,19 +252,16 @@ class _Rest:
         kept = Span(start, None).packet_filter()
         options = {"format": name, "c": "copy", "copyts": None, "copypriorss": 1, "bsf": kept}
         options["movie_timescale"] = _FINE_TIMESCALE
-        node = ffmpeg.output(input_file(self.source)[str(sound.index)], output_file(path), **options)
-        run_ffmpeg(node, what=f"copying the sound of {self.source}")
+        node = ffmpeg.output(input_file(self.source.path)[str(sound.index)], output_file(path), **options)
+        run_ffmpeg(node, what=f"copying the sound of {self.source.path}")
         return path
 
     def _sound_options(self, sound: SourceStream, encoder: str) -> dict[str, str]:
         """Options for a sound that is encoded."""
         options = {} if self.cut is None else {"filter": self.cut.sound_filter()}
         if encoder == "aac":
-            with open_input(self.source) as container:
-                stream = container.streams[sound.index]
-                assert isinstance(stream, AudioStream)
-                options["b"] = f"{_AAC_KBITS_PER_CHANNEL * stream.codec_context.channels}k"
-                begin = Fraction(stream.start_time or 0) * (stream.time_base or 0) - self.origin
+            options["b"] = f"{_AAC_KBITS_PER_CHANNEL * sound.channels}k"
+            begin = (sound.start_seconds or Fraction(0)) - self.origin
             if self.cut is not None and self.cut.start is not None:
                 begin = max(begin, self.cut.start)
             if begin > 0 and not self.is_matroska:
@@ -293,11 +271,10 @@ class _Rest:
 
     def tags(self, video_index: int | None, *, with_timecode: bool) -> list[str]:
         """Language, title and timecode of the source's video; its other tags (bit rate...) are not true any more."""
-        with open_input(self.source) as container:
-            video = container.streams[video_index] if video_index is not None else None
-            tags = {name.lower(): value for name, value in video.metadata.items()} if video else {}
-            is_apple = any("." in name for name in container.metadata)
-            timecode = self._timecode(container, video if isinstance(video, VideoStream) else None)
+        video = self.source.stream(video_index) if video_index is not None else None
+        tags = {name.lower(): value for name, value in video.tags} if video else {}
+        is_apple = any("." in name for name, _ in self.source.tags)
+        timecode = self._timecode(video)
         kept = [f"{tag}={tags[tag]}" for tag in ("language", "title") if tag in tags]
         options = [word for tag in kept for word in ("-metadata:s:v:0", tag)]
         options += ["-metadata", "timecode="]
@@ -312,17 +289,16 @@ class _Rest:
             options += ["-movflags", "+faststart+write_colr+use_metadata_tags"]
         return options
 
-    def _timecode(self, container: InputContainer, video: VideoStream | None) -> tuple[str, Fraction] | None:
+    def _timecode(self, video: SourceStream | None) -> tuple[str, Fraction] | None:
         """Timecode of the first frame of the output, and the frame rate at which it counts."""
-        holders = [*([video] if video else []), container, *container.streams]
-        tags = ({name.lower(): value for name, value in holder.metadata.items()} for holder in holders)
-        text = next((found["timecode"] for found in tags if "timecode" in found), None)
-        if text is None or video is None or video.average_rate is None:
+        holders = [*([video.tags] if video else []), self.source.tags, *(s.tags for s in self.source.streams)]
+        text = next((value for tags in holders for name, value in tags if name.lower() == "timecode"), None)
+        if text is None or video is None or video.frame_rate is None:
             return None
         if self.cut is not None and self.cut.start is not None:
-            begin = Fraction(video.start_time or 0) * (video.time_base or 0) - self.origin
-            text = later_timecode(text, max(self.cut.start - begin, Fraction(0)), video.average_rate)
-        return text, video.average_rate
+            begin = (video.start_seconds or Fraction(0)) - self.origin
+            text = later_timecode(text, max(self.cut.start - begin, Fraction(0)), video.frame_rate)
+        return text, video.frame_rate
 
     def attached_covers(self) -> list[str]:
         """Write covers that Matroska keeps as files; return the options that attach them."""
@@ -331,7 +307,7 @@ class _Rest:
         for number, cover in enumerate(self.covers_as_files):
             suffix, mime_type = COVERS[cover.codec]
             path = self.folder / f"cover{'' if number == 0 else number}{suffix}"
-            with open_input(self.source) as container:
+            with open_input(self.source.path) as container:
                 packets = container.demux(container.streams[cover.index])
                 data = bytes(next(packet for packet in packets if packet.size))
             try:

@@ -6,16 +6,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import av
-from av.codec import Codec, CodecContext
+from av.codec import Codec
 from av.codec.codec import UnknownCodecError
-from av.stream import Discard, Disposition, Stream
 
 from vsr_pipeline.config import EncodeConfig, OutputConfig
 from vsr_pipeline.errors import OutputError
-from vsr_pipeline.media.input import open_input
+from vsr_pipeline.media.contents import GOPRO, TIMECODE, UNKNOWN, Contents, SourceStream
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
@@ -49,23 +47,6 @@ _KINDS = {
     "covers": "cover",
 }
 _TEXT_SUBTITLES = frozenset({"mov_text", "eia_608", "microdvd", "mpl2", "realtext", "sami", "stl", "subviewer"})
-TIMECODE = "timecode"
-_GOPRO = "gpmd"
-UNKNOWN = "unknown codec"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStream:
-    """A stream of the source; `kind` is video, audio, subtitle, data, attachment or cover."""
-
-    index: int
-    kind: str
-    codec: str
-    language: str | None = None
-
-    def __str__(self) -> str:
-        language = f", {self.language}" if self.language else ""
-        return f"stream {self.index} ({self.kind}, {self.codec}{language})"
 
 
 _ANY_SOUND = SourceStream(0, "audio", "pcm_s16le")
@@ -101,7 +82,7 @@ class StreamPlan:
 
 
 def plan_streams(
-    source: Path | None,
+    source: Contents | None,
     suffix: str | None,
     encode: EncodeConfig = EncodeConfig(),
     output: OutputConfig = OutputConfig(),
@@ -116,7 +97,7 @@ def plan_streams(
     cannot hold either (data tracks, teletext, sound that cannot be decoded) is left out and named in the notes.
 
     Args:
-        source: the file that is enhanced; None for images, which have a picture only.
+        source: what the file holds that is enhanced; None for images, which have a picture only.
         suffix: the container that the user insists on. None: the source's own where everything fits, else `.mkv`.
         encode: says the codec of the picture.
         output: what is dropped and transcoded.
@@ -124,7 +105,6 @@ def plan_streams(
         leave_out: indices of streams that do not count.
 
     Raises:
-        InputError: the source cannot be read.
         OutputError: `suffix` is none of a container that can be written, or it cannot hold the picture's codec or a
             stream that another container could hold.
     """
@@ -132,43 +112,19 @@ def plan_streams(
         raise OutputError(f"cannot write {suffix or 'a name without suffix'}: use one of {', '.join(FORMATS)}")
     # `auto` is h264 or hevc, which fit in the same containers; h264_nvenc and its like are named by their codec.
     codec = "h264" if encode.codec == "auto" else encode.codec.split("_")[0]
-    streams = _streams(source) if source is not None else ()
+    streams = source.streams if source is not None else ()
     streams = tuple(stream for stream in streams if stream.index not in leave_out)
     if video_index is not None:
         streams = tuple(s for s in streams if s.index != video_index)
     else:
         streams = tuple(s for s in streams if s.kind != "video")
     if suffix is None:
-        own = source.suffix.lower() if source is not None else ".mp4"
+        own = source.path.suffix.lower() if source is not None else ".mp4"
         fits = own in FORMATS and _holds_video(own, codec) and not _losses(_plan(streams, own, output), streams, output)
         return _plan(streams, own if fits else ".mkv", output)
     plan = _plan(streams, suffix.lower(), output)
-    _refuse_losses(plan, _losses(plan, streams, output), source, codec)
+    _refuse_losses(plan, _losses(plan, streams, output), source.path if source is not None else None, codec)
     return plan
-
-
-def container_for(
-    source: Path | None, encode: EncodeConfig = EncodeConfig(), output: OutputConfig = OutputConfig()
-) -> str:
-    """Suffix of the container for the enhanced `source`: its own where the codec and all streams fit, else `.mkv`.
-
-    Raises:
-        InputError: the source cannot be read.
-    """
-    return plan_streams(source, None, encode, output).suffix
-
-
-def unfit_streams(source: Path, suffix: str, output: OutputConfig = OutputConfig()) -> tuple[SourceStream, ...]:
-    """Return the streams of `source` that a file with `suffix` cannot hold, though Matroska could.
-
-    Raises:
-        InputError: the source cannot be read.
-        OutputError: `suffix` is none of a container that can be written.
-    """
-    if suffix.lower() not in FORMATS:
-        raise OutputError(f"cannot write {suffix or 'a name without suffix'}: use one of {', '.join(FORMATS)}")
-    streams = tuple(s for s in _streams(source) if s.kind != "video")
-    return _losses(_plan(streams, suffix.lower(), output), streams, output)
 
 
 def _plan(streams: Collection[SourceStream], suffix: str, output: OutputConfig) -> StreamPlan:
@@ -216,7 +172,7 @@ def _holds(suffix: str, stream: SourceStream) -> bool:
             return container == "matroska"
         case "data":
             # A timecode is also a tag, which Matroska has, too. Of other data, ffmpeg writes GoPro's only.
-            return stream.codec == TIMECODE or (stream.codec == _GOPRO and container in ("mp4", "mov"))
+            return stream.codec == TIMECODE or (stream.codec == GOPRO and container in ("mp4", "mov"))
     return stream.codec in codecs_of(container)
 
 
@@ -245,40 +201,3 @@ def _canonical_name(coder: str) -> str:
         with suppress(UnknownCodecError):
             return Codec(coder, mode).canonical_name
     return coder
-
-
-def _streams(source: Path) -> tuple[SourceStream, ...]:
-    with open_input(source) as container:
-        is_quicktime = "mov" in container.format.name.split(",")
-        has_chapters = bool(container.chapters())
-        found = [(stream, _kind(stream, has_chapters=has_chapters)) for stream in container.streams]
-        return tuple(
-            SourceStream(stream.index, kind, _codec(stream, is_quicktime), _language(stream))
-            for stream, kind in found
-            if kind is not None
-        )
-
-
-def _language(stream: Stream) -> str | None:
-    tags = {name.lower(): value for name, value in stream.metadata.items()}
-    return None if tags.get("language") in (None, "und") else tags["language"]
-
-
-def _kind(stream: Stream, *, has_chapters: bool) -> str | None:
-    """None for the track that an mp4 keeps its chapters in: they are read as chapters and written anew."""
-    if stream.type == "video":
-        return "cover" if stream.disposition & Disposition.attached_pic else "video"
-    if stream.type == "data" and stream.discard == Discard.all and has_chapters:
-        return None
-    return stream.type if stream.type in ("audio", "subtitle", "attachment") else "data"
-
-
-def _codec(stream: Stream, is_quicktime: bool) -> str:
-    # Without a decoder PyAV has no codec context, whatever its annotations say.
-    context = cast("CodecContext | None", stream.codec_context)
-    if context is not None:
-        return context.codec.canonical_name
-    if stream.type == "data" and "timecode" in stream.metadata:
-        return TIMECODE
-    name = cast("str | None", getattr(stream, "name", None))  # sound without a decoder has not even that
-    return _GOPRO if is_quicktime and name == "bin_data" else name or UNKNOWN

@@ -1,9 +1,8 @@
 """Whether a file is shorter than its own structure says: what is missing at its end may be sound alone."""
 
-from pathlib import Path
-from typing import BinaryIO
+import os
 
-from vsr_pipeline.runtime.files import read_failure
+from vsr_pipeline.media.source_bytes import SourceBytes
 
 _MEDIA_BOXES = frozenset({b"moov", b"moof", b"mdat"})
 _MOST_BOXES = 1_000_000
@@ -13,34 +12,45 @@ _ROUNDING_BYTES = 64
 _UNKNOWN_RIFF_SIZE = 0xFFFF_FF00
 
 
-def missing_bytes(path: Path) -> int:
+def missing_bytes(file: SourceBytes) -> int:
     """Return how many bytes a file lacks at its end, as far as its format tells: MP4, QuickTime, AVI, Matroska, WebM.
 
-    A box of an MP4 that reaches beyond the end of the file counts if it holds media; free space does not.
+    A box of an MP4 that reaches beyond the end of the file counts if it holds media; free space does not. The position
+    in the file is left where it was.
 
     Raises:
-        InputError: it cannot be read.
+        ReadError: the disk or the network failed.
     """
+    before = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.end_packet()  # looking at many boxes may take its time
     try:
-        size = path.stat().st_size
-        with path.open("rb", buffering=0) as file:
-            head = file.read(16)
-            if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-                end = int.from_bytes(head[4:8], "little") + 8
-                return end - size if size + _ROUNDING_BYTES < end < _UNKNOWN_RIFF_SIZE else 0
-            if head[:4] == _EBML:
-                return max(0, _end_of_segment(file) - size)
-            return max(0, _end_of_boxes(file, size) - size) if head[4:8] == b"ftyp" else 0
-    except OSError as error:
-        raise read_failure(path, error) from error
+        head = _read(file, 0, 16)
+        if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+            end = int.from_bytes(head[4:8], "little") + 8
+            return end - size if size + _ROUNDING_BYTES < end < _UNKNOWN_RIFF_SIZE else 0
+        if head[:4] == _EBML:
+            return max(0, _end_of_segment(file) - size)
+        return max(0, _end_of_boxes(file, size) - size) if head[4:8] == b"ftyp" else 0
+    finally:
+        file.seek(before)
 
 
-def _end_of_boxes(file: BinaryIO, size: int) -> int:
+def _read(file: SourceBytes, place: int, count: int) -> bytes:
+    """Return `count` bytes, fewer at the end of the file."""
+    file.seek(place)
+    data = b""
+    while len(data) < count and (more := file.read(count - len(data))):
+        data += more
+    file.check()
+    return data
+
+
+def _end_of_boxes(file: SourceBytes, size: int) -> int:
     """Where the last box with media ends."""
     place = end = 0
     for _ in range(_MOST_BOXES):
-        file.seek(place)
-        head = file.read(16)
+        head = _read(file, place, 16)
         if len(head) < 8:
             break
         length = int.from_bytes(head[:4], "big")
@@ -56,13 +66,11 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
     return end
 
 
-def _end_of_segment(file: BinaryIO) -> int:
+def _end_of_segment(file: SourceBytes) -> int:
     """Where the segment of a Matroska file ends; 0 where it does not say."""
-    file.seek(4)
-    header_length, taken = _ebml_size(file.read(8))
+    header_length, taken = _ebml_size(_read(file, 4, 8))
     place = 4 + taken + (header_length or 0)
-    file.seek(place)
-    head = file.read(12)
+    head = _read(file, place, 12)
     length, taken = _ebml_size(head[4:])
     return place + 4 + taken + length if head[:4] == _SEGMENT and length else 0
 
