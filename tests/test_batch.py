@@ -214,6 +214,19 @@ def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, 
     assert [clip.computed_frames for clip in outcome.clips] == [0, 0]
 
 
+def test_rows_without_hashes_are_read(workspace, inbox, video, batch):
+    """As they were written before one type said by what any file is known again."""
+    add(video, inbox / "a.mp4")
+    batch()
+    with contextlib.closing(sqlite3.connect(workspace / "out" / ".vsr" / "batch.sqlite")) as queue, queue:
+        (row,) = (json.loads(text) for (text,) in queue.execute("SELECT row FROM clips"))
+        for name in ("source", "published"):
+            del row[name]["sha256"]
+            assert row[name].keys() == {"size_bytes", "modified_ns"}
+        queue.execute("UPDATE clips SET row = ?", [json.dumps(row)])
+    assert become(batch()) == {"a.mp4": "unchanged"}
+
+
 def test_new_clips_come_in_and_lost_outputs_are_made_again(workspace, inbox, video, batch):
     assert batch()["clips"] == []
     add(video, inbox / "a.mp4", inbox / "b.mp4")

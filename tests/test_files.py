@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
 from vsr_pipeline.media.images import list_frames, png_size, read_image, write_png
-from vsr_pipeline.runtime.files import published, write_failure, write_text
+from vsr_pipeline.runtime.files import FileIdentity, file_sha256, published, write_failure, write_text
 
 
 def test_published_only_when_the_block_succeeds(tmp_path):
@@ -44,6 +45,27 @@ def test_what_is_flushed_may_be_written_through_the_handle(tmp_path):
     (temporary,) = {name for name in modes if ".a." in name}
     assert modes[temporary] == os.O_RDWR
     assert modes[str(tmp_path)] == os.O_RDONLY
+
+
+def test_by_what_a_file_is_known_again(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"picture")
+    known = replace(FileIdentity.of(path), sha256=file_sha256(path))
+    assert known.size_bytes == 7
+    assert (known.is_untouched(path), known.is_same_content(path)) == (True, True)
+    os.utime(path, ns=(0, known.modified_ns + 1))  # as a copy has it
+    assert (known.is_untouched(path), known.is_same_content(path)) == (False, True)
+    path.write_bytes(b"PICTURE")
+    assert (known.is_untouched(path), known.is_same_content(path)) == (False, False)
+    os.utime(path, ns=(0, known.modified_ns))  # nothing but reading it can tell
+    assert (known.is_untouched(path), known.is_same_content(path)) == (True, False)
+    assert not FileIdentity.of(path).is_same_content(path), "it was never read"
+    path.unlink()
+    assert (known.is_untouched(path), known.is_same_content(path)) == (False, False)
+    assert FileIdentity.of(tmp_path).size_bytes == 0
+    assert not FileIdentity.of(tmp_path).is_same_content(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        FileIdentity.of(path)
 
 
 def test_an_output_is_not_private(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from vsr_pipeline import __version__
 from vsr_pipeline.config import MEANS, Config
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of
+from vsr_pipeline.jobs.fingerprint import JobSource, differences, fingerprint_of
 
 WEIGHTS = {"weights_sha256": "a" * 64, "precision": "fp32", "device": "cpu"}
 
@@ -34,13 +34,17 @@ def folder(tmp_path):
     return folder
 
 
+def identity_of(path):
+    return JobSource.of(path).identity
+
+
 def is_same(identity, path):
     """As a job decides: by size and time, and where these differ by the content."""
-    return identity.is_untouched(path) or SourceIdentity.of(path).sha256 == identity.sha256
+    return JobSource(path, identity).is_untouched() or identity_of(path).sha256 == identity.sha256
 
 
 def test_size_and_time_are_enough_to_know_a_source(clip):
-    identity = SourceIdentity.of(clip)
+    identity = identity_of(clip)
     assert is_same(identity, clip)
     # Nothing but reading it could tell this one from the other.
     assert is_same(identity, write(clip, b"PICTURE", modified_ns=identity.modified_ns))
@@ -48,50 +52,50 @@ def test_size_and_time_are_enough_to_know_a_source(clip):
 
 
 def test_a_touched_source_with_the_same_content_is_the_same(clip):
-    identity = SourceIdentity.of(clip)
+    identity = identity_of(clip)
     os.utime(clip)
     assert is_same(identity, clip)
-    assert SourceIdentity.of(clip).modified_ns != identity.modified_ns
-    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(clip)))
+    assert identity_of(clip).modified_ns != identity.modified_ns
+    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, identity_of(clip)))
     assert old != new
     assert differences(old, new) == ()
 
 
 def test_other_content_of_equal_size_is_another_source(clip):
-    identity = SourceIdentity.of(clip)
+    identity = identity_of(clip)
     write(clip, b"PICTURE", modified_ns=10**18 + 1)
     assert not is_same(identity, clip)
-    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(clip)))
+    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, identity_of(clip)))
     names = [difference.partition(":")[0] for difference in differences(old, new)]
     assert names == ["source.sha256", "source.modified_ns"]
 
 
 def test_a_source_can_move(clip, tmp_path):
-    identity = SourceIdentity.of(clip)
+    identity = identity_of(clip)
     moved = clip.rename(tmp_path / "other name.mp4")
     assert is_same(identity, moved)
-    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, SourceIdentity.of(moved)))
+    old, new = (fingerprint_of(i, Config(), WEIGHTS) for i in (identity, identity_of(moved)))
     assert old == new
 
 
 def test_an_identity_comes_back_from_its_fingerprint(clip):
-    identity = SourceIdentity.of(clip)
-    assert SourceIdentity.recorded(clip, fingerprint_of(identity, Config(), WEIGHTS)) == identity
+    identity = identity_of(clip)
+    assert JobSource.recorded(clip, fingerprint_of(identity, Config(), WEIGHTS)) == JobSource(clip, identity)
 
 
 def test_a_folder_is_its_images(folder):
-    identity = SourceIdentity.of(folder)
+    identity = identity_of(folder)
     assert is_same(identity, folder)
     (folder / "notes.txt").write_text("not a frame")
     for path in folder.iterdir():
         os.utime(path)
     assert is_same(identity, folder)
-    assert SourceIdentity.of(folder).sha256 == identity.sha256
+    assert identity_of(folder).sha256 == identity.sha256
 
 
 @pytest.mark.parametrize("change", ["content", "name", "order", "one less", "one more"])
 def test_any_change_of_a_folder_is_seen(folder, change):
-    identity = SourceIdentity.of(folder)
+    identity = identity_of(folder)
     if change == "content":
         write(folder / "0.png", b"picture X", modified_ns=10**18 - 5)
     elif change == "name":
@@ -105,7 +109,7 @@ def test_any_change_of_a_folder_is_seen(folder, change):
     else:
         write(folder / "3.png", b"")
     assert not is_same(identity, folder)
-    assert SourceIdentity.of(folder).sha256 != identity.sha256
+    assert identity_of(folder).sha256 != identity.sha256
 
 
 def test_a_source_that_is_still_being_copied_is_refused(clip):
@@ -122,16 +126,16 @@ def test_a_source_that_is_still_being_copied_is_refused(clip):
     copying.start()
     try:
         with pytest.raises(InputError, match=r"clip.mp4 changed while it was read: run again when it is complete"):
-            SourceIdentity.of(clip)
+            identity_of(clip)
     finally:
         stop.set()
         copying.join()
 
 
 def test_a_source_that_cannot_be_read_is_an_input_error(clip, tmp_path):
-    identity = SourceIdentity.of(clip)
+    identity = identity_of(clip)
     (tmp_path / "empty").mkdir()
-    for read in (SourceIdentity.of, identity.is_untouched):
+    for read in (identity_of, lambda path: JobSource(path, identity).is_untouched()):
         with pytest.raises(InputError, match=r"cannot read .*missing"):
             read(tmp_path / "missing.mp4")
         with pytest.raises(InputError, match="no images"):
@@ -139,7 +143,7 @@ def test_a_source_that_cannot_be_read_is_an_input_error(clip, tmp_path):
 
 
 def test_every_setting_is_in_the_fingerprint(clip):
-    names = fingerprint_of(SourceIdentity.of(clip), Config(), WEIGHTS)
+    names = fingerprint_of(identity_of(clip), Config(), WEIGHTS)
     for section, values in Config().model_dump().items():
         assert {f"{section}.{name}" for name in values} - MEANS <= set(names)
     assert all(isinstance(value, str) for value in names.values())
@@ -149,7 +153,7 @@ def test_every_setting_is_in_the_fingerprint(clip):
 
 
 def test_differences_name_field_old_and_new(clip):
-    source = SourceIdentity.of(clip)
+    source = identity_of(clip)
     old = fingerprint_of(source, Config(), WEIGHTS)
     others = WEIGHTS | {"weights_sha256": "b", "precision": "bf16"}
     new = {**fingerprint_of(source, Config().override(max_seq_len=10, quality=60), others), "program.version": "99.0"}
@@ -164,7 +168,7 @@ def test_differences_name_field_old_and_new(clip):
 
 
 def test_two_names_for_the_same_choice_are_no_difference(clip):
-    source = SourceIdentity.of(clip)
+    source = identity_of(clip)
     auto = fingerprint_of(source, Config(), WEIGHTS)
     named = Config().override(model="realbasicvsr-official", precision="fp32", device="cpu")
     assert differences(auto, fingerprint_of(source, named, WEIGHTS)) == ()

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,10 +22,11 @@ from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
 from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.errors import ConfigError, ResourceError
 from vsr_pipeline.jobs.batch.plan import settings_of
-from vsr_pipeline.jobs.fingerprint import SourceIdentity, fingerprint_of
+from vsr_pipeline.jobs.fingerprint import fingerprint_of
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.runtime import memory
+from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.timeline import ClipSize
 
 GB = 10**9
@@ -231,7 +231,7 @@ def test_other_amounts_are_refused(text):
 
 @pytest.mark.parametrize("means", [{"memory_limit": "6GB"}, {"cuda_graphs": False}])
 def test_jobs_and_batches_go_on_with_other_means(means):
-    source = SourceIdentity(Path("a.mp4"), 1, 2, "c0ffee")
+    source = FileIdentity(1, 2, "c0ffee")
     before, after = Config(), Config().override(**means)
     assert fingerprint_of(source, before, {}) == fingerprint_of(source, after, {})
     assert settings_of(before, "{stem}") == settings_of(after, "{stem}")

@@ -23,7 +23,7 @@ from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.precision import Candidate, candidates_for, ranked, reason_for, speeds_of
 from vsr_pipeline.enhance.realbasicvsr import cleaned
 from vsr_pipeline.errors import PrecisionError, StoppedForNow
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.jobs.segment import SegmentTask
 from vsr_pipeline.jobs.workers.spec import spec_of
@@ -385,7 +385,7 @@ def test_a_worker_follows_the_clip_or_says_that_it_cannot(folder):
             still_frame=None,
             identity=dict(ready.identity) | identity,
         )
-        return worker.compute(task, SourceIdentity.of(source))
+        return worker.compute(task, JobSource.of(source))
 
     in_fp32, in_bf16 = computed("one"), computed("two", precision="bf16")
     assert len(in_fp32.segment) == len(in_bf16.segment)

@@ -19,13 +19,14 @@ from tests.support.networks import fill
 from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.errors import DiskFullError, Interrupted, ResourceError, StoppedForNow, UsageError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult
 from vsr_pipeline.jobs.workers.spec import nodes_of, refuse_other_pixels, spec_of
 from vsr_pipeline.jobs.workers.task_queue import Dispatch, Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
 from vsr_pipeline.jobs.workers.workers import uses_ray
 from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.runtime.progress import Reporter
 
 REPOSITORY = Path(__file__).parent.parent
@@ -429,9 +430,8 @@ def test_a_worker_that_does_not_see_the_files_says_so(clip, tmp_path):
     spec.token.write_text(spec.secret)
     assert worker.prepare(spec).description == "bicubic-x4"
     source = clip / "in" / "walk.mp4"
-    status = source.stat()
-    seen = SourceIdentity(source, status.st_size, status.st_mtime_ns, "")
-    for other in (SourceIdentity(source, 1, 2, ""), SourceIdentity(tmp_path / "none.mp4", 1, 2, "")):
+    seen = JobSource(source, FileIdentity.of(source))
+    for other in (JobSource(source, FileIdentity(1, 2)), JobSource(tmp_path / "none.mp4", FileIdentity(1, 2))):
         answer = worker.compute(task_of(0), other)
         assert isinstance(answer, Failure)
         assert answer.message.startswith("a worker ")
@@ -472,7 +472,7 @@ def dispatch():
 
 
 def asked(dispatch, tasks, on_work=lambda _: None):
-    source = SourceIdentity(Path("walk.mp4"), 0, 0, "")
+    source = JobSource(Path("walk.mp4"), FileIdentity(0, 0))
     return dispatch.run(tasks, source, on_work, lambda _: None)
 
 

@@ -18,7 +18,7 @@ from vsr_pipeline import __version__, api
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.errors import DiskFullError, InputError, ModelError, PrecisionError, ResourceError, VsrError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult
 from vsr_pipeline.jobs.workers import ray_executor, ray_worker, worker
 from vsr_pipeline.jobs.workers.ray_cluster import WorkerDied
@@ -26,6 +26,7 @@ from vsr_pipeline.jobs.workers.ray_executor import RayWorkers
 from vsr_pipeline.jobs.workers.spec import Node, Ready, spec_of
 from vsr_pipeline.jobs.workers.task_queue import Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
+from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.timeline import Segment, Shot
 
 IDENTITY = {"model": "bicubic-x4", "segment_frames": 300}
@@ -161,7 +162,7 @@ def workers_of(tmp_path):
 
 def segments_made(workers, count=6, name="walk.mp4"):
     """Let the workers make a clip; returns the first frames of its segments."""
-    executor = workers.executor(SourceIdentity(Path(name), 0, 0, ""), None)
+    executor = workers.executor(JobSource(Path(name), FileIdentity(0, 0)), None)
     tasks = (SimpleNamespace(segment=Segment(n, n + 1, n, n + 1, Shot(0, count))) for n in range(count))
     return sorted(result.segment.start for result in executor.run(tasks))
 
@@ -377,7 +378,7 @@ def test_a_worker_looks_at_its_device_when_something_fails(tmp_path, monkeypatch
     spec = spec_of(settings, tmp_path, gpus=False, cpus=1, allow_cpu=False)
     spec.token.write_text(spec.secret)
     assert isinstance(made.prepare(spec), Ready)
-    answer = made.compute(SimpleNamespace(folder=tmp_path), SourceIdentity(tmp_path / "none.mp4", 1, 2, ""))
+    answer = made.compute(SimpleNamespace(folder=tmp_path), JobSource(tmp_path / "none.mp4", FileIdentity(1, 2)))
     assert answer.cause == "device"
     assert "its GPU no longer computes" in answer.message
     assert "none.mp4" in answer.message

@@ -18,7 +18,8 @@ from tests.support.listening import Listener
 from tests.support.networks import fill
 from vsr_pipeline import api, cli
 from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
-from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.clip.geometry import Geometry, Sizing
+from vsr_pipeline.clip.inspect import inspect
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
@@ -28,6 +29,7 @@ from vsr_pipeline.jobs.segment import SegmentTask, SerialExecutor
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.files import make_folder
+from vsr_pipeline.runtime.process import here
 from vsr_pipeline.runtime.progress import Reporter
 
 
@@ -191,6 +193,24 @@ def test_the_source_is_opened_once_for_each_pass(workspace, clip):
     assert (few, many) == (2, 10)
     assert opens_of_many == opens_of_few
     assert opens_of_many == 5
+
+
+def test_an_inspection_is_one_call_and_knows_whether_it_still_holds(workspace, clip):
+    """In a batch, that one call goes to the child process that reads untried files."""
+    called = []
+
+    def call(path, function, on_frame=None):
+        called.append(path)
+        return here(path, function, on_frame)
+
+    found = inspect(clip, workspace / "out.mkv", Config(), sizing=Sizing(scale=4), call=call)
+    assert called == [clip]
+    assert [stream.kind for stream in found.header.contents.streams] == ["video", "audio"]
+    assert found.is_current
+    clip.write_bytes(clip.read_bytes() + b"more")
+    assert not found.is_current
+    clip.unlink()
+    assert not found.is_current
 
 
 def test_dry_run_says_what_is_needed_and_does_nothing(workspace, clip, capsys):

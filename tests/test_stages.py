@@ -146,6 +146,25 @@ def test_merge_refuses_when_frames_are_missing(workspace, clip, capsys):
     assert not (workspace / "results" / "walk" / "walk_x4.mp4").exists()
 
 
+def test_a_clip_json_that_has_the_path_with_the_size_is_read(workspace, clip, capsys):
+    """As it was written before one type said by what any file is known again."""
+    assert cli.run(["split"]) == 0
+    record = workspace / "results" / clip.stem / "clip.json"
+    values = json.loads(record.read_bytes())
+    before = {"path": values.pop("path"), **values["source"]}
+    del before["sha256"], values["footage"]["header"]["contents"]
+    record.write_text(json.dumps({**values, "source": before}))
+    capsys.readouterr()
+    assert cli.run(["split"]) == 0
+    assert "are there already" in capsys.readouterr().err
+    assert cli.run(["enhance", "--model", "bicubic-x4"]) == 0
+    assert cli.run(["merge"]) == 0
+    assert audio_packets(workspace / "results" / clip.stem / f"{clip.stem}_x4.mp4") == audio_packets(clip)
+    record.write_text(json.dumps({**values, "source": 1}))
+    assert cli.run(["merge", "--overwrite"]) == 3
+    assert "run `vsr split` again" in capsys.readouterr().err
+
+
 def test_an_output_that_exists_is_kept(workspace, clip):
     vsr("split")
     vsr("enhance", "--model", "bicubic-x4")

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, ResourceError, UsageError
 from vsr_pipeline.jobs.ledger import SCHEMA_VERSION, Attempts, FinishedRow, JoinedRow, Ledger, SegmentRow
+from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.timeline import Analysis, Decision, Timeline, Tint
 
 DECISION = Decision({"cleaning_passes": 3}, "cleaned three times")
@@ -68,7 +69,7 @@ def test_a_new_ledger_knows_nothing(path):
 
 def test_everything_is_there_when_it_is_opened_again(path):
     rows = [segment(300, 310, notes=("shorter windows", "fp32 für „NaN“")), segment(0, 300)]
-    finished = FinishedRow("out.mp4", 5, 2**62, "2026-01-01T06:00:00+01:00", "{}")
+    finished = FinishedRow("out.mp4", FileIdentity(5, 2**62), "2026-01-01T06:00:00+01:00", "{}")
     with Ledger(path) as ledger:
         ledger.start({"z": "1", "a": "2"})
         ledger.save_decision(300, DECISION)

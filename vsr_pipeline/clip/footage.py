@@ -70,7 +70,9 @@ class Header:
     @property
     def size_bytes(self) -> int:
         """Size of its files."""
-        return sum(path.stat().st_size for path in {path for _, path in self.images} or {self.path})
+        if self.contents is not None:
+            return self.contents.identity.size_bytes
+        return sum(path.stat().st_size for path in {path for _, path in self.images})
 
     @property
     def frames_of_part(self) -> int:

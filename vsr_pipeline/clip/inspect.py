@@ -38,6 +38,15 @@ class Inspection:
         """What the user named."""
         return self.header.path
 
+    @property
+    def is_current(self) -> bool:
+        """Whether a video is still as it was when it was looked at. Of images, whoever reads them tells."""
+        contents = self.header.contents
+        try:
+            return contents is None or contents.identity.is_untouched(self.source)
+        except OSError:
+            return False  # who inspects it anew says why
+
 
 def inspect(source: Path, output: Path, config: Config, *, sizing: Sizing, call: Call = here) -> Inspection:
     """Look at a source's header, and refuse what is not possible, before anything is written.

@@ -1,9 +1,8 @@
 """What a job was made from, so that continuing it with anything else is noticed."""
 
 import hashlib
-import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +10,7 @@ from vsr_pipeline import __version__
 from vsr_pipeline.config import MEANS, Config
 from vsr_pipeline.errors import InputError, ReadError
 from vsr_pipeline.media.images import images_of
-from vsr_pipeline.runtime.files import file_sha256, read_failure
+from vsr_pipeline.runtime.files import FileIdentity, file_sha256, read_failure
 
 Fingerprint = Mapping[str, str]
 """Field to value, in the order in which a person wants to read them: source, program, weights, settings."""
@@ -26,18 +25,15 @@ _DECIDED_BY = {
 
 
 @dataclass(frozen=True, slots=True)
-class SourceIdentity:
-    """Which video, or which images, a job reads.
+class JobSource:
+    """Which video, or which images, a job reads, and by what they are known again.
 
-    Of images, all that are meant count: `size_bytes` and `modified_ns` are sums over them, `modified_ns` with the
-    folder's own where a folder was named, so that a change of any one shows, and `sha256` is over their names and
-    contents, in order.
+    Of images, all that are meant count: size and time are sums over them, the time with the folder's own where a folder
+    was named, so that a change of any one shows, and the hash is over their names and contents, in order.
     """
 
     path: Path
-    size_bytes: int
-    modified_ns: int
-    sha256: str
+    identity: FileIdentity
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -47,35 +43,35 @@ class SourceIdentity:
             InputError: it cannot be read, is a folder without images, or is being written at this moment.
         """
         try:
-            before = _size_and_time(path)
+            before = _sum(_seen(path))
             sha256 = _content_sha256(path)
-            after = _size_and_time(path)
+            after = _sum(_seen(path))
         except OSError as error:
             raise _unreadable(path, error) from error
         if before != after:
             raise InputError(f"{path} changed while it was read: run again when it is complete")
-        return cls(path, *before, sha256)
+        return cls(path, replace(before, sha256=sha256))
 
     @classmethod
     def recorded(cls, path: Path, fingerprint: Fingerprint) -> Self:
-        """Return the identity that a source had when `fingerprint` was taken; reads nothing."""
-        return cls(
-            path,
-            int(fingerprint["source.size_bytes"]),
-            int(fingerprint["source.modified_ns"]),
-            fingerprint["source.sha256"],
-        )
+        """Return what a source was when `fingerprint` was taken; reads nothing."""
+        size_bytes, modified_ns = (int(fingerprint[f"source.{name}"]) for name in ("size_bytes", "modified_ns"))
+        return cls(path, FileIdentity(size_bytes, modified_ns, fingerprint["source.sha256"]))
 
-    def is_untouched(self, path: Path) -> bool:
-        """Whether size and time of a source are still the same. Nothing of it is read.
+    def is_untouched(self) -> bool:
+        """Whether size and time are still the same. Nothing is read.
 
         Raises:
             InputError: it cannot be found, or is a folder without images.
         """
         try:
-            return _size_and_time(path) == (self.size_bytes, self.modified_ns)
+            return self.is_as_seen(_seen(self.path))
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(self.path, error) from error
+
+    def is_as_seen(self, files: Mapping[Path, FileIdentity]) -> bool:
+        """Whether these are its files, by their sizes and times."""
+        return replace(_sum(files), sha256=self.identity.sha256) == self.identity
 
 
 class SourceWatch:
@@ -85,14 +81,12 @@ class SourceWatch:
     time, which tells of files that were added, removed or renamed.
 
     Args:
-        path: the source.
-        identity: what it was when the work began.
+        source: what it was when the work began.
     """
 
-    def __init__(self, path: Path, identity: SourceIdentity) -> None:
-        self._path = path
-        self._identity = identity
-        self._seen: dict[Path, tuple[int, int]] = {}
+    def __init__(self, source: JobSource) -> None:
+        self._source = source
+        self._seen: dict[Path, FileIdentity] = {}
 
     def is_untouched(self, images: Iterable[Path] | None = None) -> bool:
         """Whether sizes and times are still the same.
@@ -105,19 +99,19 @@ class SourceWatch:
         """
         try:
             if images is None or not self._seen:
-                self._seen = _sizes_and_times(self._path)
-                return _sums(self._seen) == (self._identity.size_bytes, self._identity.modified_ns)
-            looked_at = [*images, *([self._path] if self._path in self._seen else [])]
-            return all(_size_and_time_of(file) == self._seen.get(file) for file in looked_at)
+                self._seen = _seen(self._source.path)
+                return self._source.is_as_seen(self._seen)
+            folder = [self._source.path] if self._source.path in self._seen else []
+            return all(FileIdentity.of(file) == self._seen.get(file) for file in (*images, *folder))
         except OSError as error:
-            raise _unreadable(self._path, error) from error
+            raise _unreadable(self._source.path, error) from error
 
 
-def fingerprint_of(source: SourceIdentity, config: Config, upscaler: Mapping[str, str | int | float]) -> Fingerprint:
+def fingerprint_of(source: FileIdentity, config: Config, upscaler: Mapping[str, str | int | float]) -> Fingerprint:
     """Return everything that the pixels of a job depend on.
 
     Args:
-        source: the clip.
+        source: by what the clip is known.
         config: the resolved settings; every field but `MEANS` is taken, under its dotted name.
         upscaler: `BuiltUpscaler.identity`. What it says about a setting is what was chosen for `auto`, and takes the
             place of what the user wrote; of a device it is the type, so that another GPU of the kind may continue.
@@ -156,24 +150,15 @@ def differences(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
     )
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
-    return _sums(_sizes_and_times(path))
-
-
-def _sizes_and_times(path: Path) -> dict[Path, tuple[int, int]]:
-    """Return size in bytes and time in nanoseconds of each file of a source, and of a folder its time."""
+def _seen(path: Path) -> dict[Path, FileIdentity]:
+    """Look at each file of a source, and at its folder."""
     images = images_of(path)
     files = [path] if images is None else [*images.values(), *([path] if path.is_dir() else [])]
-    return {file: _size_and_time_of(file) for file in files}
+    return {file: FileIdentity.of(file) for file in files}
 
 
-def _size_and_time_of(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size, status.st_mtime_ns
-
-
-def _sums(files: Mapping[Path, tuple[int, int]]) -> tuple[int, int]:
-    return sum(size for size, _ in files.values()), sum(modified_ns for _, modified_ns in files.values())
+def _sum(files: Mapping[Path, FileIdentity]) -> FileIdentity:
+    return FileIdentity(sum(f.size_bytes for f in files.values()), sum(f.modified_ns for f in files.values()))
 
 
 def _content_sha256(path: Path) -> str:

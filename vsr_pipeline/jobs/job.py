@@ -18,7 +18,7 @@ from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, StoppedForNow
 from vsr_pipeline.jobs.estimate import estimate, refuse_what_cannot_fit
-from vsr_pipeline.jobs.fingerprint import SourceIdentity, SourceWatch
+from vsr_pipeline.jobs.fingerprint import JobSource, SourceWatch
 from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger, SegmentRow
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, segment_name
@@ -29,7 +29,7 @@ from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.streams.mux import mux
 from vsr_pipeline.media.write.writer import track_suffix
 from vsr_pipeline.plan import Schedule, repeats_note, schedule_of
-from vsr_pipeline.runtime.files import file_sha256, make_folder, published
+from vsr_pipeline.runtime.files import FileIdentity, file_sha256, make_folder, published
 from vsr_pipeline.runtime.memory import peak_memory_bytes
 from vsr_pipeline.runtime.process import Call, here
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
@@ -154,8 +154,8 @@ class Job:
         self._decisions: dict[int, Decision] = dict(ledger.decisions())
         begun = ledger.fingerprint()
         assert begun is not None
-        self._identity = SourceIdentity.recorded(clip.source, begun)
-        self._watch = SourceWatch(clip.source, self._identity)
+        self._source = JobSource.recorded(clip.source, begun)
+        self._watch = SourceWatch(self._source)
 
     def run(self, clock: Clock) -> ClipOutcome:
         """Do what is left: analysis, segments, join, mux."""
@@ -232,7 +232,7 @@ class Job:
                 f"{self._name}: {counted(work.frame_count - left, 'frame is', 'frames are')} there already"
             )
         if todo:
-            executor = self._workers.executor(self._identity, self._reporter)
+            executor = self._workers.executor(self._source, self._reporter)
             with reported(self._reporter, f"enhance {self._name}", left):
                 for result in executor.run(self._tasks(work, todo)):
                     self._record(result)
@@ -324,9 +324,9 @@ class Job:
             )
             check_frames(temporary, work.schedule.times, decode=False)
             self._refuse_changed_source()
-            status = temporary.stat()
-            outcome = self._outcome(work, computed, clock, status.st_size, file_sha256(temporary))
-            row = FinishedRow(output.name, status.st_size, status.st_mtime_ns, now(), outcome_to_json(outcome))
+            made = FileIdentity.of(temporary)
+            outcome = self._outcome(work, computed, clock, made.size_bytes, file_sha256(temporary))
+            row = FinishedRow(output.name, made, now(), outcome_to_json(outcome))
             self._ledger.save_finished(row)
         return outcome
 
@@ -345,10 +345,10 @@ class Job:
                 return
         except InputError:
             return  # it is gone: who reads it next will say so, and what was read before is right
-        identity = SourceIdentity.of(source)
-        if identity.sha256 != self._identity.sha256:
+        found = JobSource.of(source)
+        if found.identity.sha256 != self._source.identity.sha256:
             raise InputError(f"{source} was changed while it was enhanced: run again when it is complete")
-        self._identity, self._watch = identity, SourceWatch(source, identity)
+        self._source, self._watch = found, SourceWatch(found)
 
     def _warn(self, message: str) -> None:
         self._warnings.append(message)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from vsr_pipeline.runtime.database import Database, storable
+from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.timeline import Analysis, ClockPart, Decision, Timeline, Tint
 
 SCHEMA_VERSION = 5
@@ -86,8 +87,8 @@ class FinishedRow:
     """The published output, and the outcome as JSON. `finished_at` is ISO 8601 with the offset from UTC."""
 
     output_name: str
-    size_bytes: int
-    modified_ns: int
+    published: FileIdentity
+    """Without its hash, which the outcome has."""
     finished_at: str
     outcome_json: str
 
@@ -254,11 +255,16 @@ class Ledger:
         rows = self._database.rows(
             "SELECT output_name, size_bytes, modified_ns, finished_at, outcome_json FROM finished"
         )
-        return FinishedRow(*rows[0]) if rows else None
+        if not rows:
+            return None
+        name, size_bytes, modified_ns, *rest = rows[0]
+        return FinishedRow(name, FileIdentity(size_bytes, modified_ns), *rest)
 
     def save_finished(self, row: FinishedRow) -> None:
         """Record the published output."""
-        self._database.write("INSERT OR REPLACE INTO finished VALUES (1, ?, ?, ?, ?, ?)", *dataclasses.astuple(row))
+        published = (row.published.size_bytes, row.published.modified_ns)
+        values = (row.output_name, *published, row.finished_at, row.outcome_json)
+        self._database.write("INSERT OR REPLACE INTO finished VALUES (1, ?, ?, ?, ?, ?)", *values)
 
     def note(self, kind: str, message: str) -> None:
         """Append an event, with the time of now."""

@@ -17,7 +17,7 @@ from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, VsrError
 from vsr_pipeline.jobs.estimate import Estimate, estimate, refuse_what_cannot_fit, seconds_needed
-from vsr_pipeline.jobs.fingerprint import SourceIdentity, differences, fingerprint_of, identity_in
+from vsr_pipeline.jobs.fingerprint import JobSource, differences, fingerprint_of, identity_in
 from vsr_pipeline.jobs.job import (
     SEGMENTS,
     Clock,
@@ -33,7 +33,7 @@ from vsr_pipeline.jobs.report.outcome import ClipOutcome
 from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.database import JOURNALS
-from vsr_pipeline.runtime.files import WORK_FOLDER, file_sha256, make_folder, write_failure
+from vsr_pipeline.runtime.files import WORK_FOLDER, FileIdentity, make_folder, write_failure
 from vsr_pipeline.runtime.progress import Reporter
 
 LEDGER = "ledger.sqlite"
@@ -155,11 +155,11 @@ def _check_fingerprint(ledger: Ledger, clip: Inspection, spec: ModelSpec) -> Non
     begun = ledger.fingerprint()
     source = clip.source
     if begun is not None:
-        recorded = SourceIdentity.recorded(source, begun)
-        identity = recorded if recorded.is_untouched(source) else SourceIdentity.of(source)
+        recorded = JobSource.recorded(source, begun)
+        found = recorded if recorded.is_untouched() else JobSource.of(source)
     else:
-        identity = SourceIdentity.of(source)
-    current = fingerprint_of(identity, clip.config, spec.identity)
+        found = JobSource.of(source)
+    current = fingerprint_of(found.identity, clip.config, spec.identity)
     if begun is None or (begun != current and not differences(begun, current)):
         ledger.start(current)  # a source that was only touched need not be hashed the next time
     elif changed := differences(begun, current):
@@ -180,14 +180,9 @@ def _clear(folder: Path) -> None:
 
 def _is_published(output: Path, known: FinishedRow, ledger: Ledger) -> bool:
     """Whether the output is there as it was published; one that was only touched is, and its new time is recorded."""
-    try:
-        status = output.stat()
-    except FileNotFoundError:
+    if known.published.is_untouched(output):
+        return True
+    if not replace(known.published, sha256=outcome_of(known).output_sha256).is_same_content(output):
         return False
-    if status.st_size != known.size_bytes or status.st_mtime_ns == known.modified_ns:
-        return status.st_size == known.size_bytes
-    sha256 = outcome_of(known).output_sha256
-    if not sha256 or not output.is_file() or file_sha256(output) != sha256:
-        return False
-    ledger.save_finished(replace(known, modified_ns=status.st_mtime_ns))
+    ledger.save_finished(replace(known, published=FileIdentity.of(output)))
     return True

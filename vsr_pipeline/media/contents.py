@@ -12,8 +12,9 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from vsr_pipeline.media.input import open_input
+from vsr_pipeline.media.input import open_container
 from vsr_pipeline.media.read.jumps import clock_may_jump
+from vsr_pipeline.runtime.files import FileIdentity
 
 TIMECODE = "timecode"
 GOPRO = "gpmd"
@@ -62,6 +63,8 @@ class Contents:
     """What a file holds, and what is known of it before it is decoded."""
 
     path: Path
+    identity: FileIdentity
+    """The file as it was when it was opened."""
     container: str
     """FFmpeg's names of the format, separated by commas."""
     streams: tuple[SourceStream, ...]
@@ -96,10 +99,11 @@ def read_contents(path: Path) -> Contents:
     """Open a file and return what it holds; whether its end is missing is not looked at.
 
     Raises:
-        InputError: as `open_input`.
+        InputError: as `open_container`.
     """
-    with open_input(path) as container:
-        return contents_of(path, container, switched_off(container))
+    container, file = open_container(path)
+    with file, container:
+        return contents_of(path, file.identity, container, switched_off(container))
 
 
 def switched_off(container: InputContainer) -> frozenset[int]:
@@ -107,11 +111,12 @@ def switched_off(container: InputContainer) -> frozenset[int]:
     return frozenset(stream.index for stream in container.streams if stream.discard == Discard.all)
 
 
-def contents_of(path: Path, container: InputContainer, hidden: Collection[int]) -> Contents:
+def contents_of(path: Path, identity: FileIdentity, container: InputContainer, hidden: Collection[int]) -> Contents:
     """Return what a file holds that was opened and not read any further.
 
     Args:
         path: the file.
+        identity: the file as it was when it was opened.
         container: the same, open.
         hidden: what `switched_off` gave when it was opened.
     """
@@ -125,6 +130,7 @@ def contents_of(path: Path, container: InputContainer, hidden: Collection[int]) 
     chapter_tracks = {s.index for s in container.streams if s.type == "data" and s.index in hidden} if chapters else ()
     return Contents(
         path=path,
+        identity=identity,
         container=container.format.name,
         streams=tuple(_described(s, is_quicktime) for s in container.streams if s.index not in chapter_tracks),
         chapters=chapters,

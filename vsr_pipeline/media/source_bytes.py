@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vsr_pipeline.runtime.files import read_failure, status_of_file
+from vsr_pipeline.runtime.files import FileIdentity, read_failure, status_of_file
 
 PATIENCE_SECONDS = 120.0
 """How long opening a file, or reading one packet of it, may take."""
@@ -56,6 +56,7 @@ class SourceBytes:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
             raise read_failure(path, error) from error
+        self.identity = FileIdentity.of_status(status)
         self._size = status.st_size
         self.known = _known(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         self._position = self._place_in_file = 0

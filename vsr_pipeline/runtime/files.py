@@ -8,7 +8,9 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from vsr_pipeline.errors import DiskFullError, InputError, OutputError, ReadError, VsrError
 
@@ -17,6 +19,56 @@ WORK_FOLDER = ".vsr"
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """By what a file is known again: its size and time, for which nothing is read, and its hash where it was read."""
+
+    size_bytes: int
+    """0: it is a folder."""
+    modified_ns: int
+    sha256: str = ""
+    """Hexadecimal; empty: it was not read."""
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at a file, or a folder; nothing is read.
+
+        Raises:
+            OSError: it is not there, or cannot be looked at.
+        """
+        return cls.of_status(path.stat())
+
+    @classmethod
+    def of_status(cls, status: os.stat_result) -> Self:
+        """Take what was seen of a file."""
+        return cls(0 if stat.S_ISDIR(status.st_mode) else status.st_size, status.st_mtime_ns)
+
+    def is_untouched(self, path: Path) -> bool:
+        """Whether a file is there and has this size and time.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        try:
+            now = FileIdentity.of(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (now.size_bytes, now.modified_ns) == (self.size_bytes, self.modified_ns)
+
+    def is_same_content(self, path: Path) -> bool:
+        """Whether a file is there and has this size and hash; it is read if the size is the same.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return (
+            bool(self.sha256)
+            and path.is_file()
+            and path.stat().st_size == self.size_bytes
+            and file_sha256(path) == self.sha256
+        )
 
 
 def write_failure(path: Path, error: OSError) -> VsrError:

@@ -34,12 +34,12 @@ from vsr_pipeline.plan import (
     sample_indices,
     schedule_of,
 )
-from vsr_pipeline.runtime.files import make_folder
+from vsr_pipeline.runtime.files import FileIdentity, make_folder
 from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, retracted_on_failure
 from vsr_pipeline.stages.pictures import PictureWriter, note_losses
 from vsr_pipeline.stages.record import Record, as_begun, record_file_of
-from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, SourceFile, clip_folder_of
+from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, clip_folder_of
 from vsr_pipeline.timeline import Analysis, Decision, Segment, Shot, Tint
 
 
@@ -102,7 +102,7 @@ def enhance(
         record_file.unlink(missing_ok=True)
     if not overwrite:
         _refuse_foreign_images(target, record_file)
-    before = SourceFile.of(input_path) if input_path.is_file() else None
+    before = FileIdentity.of(input_path) if input_path.is_file() else None
     begun = as_begun(config.upscale, record_file)
     spec = model(begun) if model is not None else open_model(begun, allow_cpu=allow_cpu)
     footage, analysis = _open(input_path, config, spec, reporter, strict=strict)
@@ -323,7 +323,7 @@ class _Job:
     def _identity(self, segment: Segment) -> str:
         """Hash of what the segment's images are made from: names, sizes and times of its files, its place, tints."""
         files = self._files if self._is_video else self._files[segment.context_start : segment.context_stop]
-        facts = [(s.path.name, s.size_bytes, s.modified_ns) for s in map(SourceFile.of, files)]
+        facts = [(p.resolve().name, (seen := FileIdentity.of(p)).size_bytes, seen.modified_ns) for p in files]
         place = (segment.start, segment.stop, segment.context_start, segment.context_stop)
         shot = (segment.shot.start, segment.shot.stop)
         tints = dict.fromkeys(str(self._clip.tint_at(index)) for index in range(segment.start, segment.stop))

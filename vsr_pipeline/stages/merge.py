@@ -21,10 +21,10 @@ from vsr_pipeline.media.streams.mux import mux
 from vsr_pipeline.media.streams.plan import plan_streams
 from vsr_pipeline.media.write.writer import VideoWriter, check_encoder, codec_for, colour_to_write, track_suffix
 from vsr_pipeline.plan import Schedule, even_ticks, schedule_of
-from vsr_pipeline.runtime.files import published, refuse_to_replace, scratch, write_text
+from vsr_pipeline.runtime.files import FileIdentity, published, refuse_to_replace, scratch, write_text
 from vsr_pipeline.runtime.prefetch import read_ahead
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
-from vsr_pipeline.stages.workspace import Clip, SourceFile, clip_folder_of
+from vsr_pipeline.stages.workspace import Clip, clip_folder_of
 from vsr_pipeline.timeline import VideoInfo
 
 RECORD_FILE = "merge.json"
@@ -204,10 +204,10 @@ def _plan(frames: Path, source: Path | None, config: Config, reporter: Reporter)
 
 def _footage(clip: Clip | None, source: Path | None, config: Config, reporter: Reporter) -> Footage | None:
     """Return the video that the frames come from; None where nothing says which that is."""
-    if clip and (source is None or clip.source.path == source.resolve()):
-        if not clip.source.is_unchanged(clip.source.path):
+    if clip and (source is None or clip.path == source.resolve()):
+        if not clip.is_of(clip.path):
             raise InputError(
-                f"{clip.source.path} is missing or has changed since `vsr split`: split it again, or give --source"
+                f"{clip.path} is missing or has changed since `vsr split`: split it again, or give --source"
             )
         header = clip.footage.header
         return replace(clip.footage, header=replace(header, contents=read_contents(header.path)))
@@ -266,9 +266,10 @@ def _encode(plan: _Plan, config: Config, path: Path, reporter: Reporter) -> None
 
 def _fingerprint(plan: _Plan, config: Config, target: Path) -> str:
     files = [*plan.images, *([plan.source] if plan.source else [])]
+    seen = [FileIdentity.of(path) for path in files]
     facts = {
         "program": __version__,
-        "files": [(str(s.path), s.size_bytes, s.modified_ns) for s in map(SourceFile.of, files)],
+        "files": [(str(p.resolve()), i.size_bytes, i.modified_ns) for p, i in zip(files, seen, strict=True)],
         "timeline": [str(plan.schedule.time_base), plan.schedule.pts],
         "encode": config.encode.model_dump(mode="json"),
         "streams": config.output.model_dump(mode="json"),

@@ -11,10 +11,10 @@ from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.media.images import Pixels, frame_name, png_size, read_image, remove_frames_from, write_png
-from vsr_pipeline.runtime.files import make_folder
+from vsr_pipeline.runtime.files import FileIdentity, make_folder
 from vsr_pipeline.runtime.prefetch import WriteBehind
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
-from vsr_pipeline.stages.workspace import CLIP_FILE, FRAMES, Clip, SourceFile
+from vsr_pipeline.stages.workspace import CLIP_FILE, FRAMES, Clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ def split(video: Path, results: Path, config: Config, *, strict: bool = False, r
     frames = folder / FRAMES
     _refuse_other_clip(folder, video)
     done = _load_or_none(folder)
-    is_same = done is not None and done.source.is_unchanged(video) and done.footage.header.settings == config.input
+    is_same = done is not None and done.is_of(video) and done.footage.header.settings == config.input
     if done and is_same and _is_complete(done, frames):
         reporter.note(f"{frames}: {counted(done.timeline.frame_count, 'frame is', 'frames are')} there already")
         return SplitResult(video, frames, done.timeline.frame_count, 0)
 
-    source = SourceFile.of(video)
+    source = FileIdentity.of(video)
     analysis = analysed(header, reporter)
     if strict:
         refuse_damage(header, analysis)
@@ -104,8 +104,8 @@ def _load_or_none(folder: Path) -> Clip | None:
 
 def _refuse_other_clip(folder: Path, video: Path) -> None:
     clip = _load_or_none(folder)
-    if clip and clip.source.path != video.resolve() and clip.source.path.exists():
-        raise OutputError(f"{folder} holds the frames of {clip.source.path}: give {video} another place by --results")
+    if clip and clip.path != video.resolve() and clip.path.exists():
+        raise OutputError(f"{folder} holds the frames of {clip.path}: give {video} another place by --results")
 
 
 def _is_complete(clip: Clip, frames: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vsr_pipeline.clip.footage import Footage
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.runtime.files import write_text
+from vsr_pipeline.runtime.files import FileIdentity, write_text
 from vsr_pipeline.timeline import Analysis, Timeline, VideoInfo
 
 DATA = Path("data")
@@ -25,32 +25,16 @@ VIDEO_SUFFIXES = """
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file as it was when it was read."""
-
-    path: Path
-    size_bytes: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "SourceFile":
-        """Describe a file that exists."""
-        status = path.stat()
-        return cls(path.resolve(), status.st_size, status.st_mtime_ns)
-
-    def is_unchanged(self, path: Path) -> bool:
-        """Whether `path` is this file, as it was."""
-        return path.exists() and SourceFile.of(path) == self
-
-
-@dataclass(frozen=True, slots=True)
 class Clip:
     """What is known of the video that frames come from, and the later stages need.
 
     Its file, which part of it the frames are, and when each of them is shown.
     """
 
-    source: SourceFile
+    path: Path
+    """Resolved: the later stages may run in another folder."""
+    source: FileIdentity
+    """The file as it was when it was read."""
     footage: Footage
     decode_errors: int = 0
     missing_seconds: Fraction = Fraction(0)
@@ -58,12 +42,16 @@ class Clip:
     version: int = _CLIP_VERSION
 
     @classmethod
-    def of(cls, source: SourceFile, footage: Footage, analysis: Analysis) -> "Clip":
-        """Put together what split and enhance find out."""
-        # The path is resolved in the source: the later stages may run in another folder. Who needs the file's other
-        # streams reads them there.
-        footage = replace(footage, header=replace(footage.header, path=source.path, contents=None))
-        return cls(source, footage, analysis.decode_errors, analysis.missing_seconds, analysis.notes)
+    def of(cls, source: FileIdentity, footage: Footage, analysis: Analysis) -> "Clip":
+        """Put together what split and enhance find out; `source` is the file as it was before that."""
+        path = footage.header.path.resolve()
+        # Who needs the file's other streams reads them there.
+        footage = replace(footage, header=replace(footage.header, path=path, contents=None))
+        return cls(path, source, footage, analysis.decode_errors, analysis.missing_seconds, analysis.notes)
+
+    def is_of(self, path: Path) -> bool:
+        """Whether `path` is its file, as it was."""
+        return path.resolve() == self.path and self.source.is_untouched(path)
 
     @property
     def timeline(self) -> Timeline:
@@ -97,10 +85,13 @@ class Clip:
 
         path = folder / CLIP_FILE
         try:
-            clip: Clip = TypeAdapter(Clip).validate_python(json.loads(path.read_bytes()))
+            values = json.loads(path.read_bytes())
+            if "path" not in values:
+                values["path"] = values["source"]["path"]  # where it was written before
+            clip: Clip = TypeAdapter(Clip).validate_python(values)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be used ({str(error).splitlines()[0]}): run `vsr split` again") from error
         if clip.version != _CLIP_VERSION:
             raise InputError(

@@ -11,11 +11,11 @@ from vsr_pipeline.clip.geometry import size_label
 from vsr_pipeline.config import MEANS, Config, UpscaleConfig
 from vsr_pipeline.enhance.open_model import sizing_of
 from vsr_pipeline.jobs.batch.discovery import check_template, find_videos, output_for, refuse_equal_outputs
-from vsr_pipeline.jobs.batch.queue import FileIdentity, QueueRow
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.batch.queue import QueueRow
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.runner import recorded_source_sha256
 from vsr_pipeline.jobs.workers.options import WorkerOptions
-from vsr_pipeline.runtime.files import file_sha256
+from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.runtime.process import Call, here
 from vsr_pipeline.runtime.progress import one_line
 
@@ -124,7 +124,7 @@ def plan_batch(
     settings = settings_of(config, options.name_template)
     clips = []
     for source in found:
-        identity = FileIdentity.of(source)
+        identity = seen(source)
         if identity is not None:  # else it was deleted in this moment
             name = source.relative_to(folder).as_posix()
             row = rows.get(name)
@@ -156,11 +156,13 @@ def compared(clip: BatchClip, output: Path, config: Config, options: BatchOption
     assert row is not None
     settings = settings_of(config, options.name_template)
     made = output / row.output
-    if row.source != clip.identity and SourceIdentity.of(clip.source).sha256 == recorded_source_sha256(made):
+    if row.source != clip.identity and JobSource.of(clip.source).identity.sha256 == recorded_source_sha256(made):
         row = replace(row, source=clip.identity)
-    published = FileIdentity.of(made)
-    if published != row.published and _may_be_touched(row, published) and row.outcome is not None:
-        row = replace(row, published=published) if file_sha256(made) == row.outcome.output_sha256 else row
+    published = seen(made)
+    if published is not None and published != row.published and _may_be_touched(row, published):
+        assert row.outcome is not None
+        is_same = replace(published, sha256=row.outcome.output_sha256).is_same_content(made)
+        row = replace(row, published=published) if is_same else row
     todo = _todo(row, clip.identity, output, settings, options)
     if todo == "touched":  # its content is another one
         todo = "changed" if row.source != clip.identity else "altered"
@@ -178,6 +180,14 @@ def with_size(options: BatchOptions, settings: UpscaleConfig) -> BatchOptions:
     check_template(options.name_template)
     label = size_label(settings, sizing_of(settings)) if "{size}" in options.name_template else ""
     return replace(options, name_template=options.name_template.replace("{size}", label))
+
+
+def seen(path: Path) -> FileIdentity | None:
+    """Look at a file; None where there is none that can be looked at."""
+    try:
+        return FileIdentity.of(path)
+    except OSError:
+        return None
 
 
 def settings_of(config: Config, name_template: str) -> dict[str, str]:
@@ -225,7 +235,7 @@ def _todo(
     if row.source != identity:
         return "touched" if row.state == "done" and row.source.size_bytes == identity.size_bytes else "changed"
     if row.state == "done":
-        published = FileIdentity.of(output / row.output)
+        published = seen(output / row.output)
         if published != row.published:
             return "touched" if _may_be_touched(row, published) else "altered" if published else "gone"
         return "outdated" if options.redo_outdated and changed_settings(row, settings) else "unchanged"

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from vsr_pipeline.errors import OutputError
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, WorkerOutcome
 from vsr_pipeline.runtime.database import Database
-from vsr_pipeline.runtime.files import write_text
+from vsr_pipeline.runtime.files import FileIdentity, write_text
 
 SCHEMA_VERSION = 1
 _START_OVER = "delete it, and what is finished is recognised by the jobs' own ledgers"
@@ -22,23 +22,6 @@ State = Literal["working", "stopped", "done", "failed", "given up"]
 
 # What is asked of this file is always all that is known of a clip: a row is one JSON value.
 _SCHEMA = ("CREATE TABLE clips (clip TEXT PRIMARY KEY, row TEXT NOT NULL)",)
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """By what a file is known without reading it."""
-
-    size_bytes: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self | None:
-        """Look at a file; None where there is none that can be looked at."""
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        return cls(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vsr_pipeline.errors import InputError, VsrError
-from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, changed_settings
-from vsr_pipeline.jobs.batch.queue import FileIdentity, Queue, QueueRow, State
+from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, changed_settings, seen
+from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, State
 from vsr_pipeline.jobs.job import now
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, Status
@@ -74,7 +74,7 @@ class Records:
             clip=clip.clip,
             output=relative,
             state="working",
-            source=FileIdentity.of(clip.source) or clip.identity,
+            source=seen(clip.source) or clip.identity,
             settings=self._settings,
             published=before.published if before is not None and was_same else None,
             tries=before.tries if before is not None and counts_on and not self._options.retry_failed else 0,

@@ -34,9 +34,10 @@ from vsr_pipeline.jobs.batch.plan import (
     compared,
     next_occurrence,
     plan_batch,
+    seen,
     settings_of,
 )
-from vsr_pipeline.jobs.batch.queue import FileIdentity, Queue, QueueRow, save_workers
+from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, save_workers
 from vsr_pipeline.jobs.batch.records import Records, frames_done, outcome_of, outcome_without_work
 from vsr_pipeline.jobs.batch.side_by_side import Turn, Turns, of_one_clip
 from vsr_pipeline.jobs.job import Clock, RunOptions
@@ -278,8 +279,7 @@ class Batch:
         return Turn(clip, row)
 
     def _done(self, turn: Turn, outcome: ClipOutcome) -> ClipOutcome:
-        published = FileIdentity.of(turn.clip.output)
-        row = replace(turn.row, tries=0, published=published, suspected=False, outcome=outcome)
+        row = replace(turn.row, tries=0, published=seen(turn.clip.output), suspected=False, outcome=outcome)
         self._records.save(row, "done")
         self._reporter.note(str(outcome))
         return outcome
@@ -295,7 +295,9 @@ class Batch:
         clip, row = turn.clip, turn.row
         assert self._workers is not None
         assert turn.inspection is not None
-        is_ours = row.published is not None and FileIdentity.of(clip.output) == row.published
+        if not turn.inspection.is_current:
+            self._take_in(turn)
+        is_ours = row.published is not None and row.published.is_untouched(clip.output)
         was_done = clip.row is not None and clip.row.state == "done"
 
         def should_stop() -> bool:

@@ -21,7 +21,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import Identity, ModelSpec
 from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import Executor, SegmentResult
 from vsr_pipeline.jobs.workers.options import WorkerOptions
@@ -150,7 +150,7 @@ class RayWorkers:
         description = f"{self.spec.description}, with {said} for a clip that was begun so"
         return replace(self.spec, identity={**self.spec.identity, **chosen}, description=description, choice="")
 
-    def executor(self, source: SourceIdentity, reporter: Reporter) -> Executor:
+    def executor(self, source: JobSource, reporter: Reporter) -> Executor:
         """Return an executor that shares the workers with all others."""
         del reporter  # what the workers do is that of many clips
         return DispatchExecutor(self._dispatch, replace(source, path=source.path.absolute()), self._reporter)

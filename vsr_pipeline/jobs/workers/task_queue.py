@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vsr_pipeline.enhance.spec import OnWork
 from vsr_pipeline.errors import Interrupted, VsrError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask
 from vsr_pipeline.runtime.progress import Reporter
 
@@ -42,7 +42,7 @@ class Assignment:
     """A task, for whichever worker takes it."""
 
     task: SegmentTask
-    source: SourceIdentity
+    source: JobSource
     lane: _Lane
     deaths: int = 0
     """Workers that died over it."""
@@ -60,7 +60,7 @@ class Dispatch:
         self._is_closed = False
 
     def run(
-        self, tasks: Iterable[SegmentTask], source: SourceIdentity, on_work: OnWork, on_note: Callable[[str], None]
+        self, tasks: Iterable[SegmentTask], source: JobSource, on_work: OnWork, on_note: Callable[[str], None]
     ) -> Iterator[SegmentResult]:
         """Yield results as they become ready; see `Executor`.
 
@@ -212,7 +212,7 @@ class Dispatch:
 class DispatchExecutor:
     """The segments of one clip; see `Executor`."""
 
-    def __init__(self, dispatch: Dispatch, source: SourceIdentity, reporter: Reporter) -> None:
+    def __init__(self, dispatch: Dispatch, source: JobSource, reporter: Reporter) -> None:
         self._dispatch = dispatch
         self._source = source
         self._reporter = reporter

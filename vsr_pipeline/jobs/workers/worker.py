@@ -23,7 +23,7 @@ from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import PrecisionError, ResourceError, VsrError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, compute_segment
 from vsr_pipeline.jobs.workers.spec import Ready, WorkerSpec, refuse_other_pixels
 from vsr_pipeline.jobs.workers.task_queue import Progress
@@ -90,12 +90,12 @@ class SegmentWorker:
             model = self._model
             if not computes(model.device):
                 raise ResourceError(_BROKEN)
-            self._clip: tuple[Path, SourceIdentity] | None = None
+            self._clip: tuple[Path, JobSource] | None = None
             return Ready(_device_of(model), model.description, dict(model.identity), model.choice)
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return Failure.of(error, self._node)
 
-    def compute(self, task: SegmentTask, source: SourceIdentity) -> SegmentResult | Failure:
+    def compute(self, task: SegmentTask, source: JobSource) -> SegmentResult | Failure:
         """Make a segment, after a look at whether the source is the one that the driver sees."""
         try:
             self._set_threads()
@@ -117,7 +117,7 @@ class SegmentWorker:
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return self._failure(error, task, source)
 
-    def _failure(self, error: Exception, task: SegmentTask, source: SourceIdentity) -> Failure:
+    def _failure(self, error: Exception, task: SegmentTask, source: JobSource) -> Failure:
         """Describe what went wrong with a segment, and whether this machine is the cause."""
         if not computes(self._model.device):
             return replace(Failure.of(ResourceError(f"{_BROKEN} ({error})"), self._node), cause="device")
@@ -187,14 +187,14 @@ def _wait_for(token: Path, secret: str) -> None:
         time.sleep(0.5)
 
 
-def _check_sight(task: SegmentTask, source: SourceIdentity) -> None:
+def _check_sight(task: SegmentTask, source: JobSource) -> None:
     """Look at the source and at the folder for the segments.
 
     Raises:
         ResourceError: one of them is not there, or is not what the driver sees.
     """
     try:
-        is_same = source.is_untouched(source.path)
+        is_same = source.is_untouched()
     except VsrError as error:
         raise ResourceError(f"a worker cannot see the source {source.path}: {_REMEDY}") from error
     if not is_same:

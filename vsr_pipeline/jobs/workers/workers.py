@@ -17,7 +17,7 @@ from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
-from vsr_pipeline.jobs.fingerprint import SourceIdentity
+from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import Executor, SerialExecutor
 from vsr_pipeline.jobs.workers.options import WorkerOptions
@@ -44,7 +44,7 @@ class Workers(Protocol):
         """
         ...
 
-    def executor(self, source: SourceIdentity, reporter: Reporter) -> Executor:
+    def executor(self, source: JobSource, reporter: Reporter) -> Executor:
         """Return the executor of a clip's segments."""
         ...
 
@@ -87,7 +87,7 @@ class SerialWorkers:
 
     def executor(
         self,
-        source: SourceIdentity,  # noqa: ARG002 - this process has just looked at it
+        source: JobSource,  # noqa: ARG002 - this process has just looked at it
         reporter: Reporter,
     ) -> Executor:
         """Return an executor that begins with the variant that fits: the next clip may fit where this one does not."""

@@ -99,7 +99,7 @@ class Decoder:
         Raises:
             ReadError: the disk or the network failed.
         """
-        contents = contents_of(self._path, self.container, self._hidden_streams)
+        contents = contents_of(self._path, self._file.identity, self.container, self._hidden_streams)
         return replace(contents, missing_bytes=missing_bytes(self._file)) if to_the_end else contents
 
     def clock_is_steady(self) -> bool:
