@@ -61,7 +61,7 @@ def analyse(
     """
     notes = [*contents.notes, *_about_the_picture(info)]
     jumps = JumpFinder()
-    source = FrameSource(info.path, settings.video_stream, jumps=jumps)
+    source = FrameSource(info.path, settings.video_stream, clock_may_jump=contents.clock_may_jump, jumps=jumps)
     times = FrameTimes(info.time_base, jumps)
     meters = _Meters(info, with_repeats=settings.skip_duplicates)
     last: VideoFrame | None = None

@@ -164,7 +164,9 @@ class Footage:
         if self.header.images:
             yield _pictures(self.header, [self.part.first + index for index in self.timeline.distinct])
         else:
-            with VideoReader(self.header.path, self.header.settings, self.header.info) as reader:
+            contents = self.header.contents
+            known = (self.header.info, contents) if contents is not None else None
+            with VideoReader(self.header.path, self.header.settings, known) as reader:
                 yield _VideoPart(reader, self)
 
 

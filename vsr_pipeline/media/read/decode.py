@@ -36,9 +36,18 @@ class _UntrustedError(Exception):
 
 
 class FrameSource:
-    """Decoded frames of one file, in presentation order, with timestamps that increase strictly."""
+    """Decoded frames of one file, in presentation order, with timestamps that increase strictly.
 
-    def __init__(self, path: Path, video_stream: int | None = None, *, jumps: JumpFinder | None = None) -> None:
+    Args:
+        path: the file.
+        video_stream: the number of the video, as in `choose_stream`.
+        clock_may_jump: whether its format is one in which the clock may jump, as in `Contents`.
+        jumps: is told about its packets.
+    """
+
+    def __init__(
+        self, path: Path, video_stream: int | None, *, clock_may_jump: bool, jumps: JumpFinder | None = None
+    ) -> None:
         self.path = path
         self._jumps = jumps
         self._video_stream = video_stream
@@ -48,7 +57,7 @@ class FrameSource:
         """FFmpeg's names of what came with the packets of the latest pass over the file."""
         self.hidden_frames = 0
         """Frames that the file itself hides, by an edit list, in the latest pass over all of it."""
-        self._may_seek: bool | None = None
+        self._may_seek = None if clock_may_jump else True
         self._pts: tuple[int, ...] = ()
         self._cursors: list[Cursor] = []
 

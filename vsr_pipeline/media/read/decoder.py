@@ -19,7 +19,7 @@ from vsr_pipeline.media.contents import Contents, contents_of, switched_off
 from vsr_pipeline.media.input import choose_stream, open_container
 from vsr_pipeline.media.read.clock import Clock
 from vsr_pipeline.media.read.cutoff import missing_bytes
-from vsr_pipeline.media.read.jumps import JumpFinder, clock_may_jump
+from vsr_pipeline.media.read.jumps import JumpFinder
 from vsr_pipeline.media.source_bytes import PATIENCE_SECONDS
 from vsr_pipeline.runtime.memory import refuse_absurd_size
 
@@ -103,13 +103,11 @@ class Decoder:
         return replace(contents, missing_bytes=missing_bytes(self._file)) if to_the_end else contents
 
     def clock_is_steady(self) -> bool:
-        """Whether decoding times only rise, where they need not; all packets are read for that if nobody has yet.
+        """Whether decoding times only rise, in a format where they need not; all packets are read if nobody has yet.
 
         Raises:
             ReadError: the disk or the network failed.
         """
-        if not clock_may_jump(self.container):
-            return True
         if self.stream.index not in self._file.known.clock_is_steady:
             deque(self._packets(), maxlen=0)
         return self._file.known.clock_is_steady.get(self.stream.index, False)

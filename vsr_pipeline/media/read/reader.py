@@ -9,12 +9,13 @@ from typing import Self
 from weakref import WeakSet
 
 from vsr_pipeline.config import InputConfig
+from vsr_pipeline.media.contents import Contents
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.read.cursor import TimedFrame
 from vsr_pipeline.media.read.decode import FrameSource
 from vsr_pipeline.media.read.interlace import deinterlaced
 from vsr_pipeline.media.read.pixels import RgbConverter
-from vsr_pipeline.media.read.probe import probe
+from vsr_pipeline.media.read.probe import look_into
 from vsr_pipeline.timeline import Timeline, VideoInfo
 
 
@@ -40,17 +41,22 @@ class VideoReader:
     Args:
         path: the file, which is opened when frames are read.
         settings: how it is read.
-        info: what `probe` has found out about it. None: it is found out now.
+        known: what `look_into` has found out about it. None: it is found out now.
 
     Raises:
-        InputError: as `probe`.
+        InputError: as `look_into`.
     """
 
-    def __init__(self, path: Path, settings: InputConfig = InputConfig(), info: VideoInfo | None = None) -> None:
-        self.info = info or probe(path, settings)
+    def __init__(
+        self,
+        path: Path,
+        settings: InputConfig = InputConfig(),
+        known: tuple[VideoInfo, Contents] | None = None,
+    ) -> None:
+        self.info, contents = known or look_into(path, settings)
         self.notes: list[str] = []
         """What was assumed, changed or dropped, in plain sentences, each once."""
-        self._source = FrameSource(path, settings.video_stream)
+        self._source = FrameSource(path, settings.video_stream, clock_may_jump=contents.clock_may_jump)
         self._open_iterators: WeakSet[Generator[Frame]] = WeakSet()
 
     def __enter__(self) -> Self:
