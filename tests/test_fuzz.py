@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 
+import pytest
 
-def test_damaged_files():
+
+@pytest.mark.parametrize("count", ["20", pytest.param("60", marks=pytest.mark.nightly)])
+def test_damaged_files(count):
     # Children are forked from a process of their own: threads that other tests have started survive no fork.
-    count = os.environ.get("VSR_FUZZ", "60")
+    count = os.environ.get("VSR_FUZZ", count)
     command = [sys.executable, "-m", "tests.support.fuzz", "--count", count]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from tests.support.clips import audio_packets, make_video, same_pictures
 from vsr_pipeline.jobs.ledger import Ledger
 
 REPOSITORY = Path(__file__).parent.parent
-KILLS = 20
 FRAMES = 240
 
 
@@ -47,7 +47,7 @@ def finished_segments(job):
     return len(list(job.glob("segments/0*.mp4")))
 
 
-def moments(job, seed):
+def moments(job, seed, kills):
     """What to wait for before each kill: every phase of a run, and some more moments of its longest one."""
     rng = random.Random(seed)
     book = job / "ledger.sqlite"
@@ -58,7 +58,7 @@ def moments(job, seed):
         lambda: (job / "segments").exists(),  # the first segment
         lambda: any(job.glob("segments/.*.tmp.mp4")),  # a segment that is being encoded
     ]
-    for _ in range(KILLS - 8):
+    for _ in range(kills - 8):
         more = rng.randint(1, 2)
         named.append(lambda more=more, seen=[None]: _grown(seen, finished_segments(job), more))
     return [
@@ -76,21 +76,23 @@ def _grown(seen, count, more):
     return count >= seen[0] + more
 
 
-def test_killed_twenty_times(folder):
+@pytest.mark.parametrize("kills", [12, pytest.param(20, marks=pytest.mark.nightly)])
+def test_killed_again_and_again(folder, kills):
+    shutil.rmtree(folder / "killed", ignore_errors=True)
     undisturbed = start(folder, "undisturbed")
     _, stderr = undisturbed.communicate()
     assert undisturbed.returncode == 0, stderr
     job = folder / "killed" / ".vsr" / "out.mp4"
     rng = random.Random(1)
     killed = 0
-    for condition in moments(job, seed=0):
+    for condition in moments(job, seed=0, kills=kills):
         process = start(folder, "killed")
         wait_until(condition, process)
         time.sleep(rng.random() * 0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-    assert killed >= KILLS - 3, "the run was over before it was killed: make the clip longer"
+    assert killed >= kills - 3, "the run was over before it was killed: make the clip longer"
 
     process = start(folder, "killed")
     _, stderr = process.communicate()
@@ -101,7 +103,7 @@ def test_killed_twenty_times(folder):
     with Ledger(job / "ledger.sqlite") as book:
         twice = {place: count for place, count in book.attempts().items() if count.finished != 1}
         assert twice == {}
-        assert sum(count.begun for count in book.attempts().values()) <= FRAMES // 5 + KILLS
+        assert sum(count.begun for count in book.attempts().values()) <= FRAMES // 5 + kills
     left = {p.name for p in [*job.iterdir(), *output.parent.iterdir()]}
     stills, reports = {"before.jpg", "after.jpg"}, {"report.json", "report.html", "run.log"}
     allowed = {"ledger.sqlite", "lock", "out.mp4", ".vsr"} | stills | reports

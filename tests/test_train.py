@@ -546,6 +546,7 @@ class PartialState:
 """
 
 
+@pytest.mark.nightly
 def test_several_processes_share_the_validation(material, tmp_path):
     """Two processes over gloo, brought together as accelerate does; they never learn, so that one gives the same."""
     config = settings(
