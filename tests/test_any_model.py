@@ -383,6 +383,13 @@ def test_an_architecture_that_spandrel_knows_is_run(tmp_path, clip):
     assert "community.pth (ESRGAN)" in outcome.model
 
 
+def test_a_network_for_grey_pictures_is_applied_to_each_colour(tmp_path, clip):
+    spandrel()
+    net = fill(SRVGGNetCompact(scale=2, in_channels=1, channels=8, num_convs=1), 0.1)
+    torch.save({"params": net.state_dict()}, tmp_path / "grey.pth")
+    assert run(clip, tmp_path / "out.mp4", checkpoint=tmp_path / "grey.pth", precision="fp32").output_size == (96, 64)
+
+
 def test_what_no_one_knows_is_refused(tmp_path):
     spandrel()
     torch.save({"some.layer": torch.zeros(3, 3)}, tmp_path / "odd.pth")
@@ -425,3 +432,9 @@ def test_the_table_of_models(capsys):
     assert cli.run(["models", "show", "realesrgan-x4plus", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["licence"] == "BSD-3-Clause"
     assert cli.run(["models", "show", "realesrgan-x5"]) == 4
+
+
+def test_what_the_model_does_not_make_is_said_to_be_interpolated(clip, tmp_path):
+    outcome = run(clip, tmp_path / "out.mp4", model="espcn-x2", scale=3)
+    assert "the model makes less than was asked for: from 96x64 to 144x96 it is interpolated" in outcome.notes
+    assert outcome.output_size == (144, 96)

@@ -45,6 +45,11 @@ class FrameCheckpoint:
         return self.net if isinstance(self.net, nn.Module) else None
 
     @property
+    def can_tile(self) -> bool:
+        """Whether the network may be given parts of a frame."""
+        return not isinstance(self.net, ZooNet) or self.net.can_tile
+
+    @property
     def channels(self) -> int:
         """Of its widest features, for measurements."""
         return int(getattr(self.net, "channels", 64))

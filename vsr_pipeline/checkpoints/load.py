@@ -94,10 +94,13 @@ def architecture_of(path: Path) -> str:
     if path.suffix == ".pb":
         return "opencv"
     try:
-        names = state_dicts.read_tensors(path).keys()
+        tensors = state_dicts.read_tensors(path)
     except OSError as error:
         raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    return next((kind for kind, signs in _SIGNS.items() if any(name.startswith(signs) for name in names)), "zoo")
+    found = next((kind for kind, signs in _SIGNS.items() if any(name.startswith(signs) for name in tensors)), "zoo")
+    # Ours take colours; a network for grey pictures is applied to each colour there.
+    first = tensors.get(_FIRST_LAYERS.get(found, ""))
+    return found if first is None or first.ndim != 4 or first.shape[1] in _COLOURS else "zoo"
 
 
 # Beginnings of names that no other architecture has; the first that fits counts.
@@ -108,3 +111,6 @@ _SIGNS = {
     "edsr": ("conv_after_body.",),
     "compact": ("body.0.weight",),
 }
+_FIRST_LAYERS = {"compact": "body.0.weight", "rrdb": "conv_first.weight"}
+# Input channels: RGB, also of 2x2 pixels that are folded into one.
+_COLOURS = (3, 12)

@@ -81,6 +81,14 @@ class Geometry:
         reduced, model, output = ((max(1, round(size[0] * x)), max(1, round(size[1] * y))) for x, y in factors)
         return replace(self, input_size=size, reduced_size=reduced, model_size=model, output_size=output)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing of the sizes: that a part of the enlargement is no model's."""
+        if self.output_size[0] <= self.model_size[0]:
+            return ()
+        larger = " to ".join(f"{width}x{height}" for width, height in (self.model_size, self.output_size))
+        return (f"the model makes less than was asked for: from {larger} it is interpolated",)
+
     def of_model(self, clip: ClipSize) -> ClipSize:
         """Return what the model sees of a clip of these sizes."""
         width, height = self.reduced_size

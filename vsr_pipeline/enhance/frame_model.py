@@ -19,7 +19,7 @@ from vsr_pipeline.enhance.precision import Candidate, accuracy_of, direct_candid
 from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
-from vsr_pipeline.errors import OutOfMemoryError
+from vsr_pipeline.errors import OutOfMemoryError, UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.frame import FrameNet
 from vsr_pipeline.models.opencv_net import OpenCVNet
@@ -41,10 +41,14 @@ class FrameUpscaler:
         net: prepared, on its device.
         device: where it is.
         tile_for: gives the largest side of a tile for a frame of a height and width; 0 is the whole frame.
+        can_tile: whether the network may be given tiles.
     """
 
-    def __init__(self, net: FrameNet, device: torch.device, tile_for: Callable[[int, int], int]) -> None:
+    def __init__(
+        self, net: FrameNet, device: torch.device, tile_for: Callable[[int, int], int], *, can_tile: bool = True
+    ) -> None:
         self._net = net
+        self._can_tile = can_tile
         self._device = device
         self._tile_for = tile_for
         self._notes: list[str] = []
@@ -69,7 +73,7 @@ class FrameUpscaler:
                     with out_of_memory_as_error():
                         enlarged = self._enlarged(pixels, self._tiling(height, width, tile), in_integers=is_final)
                 except OutOfMemoryError:
-                    smaller = smaller_tile(tile, height, width)
+                    smaller = smaller_tile(tile, height, width) if self._can_tile else None
                     if smaller is None:
                         raise
                     self._notes.append(f"memory ran out, went on with tiles of {smaller}, {_seams(self._net)}")
@@ -122,6 +126,8 @@ class _Way:
         """Return the side of a tile: a function of the network and the frame, so that all workers choose alike."""
         net = self.checkpoint.net
         tile = self.tile
+        if not self.checkpoint.can_tile:
+            return 0
         if tile is None:
             tile = automatic_tile(
                 self.memory,
@@ -158,14 +164,18 @@ def frame_spec(
 
     Raises:
         PrecisionError: the network or the device cannot compute in the precision.
+        UsageError: the network cannot be given tiles.
     """
     name = checkpoint.name
+    if not (checkpoint.can_tile or settings.tile in ("auto", 0)):
+        raise UsageError(f"--tile {settings.tile}: {name} cuts its frames itself: leave it out")
     taken, choice = _precision(checkpoint, settings, device)
     precision = taken.precision
     tile = None if settings.tile == "auto" else settings.tile
     first = _Way(checkpoint, device, precision, tile)
     ways = [("the largest tiles" if tile is None else f"tiles of {tile}", first)]
-    ways += [(f"tiles of {cap} at most", _Way(checkpoint, device, precision, tile, cap)) for cap in _CAPS]
+    if checkpoint.can_tile:
+        ways += [(f"tiles of {cap} at most", _Way(checkpoint, device, precision, tile, cap)) for cap in _CAPS]
     if allow_cpu and device.type != "cpu":
         ways.append(("the CPU", _Way(checkpoint, torch.device("cpu"), "fp32", tile)))
     tiles = {None: "", 0: ", whole frames"}.get(tile, f", tiles of {tile}")
@@ -191,7 +201,8 @@ def frame_spec(
 def _variant(description: str, way: _Way) -> Variant:
     def build(precision: Precision) -> FrameUpscaler:
         with out_of_memory_as_error():
-            return FrameUpscaler(_prepared(way.checkpoint, way.device, precision), way.device, way.tile_for)
+            net = _prepared(way.checkpoint, way.device, precision)
+            return FrameUpscaler(net, way.device, way.tile_for, can_tile=way.checkpoint.can_tile)
 
     return Variant(
         description=description,

@@ -198,7 +198,8 @@ class Job:
         rate = constant_rate_of(header, config)
         schedule = schedule_of(footage.timeline, origin_ticks=origin, frame_rate=rate)
         repeats = repeats_note(footage.timeline)
-        for note in (*analysis.notes, *repeats, *self._clip.streams.notes, *rate_notes(header, config)):
+        sizes = self._clip.geometry.notes
+        for note in (*analysis.notes, *repeats, *sizes, *self._clip.streams.notes, *rate_notes(header, config)):
             self._note(note)
         if rate is not None:
             distinct = len(footage.timeline.distinct)

@@ -112,6 +112,8 @@ def enhance(
     geometry = Geometry.of(footage.header.info, spec.sizing, config.upscale, even=False)
     steps = steps_for(geometry, config.upscale)
     refuse_too_large_for(target.file(0), geometry.output_size)
+    for note in geometry.notes:
+        reporter.note(note)
     refuse_too_large(spec, footage.header, geometry, config, len(footage.timeline.distinct))
     note_model(spec, reporter)
     make_folder(target.folder)
