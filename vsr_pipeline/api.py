@@ -13,7 +13,9 @@ from vsr_pipeline.bench import BenchResult, bench
 from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
 from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
 from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
-from vsr_pipeline.clip.inspect import inspect
+from vsr_pipeline.clip.footage import look_at
+from vsr_pipeline.clip.geometry import size_label
+from vsr_pipeline.clip.inspect import default_suffix, inspect
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
@@ -29,7 +31,7 @@ from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, 
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import uses_ray, with_default_address, workers_for
-from vsr_pipeline.media.images import ImageTarget, image_target
+from vsr_pipeline.media.images import WRITTEN_SUFFIXES, ImageTarget, image_target, images_of
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores
 from vsr_pipeline.metrics.measure import measure
@@ -76,6 +78,7 @@ __all__ = [
     "bench",
     "bench_models",
     "default_output",
+    "default_target",
     "demo",
     "each_picture",
     "enhance",
@@ -182,6 +185,33 @@ def estimate(source: Path, output: Path, config: Config, *, options: RunOptions,
     spec = open_model(settings, allow_cpu=options.allow_cpu)
     note_model(spec, reporter)
     return estimate_clip(clip, spec, options=options, reporter=reporter)
+
+
+def default_target(text: str, config: Config) -> Path:
+    """Return where the result goes where nobody says it: beside the input, with the size in its name.
+
+    The name depends on the input and the settings alone, so that the same command continues.
+
+    Args:
+        text: the input, as on the command line.
+        config: the settings.
+
+    Raises:
+        UsageError: the input is an address or a pattern, which lie beside nothing.
+        InputError: it cannot be read.
+        ModelError: the model is unknown, or its file is missing or damaged.
+    """
+    path = Path(text)
+    if (is_url(text) and not path.exists()) or "%" in path.name:
+        raise UsageError(f"{text} needs --output: a file's name, or a folder")
+    label = size_label(config.upscale, sizing_of(config.upscale))
+    if path.is_file() and images_of(path) is not None:
+        suffix = path.suffix if path.suffix.lower() in WRITTEN_SUFFIXES else ".png"
+        return path.with_name(f"{path.stem}_{label}{suffix}")
+    header = look_at(path, config.input, frame_rate=config.encode.constant_rate)
+    stem = path.absolute().name if path.is_dir() else path.stem
+    folder = path.absolute().parent if path.is_dir() else path.parent
+    return folder / f"{stem}_{label}{default_suffix(header, config)}"
 
 
 def local_source(text: str, folder: Path, *, allow_url: bool, reporter: Reporter) -> Path:

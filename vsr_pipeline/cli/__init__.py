@@ -22,9 +22,9 @@ __all__ = ["app", "main", "run"]
 
 app = typer.Typer(
     name="vsr",
-    help="Video super-resolution: the same frames, the same sound, four times larger, cleaned and sharp.",
+    help="Video super-resolution: the same frames, the same sound, larger, cleaned and sharp.",
     epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4",
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -58,7 +58,9 @@ def run(arguments: list[str]) -> int:
     except MemoryError as error:
         return fail(f"memory ran out ({error or 'nothing is left'}): do less at once", ResourceError.exit_code)
     except typer.TyperException as error:
-        return fail(f"{error.format_message()} See vsr --help.", UsageError.exit_code)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "vsr"
+        return fail(f"{error.format_message()} See {command} --help.", UsageError.exit_code)
     return code if isinstance(code, int) else 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown
+from vsr_pipeline.cli.help import GroupedCommand
 from vsr_pipeline.cli.options import (
     ENCODING,
     PART,
@@ -34,7 +35,7 @@ from vsr_pipeline.cli.options import (
     settings_from,
     takes_settings,
 )
-from vsr_pipeline.errors import InputError, UsageError
+from vsr_pipeline.errors import ChangedError, InputError, OutputError, UsageError
 from vsr_pipeline.runtime.progress import one_line
 
 if TYPE_CHECKING:
@@ -54,14 +55,22 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4")
+@app.command(cls=GroupedCommand, epilog="Example: vsr run holiday.mp4 --output holiday_x4.mp4")
 @takes_settings(UPSCALE, READING, REPEATS, PART, ENCODING, RATE)
 def run(
     input_path: Annotated[
         str, typer.Argument(metavar="INPUT", help="A video, an image, a folder of images, or shots/frame_%05d.png.")
     ],
-    output: Annotated[str, typer.Option(help="A video (.mp4, .mov, .mkv, .webm), a folder/, out_%05d.png or out.png.")],
     given: Given,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A video (.mp4, .mov, .mkv, .webm), a folder/, out_%05d.png or out.png. [default: beside INPUT, with "
+            "the size in its name]",
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has done.")] = False,
     overwrite: Overwrite = False,
     strict: Strict = False,
@@ -80,7 +89,9 @@ def run(
     suffix: Annotated[
         str | None, typer.Option(metavar="TEXT", help="With --each: added to names, such as _x4, or _x4.png for PNGs.")
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", help="With --each: folders in it, too; kept.")] = False,
+    recursive_pictures: Annotated[
+        bool, typer.Option("--recursive", help="With --each: folders in it, too; kept.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Enhance a video, from file to file.
@@ -117,9 +128,10 @@ def run(
         announce_loading(reporter)
         from vsr_pipeline import api
 
-        images = api.image_target(output)
+        target = output or str(api.default_target(text, settings))
+        images = api.image_target(target)
         options = options_for(images)
-        path = api.local_source(text, api.job_folder(Path(output)), allow_url=allow_url, reporter=reporter)
+        path = api.local_source(text, api.job_folder(Path(target)), allow_url=allow_url, reporter=reporter)
         if images is not None:
             return api.enhance(
                 path,
@@ -132,22 +144,36 @@ def run(
                 allow_cpu=options.allow_cpu,
             )
         if dry_run:
-            return api.estimate(path, Path(output), settings, options=options, reporter=reporter)
-        return api.run(path, Path(output), settings, options=options, reporter=reporter)
+            return api.estimate(path, Path(target), settings, options=options, reporter=reporter)
+        try:
+            outcome = api.run(path, Path(target), settings, options=options, reporter=reporter)
+        except ChangedError as error:
+            if output is None and os.path.lexists(target):
+                raise OutputError(
+                    f"{target} is there, made with other settings: give --fresh --overwrite to make it again, or "
+                    "another name as --output"
+                ) from error
+            raise
+        if outcome.status == "done" and not as_json:
+            reporter.note(f"to compare: {outcome.how_to_compare}")
+        return outcome
 
     if each_picture:
         return _each_picture(
-            input_path, output, settings, options_for, reporter, as_json, suffix=suffix or "", recursive=recursive
+            *(input_path, output, settings, options_for, reporter, as_json),
+            suffix=suffix or "",
+            recursive=recursive_pictures,
         )
-    if suffix is not None or recursive:
-        raise UsageError(f"{'--recursive' if recursive else '--suffix'} is for folders of pictures: give --each")
+    if suffix is not None or recursive_pictures:
+        option = "--recursive" if recursive_pictures else "--suffix"
+        raise UsageError(f"{option} is for folders of pictures: give --each")
     return each((input_path,), one, as_json)
 
 
-@app.command(epilog="Example: vsr batch /media/inbox --output /media/enhanced --until 06:00")
+@app.command(cls=GroupedCommand, epilog="Example: vsr batch /media/inbox --output /media/enhanced --until 06:00")
 @takes_settings(UPSCALE, READING, REPEATS, PART, ENCODING, RATE)
 def batch(
-    output: Annotated[Path, typer.Option(help="Folder for the enhanced videos and the report.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the enhanced videos and the report.")],
     given: Given,
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder of videos.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Folders in it, too; they are kept.")] = False,
@@ -234,7 +260,7 @@ def batch(
 
 def _each_picture(
     folder: str,
-    output: str,
+    output: str | None,
     settings: "Config",
     options_for: "Callable[[ImageTarget], RunOptions]",
     reporter: "Reporter",
@@ -249,9 +275,10 @@ def _each_picture(
     announce_loading(reporter)
     from vsr_pipeline import api
 
-    images = api.image_target(output)
+    images = api.image_target(output) if output else None
     if images is None or not images.is_frames_folder:
-        raise UsageError(f"--each makes a folder of pictures: give one as --output, such as {output}/")
+        name = output or f"{folder.rstrip('/')}_large"
+        raise UsageError(f"--each makes a folder of pictures: give one as --output, such as {name}/")
     options = options_for(images)
     model = functools.cache(functools.partial(api.open_model, allow_cpu=options.allow_cpu))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown
+from vsr_pipeline.cli.help import GroupedCommand
 from vsr_pipeline.cli.options import (
     UPSCALE,
     VIDEO_STREAM,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(epilog="Example: vsr probe holiday.mp4")
+@app.command(cls=GroupedCommand, epilog="Example: vsr probe holiday.mp4")
 @takes_settings(VIDEO_STREAM)
 def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")], given: Given) -> int:
     """Print what a video's header says, as JSON."""
@@ -43,8 +44,9 @@ def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A vi
 
 
 @app.command(
+    cls=GroupedCommand,
     epilog="Example: vsr metrics original.mp4 results/holiday/holiday_x4.mp4; "
-    "without an original: vsr metrics --no-reference results/holiday/holiday_x4.mp4"
+    "without an original: vsr metrics --no-reference results/holiday/holiday_x4.mp4",
 )
 def metrics(
     reference: Annotated[
@@ -144,7 +146,7 @@ def _json_scores(scores: "Scores") -> dict[str, object]:
     return {k: "inf" if v == math.inf else v for k, v in dataclasses.asdict(scores).items()}
 
 
-@app.command(epilog="Example: vsr doctor")
+@app.command(cls=GroupedCommand, epilog="Example: vsr doctor")
 def doctor(as_json: Json = False) -> int:
     """Check whether this machine is ready.
 
@@ -163,8 +165,8 @@ def doctor(as_json: Json = False) -> int:
 
 
 @app.command(
-    epilog="Examples: vsr bench --size 160x90 --frames 8; vsr bench --models bicubic,espcn-x4,fsrcnn-x3@350x197 "
-    "--size 400x240"
+    cls=GroupedCommand,
+    epilog="Example: vsr bench --size 160x90 --frames 8, or vsr bench --models bicubic,espcn-x4,fsrcnn-x3@350x197",
 )
 @takes_settings(UPSCALE)
 def bench(

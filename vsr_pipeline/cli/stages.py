@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown, refuse_unknown_codec
+from vsr_pipeline.cli.help import GroupedCommand
 from vsr_pipeline.cli.options import (
     ENCODING,
     PART,
@@ -42,7 +43,7 @@ _IMAGE_RATE = {
 }
 
 
-@app.command(epilog="Example: vsr split holiday.mp4 --start 1:30 --max-frames 100")
+@app.command(cls=GroupedCommand, epilog="Example: vsr split holiday.mp4 --start 1:30 --max-frames 100")
 @takes_settings(READING, PART)
 def split(
     given: Given,
@@ -82,7 +83,7 @@ def split(
     return each(map(str, chosen), one, as_json)
 
 
-@app.command(epilog="Example: vsr enhance results/holiday/frames --max-seq-len 30")
+@app.command(cls=GroupedCommand, epilog="Example: vsr enhance results/holiday/frames --max-seq-len 30")
 @takes_settings(UPSCALE, _BACKEND, READING, REPEATS, PART)
 def enhance(
     given: Given,
@@ -91,7 +92,10 @@ def enhance(
         typer.Argument(metavar="INPUT", help="Frames folder, image(s) or video; by default every results/*/frames."),
     ] = None,
     output: Annotated[
-        str | None, typer.Option(help="Folder for the PNGs, out_%05d.png or out.png; default results/NAME/enhanced.")
+        str | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the PNGs, out_%05d.png or out.png; default results/NAME/enhanced."
+        ),
     ] = None,
     results: Results = RESULTS,
     strict: Strict = False,
@@ -100,7 +104,7 @@ def enhance(
     log_format: LogFormat = "text",
     as_json: Json = False,
 ) -> int:
-    """Make frames four times larger.
+    """Make frames larger.
 
     From results/NAME/frames/ to results/NAME/enhanced/. Run it again to continue: what is done is kept.
     """
@@ -132,7 +136,7 @@ def enhance(
     return each(map(str, api.frame_folders_in(results, api.FRAMES)), one, as_json)
 
 
-@app.command(epilog="Example: vsr merge results/holiday/enhanced --fps 25")
+@app.command(cls=GroupedCommand, epilog="Example: vsr merge results/holiday/enhanced --fps 25")
 @takes_settings(_IMAGE_RATE, ENCODING)
 def merge(
     given: Given,
@@ -140,7 +144,9 @@ def merge(
         Path | None, typer.Argument(help="HR frames, or shots/frame_%05d.png; by default every results/*/enhanced.")
     ] = None,
     source: Annotated[Path | None, typer.Option(help="Video to take sound, subtitles and timestamps from.")] = None,
-    output: Annotated[Path | None, typer.Option(help="The video; default results/NAME/NAME_x4.mp4.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The video; default results/NAME/NAME_x4.mp4.")
+    ] = None,
     results: Results = RESULTS,
     overwrite: Overwrite = False,
     log_format: LogFormat = "text",
@@ -173,11 +179,13 @@ def merge(
     return each(api.frame_folders_in(results, api.ENHANCED), one, as_json)
 
 
-@app.command(epilog="Example: vsr demo holiday.mp4 results/holiday/holiday_x4.mp4 --output demo.mp4")
+@app.command(
+    cls=GroupedCommand, epilog="Example: vsr demo holiday.mp4 results/holiday/holiday_x4.mp4 --output demo.mp4"
+)
 def demo(
     before: Annotated[Path, typer.Argument(help="The input: a video or a folder of images, of any size.")],
     after: Annotated[Path, typer.Argument(help="The result: a video or a folder of images.")],
-    output: Annotated[Path, typer.Option(help="The comparison, an MP4 that browsers play.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The comparison, an MP4 that browsers play.")],
     interpolation: Annotated[
         Literal["bicubic", "nearest"], typer.Option(help="How the input is enlarged.")
     ] = "bicubic",

@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command(epilog="Example: vsr train configs/train_open_x4_finetune.toml --output runs/mine")
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings of the run: TOML, see docs/training.md.")],
-    output: Annotated[Path, typer.Option(help="Folder for checkpoints, weights and curves.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints, weights and curves.")],
     resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a run to continue.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Time limit, in place of the config's max_minutes.")] = None,
     log_format: LogFormat = "text",

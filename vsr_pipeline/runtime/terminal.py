@@ -71,7 +71,7 @@ class Lines:
         facts = {"event": event, "what": work.what, "done": round(work.done), "total": work.total}
         facts |= {"unit": work.unit, "per_second": round(rate, 3), "seconds": round(seconds, 1)}
         amount = _amount(round(work.done), work.total, work.unit)
-        text = f"{one_line(work.what)}: {amount}, {_rate(rate, work.unit)}, {_duration(seconds)}"
+        text = f"{one_line(work.what)}: {amount}, {_rate(rate, work.unit)}, {_duration(seconds)} elapsed"
         if event == "progress" and work.done < work.total and rate > 0:
             text += f", {_duration((work.total - work.done) / rate)} left"
         self._write(facts, text)
@@ -154,7 +154,7 @@ class _Work:
         facts = [_amount(round(self.done), self.total, self.unit)]
         if self.done > 0 and seconds > 0 and self.unit != "clips":
             facts.append(_rate(self.done / seconds, self.unit))
-        facts.append(_duration(seconds))
+        facts.append(f"{_duration(seconds)} elapsed")
         if 0 < self.done < self.total:
             facts.append(f"{_duration((self.total - self.done) * seconds / self.done)} left")
         return ", ".join(facts)

@@ -1,5 +1,6 @@
 """What became of a clip and of a batch: plain values, written as JSON and shown as a page."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,8 +62,28 @@ class ClipOutcome:
         if self.status in ("done", "unchanged"):
             width, height = self.output_size or (0, 0)
             frames = counted(self.frame_count, "frame")
-            return one_line(f"{self.output}: {frames} of {width}x{height}, {self.computed_frames} computed now")
+            done = f"{self.output}: {frames} of {width}x{height}, {self.computed_frames} computed now"
+            if self.status == "done":
+                done += f", {_megabytes(self.output_bytes)}, {_duration(self.elapsed_seconds)} elapsed"
+            return one_line(done)
         return one_line(f"{self.output}: {self.status}, {self.reason}")
+
+    @property
+    def how_to_compare(self) -> str:
+        """The command that makes a video of before and after."""
+        wipe = self.output.with_name(f"{self.output.stem}_wipe.mp4")
+        paths = " ".join(shlex.quote(str(path)) for path in (self.input, self.output))
+        return one_line(f"vsr demo {paths} --output {shlex.quote(str(wipe))}")
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

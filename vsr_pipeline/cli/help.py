@@ -1,0 +1,49 @@
+"""`--help` with the options in groups, by what a person wants to do with them."""
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+BASIC = "Options"
+"""What most people need; the group of what has no other."""
+
+GROUPS = {
+    "Model": ("model", "checkpoint", "strength", "cleaning", "denoise"),
+    "Size": ("scale", "height", "width", "shrink_input"),
+    "Part of the input, and how it is read": (
+        *("start", "end", "max_frames", "video_stream", "interlaced", "keep_rotation", "dolby_vision"),
+        *("skip_duplicates", "strict", "allow_url"),
+    ),
+    "Pictures": ("each_picture", "suffix", "recursive_pictures", "alpha"),
+    "Encoding": ("codec", "quality", "preset", "encoder_option", "fps", "transcode_audio", "drop"),
+    "Which clips, and when": (
+        *("recursive", "follow_links", "include", "exclude", "name", "until", "retry_failed", "redo_outdated"),
+        *("max_clips", "order"),
+    ),
+    "Running": (
+        *("precision", "convolutions", "device", "cuda_graphs", "memory_limit", "allow_cpu", "tile", "max_seq_len"),
+        *("windows", "lookahead", "segment_frames", "refine_threshold", "executor", "ray_address", "cpus_per_worker"),
+        *("retries", "log_format", "quiet"),
+    ),
+}
+"""Parameters of commands, by the title under which `--help` shows them."""
+
+_GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose `--help` shows options in groups."""
+
+    def format_options(self, ctx: typer.Context, formatter: "typer._click.HelpFormatter") -> None:  # type: ignore[override]
+        """Write a section for each group that has an option."""
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (BASIC, *GROUPS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                title = (
+                    _GROUP_OF.get(parameter.name or "", BASIC) if isinstance(parameter, TyperOption) else "Arguments"
+                )
+                sections.setdefault(title, []).append(record)
+        for title in ("Arguments", *sections):
+            if records := sections.pop(title, None):
+                with formatter.section(title):
+                    formatter.write_dl(records)
