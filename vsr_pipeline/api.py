@@ -22,11 +22,12 @@ from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.enhance.open_model import note_model, open_model, sizing_of
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.batch.batch import batch_status, batch_workers, preview_batch, run_batch
+from vsr_pipeline.jobs.batch.on_finish import call_on_finish, program_of
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
 from vsr_pipeline.jobs.batch.queue import QueueRow
 from vsr_pipeline.jobs.estimate import Estimate
 from vsr_pipeline.jobs.job import Clock, RunOptions
-from vsr_pipeline.jobs.report.files import ReportFiles, write_report
+from vsr_pipeline.jobs.report.files import REPORT_HTML, ReportFiles, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
 from vsr_pipeline.jobs.workers.options import WorkerOptions
@@ -175,7 +176,23 @@ def _report(
 def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:
     """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.batch.run_batch`."""
     model = partial(open_model, allow_cpu=options.allow_cpu)
-    return run_batch(folder, output, config, options=options, open_model=model, reporter=reporter)
+    words = program_of(options.on_finish) if options.on_finish is not None else ()
+    code = 1
+    clips: tuple[ClipOutcome, ...] = ()
+    try:
+        outcome = run_batch(folder, output, config, options=options, open_model=model, reporter=reporter)
+        code, clips = outcome.exit_code, outcome.clips
+        return outcome
+    except LockedError:
+        words = ()  # the batch that is at work will call it
+        raise
+    except (VsrError, Interrupted) as error:
+        code = error.exit_code
+        raise
+    finally:
+        report = output / REPORT_HTML
+        if words and (warning := call_on_finish(words, code, clips, output, report)):
+            reporter.warn(warning)
 
 
 def estimate(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> Estimate:

@@ -22,7 +22,7 @@ GROUPS = {
     "Running": (
         *("precision", "convolutions", "device", "cuda_graphs", "memory_limit", "allow_cpu", "tile", "max_seq_len"),
         *("windows", "lookahead", "segment_frames", "refine_threshold", "executor", "ray_address", "cpus_per_worker"),
-        *("retries", "log_format", "quiet"),
+        *("retries", "log_format", "quiet", "on_finish"),
     ),
 }
 """Parameters of commands, by the title under which `--help` shows them."""

@@ -201,6 +201,9 @@ def batch(
     executor: ExecutorName = "auto",
     ray_address: RayAddress = None,
     cpus_per_worker: CpusPerWorker = None,
+    on_finish: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Run this program at the end; see docs/overnight.md.")
+    ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show what is known of each clip, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr; the log file has it.")] = False,
@@ -248,6 +251,7 @@ def batch(
         overwrite=overwrite,
         strict=strict,
         allow_cpu=allow_cpu,
+        on_finish=on_finish,
         log_format=log_format,
         workers=_workers(executor, ray_address, cpus_per_worker, settings),
     )

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,24 @@ class Call(Protocol):
 def here(path: Path, function: Callable[..., T], on_frame: OnFrame | None = None) -> T:  # noqa: ARG001
     """Call a function in this process; see `Call`."""
     return function() if on_frame is None else function(on_frame=on_frame)
+
+
+def run_program(words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a program and wait for it; its output goes where this program's goes.
+
+    Args:
+        words: the program and its arguments.
+        environment: added to this process's.
+
+    Returns:
+        What went wrong, in a few words; empty: it ended with 0.
+    """
+    try:
+        # Its output is no result of this program's: it goes to stderr.
+        code = subprocess.run(words, env=os.environ | environment, stdout=2, check=False).returncode  # noqa: S603
+    except OSError as error:
+        return f"cannot be started: {error.strerror or error}"
+    return f"ended with exit code {code}" if code else ""
 
 
 class Isolation:

@@ -54,6 +54,8 @@ class BatchOptions:
     strict: bool = False
     """Refuse sources of which something cannot be decoded."""
     allow_cpu: bool = False
+    on_finish: str | None = None
+    """A command that is run when the batch has ended; see `call_on_finish`."""
     log_format: Literal["text", "json"] = "text"
     workers: WorkerOptions = field(default_factory=WorkerOptions)
 

@@ -1,4 +1,4 @@
-"""What the morning needs: `report.json` for programs and `report.html` for people, of a run of one or many clips."""
+"""The report of a run of one or many clips: `report.json` for programs and `report.html` for people."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,6 +13,9 @@ from vsr_pipeline.jobs.report.totals import headline, totals_of
 from vsr_pipeline.runtime.files import write_text
 
 SCHEMA_VERSION = 1
+
+
+REPORT_HTML = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ def write_report(outcome: BatchOutcome, folder: Path) -> ReportFiles:
         OutputError: the folder cannot be written.
         DiskFullError: the disk is full.
     """
-    files = ReportFiles(folder / "report.json", folder / "report.html")
+    files = ReportFiles(folder / "report.json", folder / REPORT_HTML)
     write_text(files.json, report_json(outcome))
     write_text(files.html, report_page(outcome))
     return files
