@@ -108,7 +108,10 @@ def test_models_are_timed_beside_bicubic(capsys):
     assert [one["output_size"] for one in models] == [[256, 280], [64, 48], [192, 210]]
     assert all(one["seconds_per_frame"] > 0 and one["bicubic_seconds"] > 0 for one in models)
     code, out, _ = bench(capsys, "--models", "nearest")
-    header, row = out.splitlines()
+    header, row, _, title, sizes, costs = out.splitlines()
+    assert title.startswith("One minute of video, 25 frames a second, takes about")
+    assert sizes.split() == ["model", "360p", "480p", "720p", "1080p"]
+    assert costs.split()[0] == "nearest"
     assert header.split()[:3] == ["model", "input", "->"]
     assert row.startswith("nearest  64x70 -> 256x280")
 

@@ -19,6 +19,9 @@ from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import Decision
 
 _SAMPLE_SECONDS = 0.005
+_FRAMES_A_MINUTE = 60 * 25
+_VIDEO_SIZES = {"360p": (640, 360), "480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
+"""Width and height of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,11 @@ class ModelTime:
         """How many times as long as bicubic interpolation it takes."""
         return self.seconds_per_frame / self.bicubic_seconds
 
+    def seconds_for(self, width: int, height: int) -> float:
+        """Return how long one minute of video of a size takes, if time grows with the number of pixels."""
+        pixels = self.input_size[0] * self.input_size[1]
+        return self.seconds_per_frame * _FRAMES_A_MINUTE * width * height / pixels
+
 
 @dataclass(frozen=True, slots=True)
 class ModelTimes:
@@ -77,11 +85,27 @@ class ModelTimes:
             sizes = " -> ".join(f"{width}x{height}" for width, height in (one.input_size, one.output_size))
             seconds = (f"{one.seconds_per_frame:.6f}", f"{one.bicubic_seconds:.6f}", f"{one.times_bicubic:.1f}")
             rows.append((one.model, sizes, *seconds, f"{one.memory_bytes / 1024**2:.0f} MiB"))
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(c.ljust(w) if k < 2 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        )
+        costs = [("model", *_VIDEO_SIZES)]
+        for one in self.models:
+            costs.append((one.model, *(_duration(one.seconds_for(*size)) for size in _VIDEO_SIZES.values())))
+        title = "One minute of video, 25 frames a second, takes about (decoding and encoding not counted):"
+        return "\n".join([*_table(rows, texts=2), "", title, *_table(costs, texts=1)])
+
+
+def _table(rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
+    """Return lines with the columns below each other: so many texts at the left, then numbers."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join(c.ljust(w) if k < texts else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def bench_models(
