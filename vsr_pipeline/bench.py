@@ -25,8 +25,8 @@ from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
 from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, Steps
-from vsr_pipeline.enhance.spec import Context, ModelSpec
+from vsr_pipeline.enhance.realbasicvsr_stream import Steps
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.media.images import Pixels
@@ -127,7 +127,7 @@ def bench(
         return _reference(net, pixels, settings, device)
 
     def product(pixels: Sequence[Pixels]) -> list[Pixels]:
-        return _product(upscaler, spec.context, pixels)
+        return _product(upscaler, spec, pixels)
 
     # In lines: a bar that is drawn meanwhile would take time from what is measured.
     reporter.note(f"model: {spec.description}")
@@ -155,7 +155,7 @@ def bench(
         repeats=repeats,
         peak_memory_bytes=peak_memory_bytes(),
         peak_gpu_memory_bytes=gpu_bytes,
-        breakdown=_breakdown(upscaler, spec.context, device, clip, encode),
+        breakdown=_breakdown(upscaler, spec, device, clip, encode),
     )
 
 
@@ -217,9 +217,9 @@ def _reference(
     return outputs
 
 
-def _product(upscaler: SegmentUpscaler, context: Context, clip: Sequence[Pixels]) -> list[Pixels]:
+def _product(upscaler: SegmentUpscaler, spec: ModelSpec, clip: Sequence[Pixels]) -> list[Pixels]:
     """Upscale a clip without a cut, cleaned once, as the reference does."""
-    return enhance_in_memory(upscaler, context, clip, cleaned(1), SCALE)
+    return enhance_in_memory(upscaler, spec.context, clip, cleaned(1), spec.scale)
 
 
 def _peak_gpu_memory_bytes(spec: ModelSpec, upscaler: SegmentUpscaler, clip: Sequence[Pixels]) -> int:
@@ -227,7 +227,7 @@ def _peak_gpu_memory_bytes(spec: ModelSpec, upscaler: SegmentUpscaler, clip: Seq
     if spec.peak_gpu_memory_bytes() == 0:  # with one, the weights are there
         return 0
     spec.reset_peak_gpu_memory()
-    _product(upscaler, spec.context, clip)
+    _product(upscaler, spec, clip)
     return spec.peak_gpu_memory_bytes()
 
 
@@ -264,13 +264,13 @@ def peak_flops_per_second(precision: Precision, device: torch.device) -> float:
 
 
 def _breakdown(
-    upscaler: SegmentUpscaler, context: Context, device: torch.device, clip: Sequence[Pixels], encode: EncodeConfig
+    upscaler: SegmentUpscaler, spec: ModelSpec, device: torch.device, clip: Sequence[Pixels], encode: EncodeConfig
 ) -> dict[str, float]:
     """Time every part of a run by itself, in milliseconds a frame."""
     parts: dict[str, float] = {}
     with _timed(upscaler, parts, device):
         started = time.perf_counter()
-        outputs = _product(upscaler, context, clip)
+        outputs = _product(upscaler, spec, clip)
         whole = time.perf_counter() - started
     parts["transfer"] = whole - sum(parts.values())
     with tempfile.TemporaryDirectory() as folder:

@@ -197,9 +197,8 @@ class Job:
         origin = footage.origin_ticks(config.output.drop)
         rate = constant_rate_of(header, config)
         schedule = schedule_of(footage.timeline, origin_ticks=origin, frame_rate=rate)
-        repeats = repeats_note(footage.timeline)
-        sizes = self._clip.geometry.notes
-        for note in (*analysis.notes, *repeats, *sizes, *self._clip.streams.notes, *rate_notes(header, config)):
+        notes = (*analysis.notes, *repeats_note(footage.timeline), *self._clip.geometry.notes)
+        for note in (*notes, *self._clip.streams.notes, *rate_notes(header, config)):
             self._note(note)
         if rate is not None:
             distinct = len(footage.timeline.distinct)
