@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from vsr_pipeline.api import (
         BatchOutcome,
+        ClipOutcome,
         Config,
         ImageTarget,
         QueueRow,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
         WorkerOptions,
         WorkerOutcome,
     )
+    from vsr_pipeline.config import UpscaleConfig
+    from vsr_pipeline.enhance.spec import ModelSpec
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -109,13 +112,9 @@ def run(
     def options_for(images: "ImageTarget | None") -> "RunOptions":
         from vsr_pipeline import api
 
-        for option, is_given in (
-            ("--dry-run", dry_run),
-            ("--executor ray", executor == "ray"),
-            ("--ray-address", ray_address),
-        ):
-            if images is not None and is_given:
-                raise UsageError(f"{option} is for videos: {output} is for images")
+        flags = {"--dry-run": dry_run, "--executor ray": executor == "ray", "--ray-address": ray_address is not None}
+        for option in (flag for flag, is_given in flags.items() if is_given and images is not None):
+            raise UsageError(f"{option} is for videos: {output or input_path} is for images")
         workers = _workers(executor, ray_address, cpus_per_worker, settings)
         return api.RunOptions(
             fresh=fresh, overwrite=overwrite, strict=strict, allow_cpu=allow_cpu, workers=workers, retries=retries
@@ -133,27 +132,10 @@ def run(
         options = options_for(images)
         path = api.local_source(text, api.job_folder(Path(target)), allow_url=allow_url, reporter=reporter)
         if images is not None:
-            return api.enhance(
-                path,
-                images,
-                settings,
-                reporter=reporter,
-                fresh=options.fresh,
-                overwrite=options.overwrite,
-                strict=options.strict,
-                allow_cpu=options.allow_cpu,
-            )
+            return _enhance(path, images, settings, options, reporter)
         if dry_run:
             return api.estimate(path, Path(target), settings, options=options, reporter=reporter)
-        try:
-            outcome = api.run(path, Path(target), settings, options=options, reporter=reporter)
-        except ChangedError as error:
-            if output is None and os.path.lexists(target):
-                raise OutputError(
-                    f"{target} is there, made with other settings: give --fresh --overwrite to make it again, or "
-                    "another name as --output"
-                ) from error
-            raise
+        outcome = _run(path, Path(target), settings, options, reporter, is_named=output is not None)
         if outcome.status == "done" and not as_json:
             reporter.note(f"to compare: {outcome.how_to_compare}")
         return outcome
@@ -262,6 +244,47 @@ def batch(
     return outcome.exit_code
 
 
+def _run(
+    source: Path, target: Path, settings: "Config", options: "RunOptions", reporter: "Reporter", *, is_named: bool
+) -> "ClipOutcome":
+    """Enhance a video; where the name of the output is not the user's, say how to get out of a clash."""
+    from vsr_pipeline import api
+
+    try:
+        return api.run(source, target, settings, options=options, reporter=reporter)
+    except ChangedError as error:
+        if is_named or not os.path.lexists(target):
+            raise
+        raise OutputError(
+            f"{target} is there, made with other settings: give --fresh --overwrite to make it again, or another name "
+            "as --output"
+        ) from error
+
+
+def _enhance(
+    path: Path,
+    target: "ImageTarget",
+    settings: "Config",
+    options: "RunOptions",
+    reporter: "Reporter",
+    model: "Callable[[UpscaleConfig], ModelSpec] | None" = None,
+) -> object:
+    """Enhance into images."""
+    from vsr_pipeline import api
+
+    return api.enhance(
+        path,
+        target,
+        settings,
+        reporter=reporter,
+        model=model,
+        fresh=options.fresh,
+        overwrite=options.overwrite,
+        strict=options.strict,
+        allow_cpu=options.allow_cpu,
+    )
+
+
 def _each_picture(
     folder: str,
     output: str | None,
@@ -288,17 +311,7 @@ def _each_picture(
 
     def enhance(pair: "tuple[Path, ImageTarget]") -> object:
         path, target = pair
-        return api.enhance(
-            path,
-            target,
-            settings,
-            reporter=reporter,
-            model=model,
-            fresh=options.fresh,
-            overwrite=options.overwrite,
-            strict=options.strict,
-            allow_cpu=options.allow_cpu,
-        )
+        return _enhance(path, target, settings, options, reporter, model)
 
     pictures = api.each_picture(Path(folder), images.folder, suffix=suffix, recursive=recursive)
     return each(pictures, enhance, as_json)
