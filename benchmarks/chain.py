@@ -68,7 +68,7 @@ def main() -> None:
     short = frames[: options.frames // 3]
     spec = open_model(UpscaleConfig(model=options.model, refine_threshold=255))
     upscaler = spec.variants[0].build()
-    decision = decide_in_memory(upscaler, spec.context, frames)
+    decision = decide_in_memory(upscaler, spec.context, frames, spec.scale)
 
     def alone() -> tuple[float, list[Pixels]]:
         started = time.perf_counter()

@@ -95,7 +95,7 @@ def main() -> None:
             lq = spoiled.frames(lambda truth=truth, strength=strength: spoil(truth, STRENGTHS[strength], options.seed))
             for model, spec in specs.items():
                 output = _Cached(folder / Path(model).name, {"input": _digest(lq), **spec.identity})
-                decision = decide_in_memory(upscalers[model], spec.context, lq)
+                decision = decide_in_memory(upscalers[model], spec.context, lq, spec.scale)
                 made = partial(enhance_in_memory, upscalers[model], spec.context, lq, decision)
                 frames = output.frames(made)
                 scores = output.scores(truth, frames)

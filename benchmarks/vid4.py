@@ -38,7 +38,7 @@ def upscale_whole(frames: list[Pixels], settings: UpscaleConfig) -> list[Pixels]
     """Upscale a clip as one shot."""
     spec = open_model(settings)
     upscaler = spec.variants[0].build()
-    decision = decide_in_memory(upscaler, spec.context, frames)
+    decision = decide_in_memory(upscaler, spec.context, frames, spec.scale)
     return enhance_in_memory(upscaler, spec.context, frames, decision, spec.scale)
 
 

@@ -27,7 +27,7 @@ def upscale(frames: list[Pixels], settings: UpscaleConfig) -> tuple[list[Pixels]
     spec = open_model(settings)
     upscaler = spec.variants[0].build()
     started = time.perf_counter()
-    decision = decide_in_memory(upscaler, spec.context, frames)
+    decision = decide_in_memory(upscaler, spec.context, frames, spec.scale)
     outputs = enhance_in_memory(upscaler, spec.context, frames, decision, spec.scale)
     return outputs, time.perf_counter() - started
 

@@ -54,7 +54,9 @@ QUICK = [
 ]
 # What other tests run all the time.
 OTHERS = [
-    e for e in manifest.load_manifest() if e.architecture not in ("realbasicvsr", "basicvsr") and e.source != "download"
+    e
+    for e in manifest.load_manifest()
+    if e.architecture not in ("realbasicvsr", "basicvsr", "zssr") and e.source != "download"
 ]
 
 

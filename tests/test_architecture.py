@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {"runtime"},
-    {"config", "mmedit_config", "plan", "media", "models", "metrics"},
+    {"runtime", "config_section"},
+    {"config", "config_zssr", "mmedit_config", "plan", "media", "models", "metrics"},
     {"clip", "checkpoints"},
     {"enhance"},
     {"demo", "degrade"},

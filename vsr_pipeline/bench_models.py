@@ -132,7 +132,8 @@ def _timed(model: ModelAt, settings: UpscaleConfig, frames: int, repeats: int, r
     width, height = (spec.scale * side for side in model.size)
     before = resident_memory_bytes()
     upscaler = spec.variants[0].build()
-    decision = decide_in_memory(upscaler, spec.context, clip) if spec.context.decision_frames else Decision()
+    decides = spec.context.decision_frames and not spec.context.decides_slowly
+    decision = decide_in_memory(upscaler, spec.context, clip, spec.scale) if decides else Decision()
 
     def enhance() -> list[Pixels]:
         return enhance_in_memory(upscaler, spec.context, clip, decision, spec.scale)

@@ -7,8 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from vsr_pipeline.config_section import Section
+from vsr_pipeline.config_zssr import ZssrConfig
 from vsr_pipeline.errors import ConfigError, InputError
 
 _PACKAGE = Path(__file__).parent
@@ -86,19 +88,7 @@ MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs", "upscale.alpha
 """Settings, by their dotted names, that change no frame of a video: how frames are made, and what images alone have."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _is_no_switch(cls, value: object, field: ValidationInfo) -> object:
-        # Else `true` would count as the number 1.
-        if isinstance(value, bool) and cls.model_fields[field.field_name or ""].annotation is not bool:
-            raise ValueError("must not be true or false")
-        return value
-
-
-class UpscaleConfig(_Section):
+class UpscaleConfig(Section):
     """What makes LQ frames into HR frames."""
 
     model: str = Field("auto", description="a name of `vsr models list`, or auto")
@@ -128,6 +118,9 @@ class UpscaleConfig(_Section):
     alpha: Literal["net", "bicubic"] = Field(
         "net", description="what enlarges the transparency of images: the model, as a grey picture, or interpolation"
     )
+    zssr_steps: int = Field(3000, ge=1, le=1_000_000, description="of zssr: the most steps of a training")
+    kernel: Path | None = Field(None, strict=False, description="of zssr: a file with the blur of the reduction")
+    zssr: ZssrConfig = Field(ZssrConfig(), description="of zssr: the network and its training")
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
@@ -175,7 +168,7 @@ class UpscaleConfig(_Section):
         return memory_bytes_from(self.memory_limit) if self.memory_limit is not None else None
 
 
-class InputConfig(_Section):
+class InputConfig(Section):
     """What of a source is enhanced, and how it is read."""
 
     video_stream: int | None = Field(None, ge=0, description="which video stream, counted from 0; else the default one")
@@ -217,7 +210,7 @@ class InputConfig(_Section):
         return self.start is not None or self.end is not None or self.max_frames is not None
 
 
-class EncodeConfig(_Section):
+class EncodeConfig(Section):
     """What makes HR frames into a video track."""
 
     codec: str = Field(
@@ -249,7 +242,7 @@ class EncodeConfig(_Section):
         return frame_rate_from(self.frame_rate) if self.frame_rate is not None else None
 
 
-class OutputConfig(_Section):
+class OutputConfig(Section):
     """What of the source's other streams goes to the output; else all, as they are."""
 
     transcode_audio: Literal["aac"] | None = Field(None, description="encode sound that the container cannot hold")
@@ -258,7 +251,7 @@ class OutputConfig(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """All settings of a run."""
 
     input: InputConfig = InputConfig()
@@ -353,7 +346,9 @@ def how_to_write(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
 
 def _hint(path: list[str], key: str) -> str:
     """Say what an unknown key may mean: a misspelt one, one of another section, or a word of another program."""
-    model: Any = Config.model_fields[path[0]].annotation if path else Config
+    model: Any = Config
+    for part in path:
+        model = model.model_fields[part].annotation
     for section, field in Config.model_fields.items():
         known: Any = field.annotation
         if key in known.model_fields:

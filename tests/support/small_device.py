@@ -67,8 +67,8 @@ class SmallDevice:
     def free_caches(self):
         self._upscaler.free_caches()
 
-    def decide(self, samples):
-        return self._upscaler.decide(samples)
+    def decide(self, samples, **about):
+        return self._upscaler.decide(samples, **about)
 
     def upscale(self, frames, segment, decision, **options):
         with LiveBytes(self._limit) as live:

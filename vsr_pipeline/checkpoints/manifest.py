@@ -12,7 +12,7 @@ from typing import Literal
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.runtime.files import file_sha256
 
-Kind = Literal["recurrent", "frame", "interpolation"]
+Kind = Literal["recurrent", "frame", "interpolation", "zero-shot"]
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -53,6 +53,11 @@ class ModelEntry:
         expected = self.sha256 or self.sha256_prefix
         assert expected, f"the manifest has no hash for {self.name}"
         return file_sha256(path).startswith(expected)
+
+    @property
+    def makes_any_size(self) -> bool:
+        """Whether it makes every size itself; else its network has one factor."""
+        return self.kind in ("interpolation", "zero-shot")
 
     @property
     def expected_hash(self) -> str:

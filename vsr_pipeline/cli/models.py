@@ -33,7 +33,7 @@ def list_models(as_json: Json = False) -> None:
     rows = [("  name", "enlarges", "for", "here", "licence", "about")]
     for entry in entries:
         mark = "*" if entry.name == default else " "
-        size = f"x{entry.scale}" if entry.kind != "interpolation" else "any"
+        size = f"x{entry.scale}" if not entry.makes_any_size else "any"
         rows.append((f"{mark} {entry.name}", size, ", ".join(entry.tags), _state(entry), entry.licence, entry.note))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]) - 1)]
     for row in rows:
@@ -64,7 +64,7 @@ def show(
         "about": entry.note,
         "for": ", ".join(entry.tags),
         "kind": f"{entry.kind}, {entry.architecture}",
-        "enlarges": "to any size" if entry.kind == "interpolation" else f"{entry.scale} times, other sizes by --scale",
+        "enlarges": "to any size" if entry.makes_any_size else f"{entry.scale} times, other sizes by --scale",
         "licence": f"{entry.licence}, commercial use is {commercial}",
         "source": entry.url or entry.package or entry.source,
         "size": f"{entry.bytes} bytes" if entry.bytes else "",

@@ -73,6 +73,10 @@ UPSCALE = {
     "alpha": Annotated[
         str | None, typer.Option(help="Transparency of images: net (by the model) or bicubic. [default: net]")
     ],
+    "zssr_steps": Annotated[int | None, typer.Option(help="Of zssr: the most steps of a training. [default: 3000]")],
+    "kernel": Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of zssr: how the source was blurred, a matrix (text or .npy).")
+    ],
     "tile": Annotated[
         str | None, typer.Option(help="Of frame models: auto, 0 (whole frames), or a side. [default: auto]")
     ],

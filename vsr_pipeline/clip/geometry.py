@@ -18,7 +18,7 @@ class Sizing:
 
     Attributes:
         scale: what its network multiplies sides by; what it makes where no size is asked for.
-        is_any: whether it makes any other size as well: interpolation.
+        is_any: whether it makes any other size as well: interpolation, and networks that see the interpolated frame.
     """
 
     scale: int

@@ -77,7 +77,7 @@ class AnimeSRUpscaler:
         self._net = net
         self._device = device
 
-    def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 

@@ -81,6 +81,10 @@ class Fallback:
         reporter.note(note)
         return (note,)
 
+    def say(self, message: str) -> None:
+        """Tell the reporter of `begin` something that a person who waits wants to know."""
+        self._reporter.note(message)
+
     def run(self, segment: Segment, attempt: Callable[[Upscaler], T]) -> tuple[T, tuple[str, ...]]:
         """Make something of a segment; step down and begin again as often as memory runs out.
 

@@ -53,7 +53,7 @@ class FrameUpscaler:
         self._tile_for = tile_for
         self._notes: list[str] = []
 
-    def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 

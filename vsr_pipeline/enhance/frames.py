@@ -10,7 +10,7 @@ import torch
 
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.resize import lanczos_resize
-from vsr_pipeline.enhance.spec import Context, OnWork, Upscaler
+from vsr_pipeline.enhance.spec import Context, OnWork, Say, Upscaler
 from vsr_pipeline.enhance.steps import Step, through
 from vsr_pipeline.enhance.transfer import download, out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.errors import InputError
@@ -53,9 +53,9 @@ def enhance_frames(
     yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype)
 
 
-def decide(upscaler: Upscaler, samples: Iterable[Pixels], geometry: Geometry) -> Decision:
-    """Decide on a shot by frames of it, of the geometry's `input_size`."""
-    return upscaler.decide(reduced_frames(samples, geometry))
+def decide(upscaler: Upscaler, samples: Iterable[Pixels], geometry: Geometry, say: Say = lambda _: None) -> Decision:
+    """Decide on a shot by frames of it, of the geometry's `input_size`; see `Upscaler`."""
+    return upscaler.decide(reduced_frames(samples, geometry), geometry=geometry, say=say)
 
 
 @torch.inference_mode()
@@ -72,9 +72,11 @@ def reduced_frames(frames: Iterable[Pixels], geometry: Geometry) -> Iterator[Pix
         yield reduced
 
 
-def decide_in_memory(upscaler: Upscaler, context: Context, frames: Sequence[Pixels]) -> Decision:
-    """Decide on a clip of one shot whose frames are all in memory."""
-    return upscaler.decide(frames[i] for i in sample_indices(Shot(0, len(frames)), context.decision_frames))
+def decide_in_memory(upscaler: Upscaler, context: Context, frames: Sequence[Pixels], scale: int) -> Decision:
+    """Decide on a clip of one shot whose frames are all in memory, and that the model enlarges by its own factor."""
+    height, width = frames[0].shape[:2]
+    samples = (frames[i] for i in sample_indices(Shot(0, len(frames)), context.decision_frames))
+    return decide(upscaler, samples, Geometry.enlarged((width, height), scale))
 
 
 def enhance_in_memory(

@@ -21,7 +21,7 @@ class Interpolation:
     def __init__(self, method: Method) -> None:
         self._method = method
 
-    def decide(self, samples: Iterable[Pixels]) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 

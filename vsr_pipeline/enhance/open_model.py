@@ -14,6 +14,7 @@ from vsr_pipeline.enhance.frame_model import frame_spec
 from vsr_pipeline.enhance.interpolation import interpolation_spec
 from vsr_pipeline.enhance.realbasicvsr import realbasicvsr_spec
 from vsr_pipeline.enhance.spec import ModelSpec
+from vsr_pipeline.enhance.zssr import zssr_spec
 from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
 from vsr_pipeline.runtime.progress import Reporter
 
@@ -21,7 +22,9 @@ _VSR = ("realbasicvsr", "basicvsr")
 # Options that change a model's pixels, the architectures that have them, and what they are for.
 _DIALS: dict[str, tuple[tuple[str, ...], str]] = {
     "cleaning": (("realbasicvsr",), "RealBasicVSR, which cleans frames"),
-    "tile": (tuple(frame_nets.LOADERS), "frame models"),
+    "tile": ((*frame_nets.LOADERS, "zssr"), "frame models"),
+    "zssr_steps": (("zssr",), "zssr"),
+    "kernel": (("zssr",), "zssr"),
 }
 
 
@@ -48,6 +51,8 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
     if architecture == "opencv":
         _refuse_other_devices(settings, name)
     device = choose_device("cpu" if architecture == "opencv" else settings.device)
+    if architecture == "zssr":
+        return zssr_spec(name, settings, sizing_of(settings), device, allow_cpu=allow_cpu)
     path = settings.checkpoint or manifest.verified_path(name)
     if architecture == "animesr":
         return animesr_spec(load_animesr(path, name), settings, device, allow_cpu=allow_cpu)
@@ -70,7 +75,7 @@ def sizing_of(settings: UpscaleConfig) -> Sizing:
     """
     if settings.checkpoint is None:
         entry = manifest.chosen(settings.model)
-        return Sizing(scale=entry.scale, is_any=entry.kind == "interpolation")
+        return Sizing(scale=entry.scale, is_any=entry.makes_any_size)
     path = settings.checkpoint
     modified_ns = path.stat().st_mtime_ns if path.is_file() else 0
     return Sizing(scale=_scale_of_file(path, modified_ns))
@@ -132,7 +137,7 @@ def _refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_
     defaults = UpscaleConfig()
     for option, (architectures, whose) in _DIALS.items():
         if getattr(settings, option) != getattr(defaults, option) and architecture not in architectures:
-            raise UsageError(f"--{option} is for {whose}, not for {name}: leave it out")
+            raise UsageError(f"--{option.replace('_', '-')} is for {whose}, not for {name}: leave it out")
     if settings.denoise != defaults.denoise and not can_denoise:
         raise UsageError(f"--denoise is for realesr-general-x4v3, not for {name}: leave it out")
 

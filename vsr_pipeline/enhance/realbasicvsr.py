@@ -94,7 +94,7 @@ class SegmentUpscaler:
         self._refine_threshold = refine_threshold
 
     @torch.inference_mode()
-    def decide(self, samples: Iterable[Pixels]) -> Decision:
+    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Apply dynamic refinement to the sample frames; a network without cleaning decides nothing."""
         if self._cleaner is None:
             return cleaned(0)

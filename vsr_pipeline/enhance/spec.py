@@ -18,6 +18,9 @@ Frame = Tensor | Pixels
 OnWork = Callable[[float], None]
 """Is told how many frames' worth of work was just done; a segment's calls sum to its number of frames."""
 
+Say = Callable[[str], None]
+"""Is told in a line what a person who waits wants to know."""
+
 Identity = Mapping[str, str | int | float]
 """Everything that pixels depend on, by the names of the settings."""
 
@@ -38,6 +41,8 @@ class Context:
     """Whether frames that repeat the one before them are computed, too."""
     decision_frames: int = 0
     """How many frames of a shot its `Decision` is made from."""
+    decides_slowly: bool = False
+    """Whether a decision takes minutes: a network is trained. To measure the speed, an empty one does."""
 
     def segments(self, timeline: Timeline) -> tuple[Segment, ...]:
         """Cut a clip; see `plan_segments`."""
@@ -53,8 +58,14 @@ class Context:
 class Upscaler(Protocol):
     """A variant of a model, with its weights on its device."""
 
-    def decide(self, samples: Iterable[Pixels]) -> Decision:
-        """Decide on a shot by frames of it; `Context.decision_frames` says how many."""
+    def decide(self, samples: Iterable[Pixels], *, geometry: Geometry, say: Say) -> Decision:
+        """Decide on a shot by frames of it.
+
+        Args:
+            samples: as many as `Context.decision_frames` says, (H, W, 3) each.
+            geometry: as of `upscale`.
+            say: is told now and then how far a decision is that takes long.
+        """
         ...
 
     def upscale(

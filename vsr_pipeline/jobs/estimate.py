@@ -22,7 +22,7 @@ from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
 from vsr_pipeline.runtime.memory import available_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
-from vsr_pipeline.timeline import ClipSize, Colour, Segment, Shot
+from vsr_pipeline.timeline import ClipSize, Colour, Decision, Segment, Shot
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
 # may take three times as much: the disk that runs full all the same is an error that loses nothing.
@@ -141,7 +141,9 @@ def seconds_needed(footage: Footage, geometry: Geometry, spec: ModelSpec, config
     steps = steps_for(crop, config.upscale)
     segment = Segment(0, count, 0, count, Shot(0, count))
     upscaler = spec.variants[0].build()
-    decision = decide(upscaler, frames, crop)
+    if spec.context.decides_slowly:
+        reporter.note(f"the time says nothing of the training of {spec.name}, once for each shot")
+    decision = Decision() if spec.context.decides_slowly else decide(upscaler, frames, crop)
     model_seconds = encoder_seconds = 0.0
     with reported(reporter, "measure the speed", 2 * count):
         for _ in range(2):  # the first time, libraries prepare themselves

@@ -232,11 +232,10 @@ class Job:
                 f"{self._name}: {counted(work.frame_count - left, 'frame is', 'frames are')} there already"
             )
         if todo:
-            executor = self._workers.executor(self._source, self._reporter)
             with reported(self._reporter, f"enhance {self._name}", left):
-                for result in executor.run(self._tasks(work, todo)):
-                    self._record(result)
-                    self._reporter.milestone()
+                while todo:
+                    executor = self._workers.executor(self._source, self._reporter)
+                    todo = [r.segment for r in executor.run(self._tasks(work, todo)) if not self._record(r)]
         return left
 
     def _tasks(self, work: _Work, todo: list[Segment]) -> Iterator[SegmentTask]:
@@ -261,20 +260,18 @@ class Job:
                 identity=self._spec.identity,
             )
 
-    def _record(self, result: SegmentResult) -> None:
-        self._decisions[result.segment.shot.start] = result.decision
-        self._ledger.save_decision(result.segment.shot.start, result.decision)
-        self._ledger.save_segment(
-            SegmentRow(
-                start=result.segment.start,
-                stop=result.segment.stop,
-                file_name=result.path.name,
-                size_bytes=result.size_bytes,
-                sha256=result.sha256,
-                computed_seconds=result.elapsed_seconds,
-                notes=result.notes,
-            )
-        )
+    def _record(self, result: SegmentResult) -> bool:
+        """Record a segment; return whether it counts: not if a worker meanwhile decided otherwise on its shot."""
+        segment, shot_start = result.segment, result.segment.shot.start
+        if shot_start not in self._decisions:
+            self._ledger.save_decision(shot_start, result.decision)
+        if self._decisions.setdefault(shot_start, result.decision) != result.decision:
+            self._reporter.worked(-len(segment))
+            return False
+        file = (result.path.name, result.size_bytes, result.sha256)
+        self._ledger.save_segment(SegmentRow(segment.start, segment.stop, *file, result.elapsed_seconds, result.notes))
+        self._reporter.milestone()
+        return True
 
     def _has(self, segment: Segment, row: SegmentRow | None) -> bool:
         """Whether the segment was recorded and its file is still what was recorded."""

@@ -151,7 +151,9 @@ def _decision(task: SegmentTask, source: FrameSource, fallback: Fallback) -> tup
     indices = sample_indices(task.segment.shot, task.decision_frames)
     return fallback.run(
         task.segment,
-        lambda upscaler: decide(upscaler, (p for i in indices for p in source.read(i, i + 1)), task.geometry),
+        lambda upscaler: decide(
+            upscaler, (p for i in indices for p in source.read(i, i + 1)), task.geometry, fallback.say
+        ),
     )
 
 

@@ -280,7 +280,7 @@ class _Job:
             indices = sample_indices(shot, self._decision_frames)
             decisions[shot], _ = fallback.run(
                 segment,
-                lambda upscaler: decide(upscaler, (p for i in indices for p in source.read(i, i + 1)), self._geometry),
+                lambda u: decide(u, (p for i in indices for p in source.read(i, i + 1)), self._geometry, fallback.say),
             )
 
         writer = self._writer

@@ -87,6 +87,8 @@ def spec_of(settings: UpscaleConfig, folder: Path, *, gpus: bool, cpus: int, all
     chosen: dict[str, Any] = {"device": "cuda" if gpus else "cpu"}
     if settings.checkpoint is not None:
         chosen["checkpoint"] = settings.checkpoint.absolute()
+    if settings.kernel is not None:
+        chosen["kernel"] = settings.kernel.absolute()
     return WorkerSpec(
         settings=settings.model_copy(update=chosen),
         threads=None if gpus else cpus,
