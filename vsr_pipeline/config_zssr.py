@@ -13,7 +13,7 @@ class ZssrConfig(Section):
     kernel_size: int = Field(3, ge=1, le=9, description="sides of their kernels, odd")
     first_rate: float = Field(1e-3, gt=0, le=1, strict=False, description="Adam's learning rate at the start")
     last_rate: float = Field(1e-6, gt=0, le=1, strict=False, description="training ends when the rate falls below it")
-    crop: int = Field(96, ge=16, le=1024, description="sides of the square that a step sees, in pixels")
+    crop: int = Field(64, ge=16, le=1024, description="sides of the square that a step sees, in pixels")
     sizes: int = Field(6, ge=1, le=100, description="sizes of the picture that pairs are made of")
     smallest: float = Field(0.5, gt=0, le=1, strict=False, description="the smallest of them, as a share of the sides")
     measure_every: int = Field(25, ge=1, description="steps between two measurements of the error")
