@@ -20,7 +20,7 @@ LAYERS = [
     {"demo", "degrade"},
     {"stages"},
     {"jobs"},
-    {"train", "bench", "bench_models", "doctor"},
+    {"compare", "train", "bench", "bench_models", "doctor"},
     {"api"},
     {"cli"},
     {"__main__"},

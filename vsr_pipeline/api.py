@@ -16,6 +16,7 @@ from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
 from vsr_pipeline.clip.footage import look_at
 from vsr_pipeline.clip.geometry import size_label
 from vsr_pipeline.clip.inspect import default_suffix, inspect
+from vsr_pipeline.compare.tool import Comparison, compare
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
@@ -55,6 +56,7 @@ __all__ = [
     "BatchOutcome",
     "BenchResult",
     "ClipOutcome",
+    "Comparison",
     "Config",
     "DemoOptions",
     "DemoResult",
@@ -78,6 +80,7 @@ __all__ = [
     "batch_workers",
     "bench",
     "bench_models",
+    "compare",
     "default_output",
     "default_target",
     "demo",

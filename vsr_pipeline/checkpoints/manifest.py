@@ -187,10 +187,15 @@ def locate(entry: ModelEntry) -> Path | None:
             return None
         path = Path(str(distribution.locate_file(entry.file)))
     elif entry.source == "shipped":
-        path = _manifest_path().parent / entry.file
+        path = shipped_file(entry.file)
     else:
         path = checkpoints_folder() / entry.file
     return path if path.is_file() else None
+
+
+def shipped_file(name: str) -> Path:
+    """Return a file that ships with the program beside the manifest."""
+    return _manifest_path().parent / name
 
 
 def verify(entry: ModelEntry, path: Path) -> None:

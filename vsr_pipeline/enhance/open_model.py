@@ -43,7 +43,7 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
     entry = None if settings.checkpoint else manifest.chosen(settings.model)
     architecture = architecture_of(settings.checkpoint) if settings.checkpoint else entry.architecture  # type: ignore[union-attr]
     name = settings.checkpoint.name if settings.checkpoint else entry.name  # type: ignore[union-attr]
-    _refuse_dials(settings, name, architecture, can_denoise=entry is not None and entry.denoising is not None)
+    refuse_dials(settings, name, architecture, can_denoise=entry is not None and entry.denoising is not None)
     if settings.backend == "mmedit" and architecture not in _VSR:
         raise UsageError(f"--backend mmedit runs RealBasicVSR and BasicVSR, not {name}: choose another model")
     if entry is not None and entry.kind == "interpolation":
@@ -128,7 +128,7 @@ def _frame_checkpoint(
     return checkpoint
 
 
-def _refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_denoise: bool) -> None:
+def refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_denoise: bool) -> None:
     """Refuse options that the model does not have.
 
     Raises:

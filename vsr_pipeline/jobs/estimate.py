@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from vsr_pipeline.clip.footage import Footage
-from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.clip.geometry import Geometry, Size
 from vsr_pipeline.config import Config, EncodeConfig
 from vsr_pipeline.enhance.frames import decide, enhance_frames
 from vsr_pipeline.enhance.memory import allowed_bytes, around_model_bytes, first_that_fits
-from vsr_pipeline.enhance.spec import ModelSpec
+from vsr_pipeline.enhance.spec import ModelSpec, OnWork, Upscaler
 from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.errors import ResourceError
 from vsr_pipeline.media.images import Pixels
@@ -22,7 +23,7 @@ from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
 from vsr_pipeline.runtime.memory import available_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
-from vsr_pipeline.timeline import ClipSize, Colour, Decision, Segment, Shot
+from vsr_pipeline.timeline import ClipSize, Colour, Decision, Segment, Shot, Timeline
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
 # may take three times as much: the disk that runs full all the same is an error that loses nothing.
@@ -88,11 +89,7 @@ def estimate(
         config: the settings.
         folder: where segments and output go; must exist.
     """
-    width, height = geometry.output_size
-    bits_per_pixel = _BITS_PER_PIXEL_OF.get(
-        config.encode.codec, _BITS_PER_PIXEL_AT_72 * 2 ** ((config.encode.quality - 72) / 12)
-    )
-    picture_bytes = len(schedule.pts) * width * height * bits_per_pixel / 8
+    encoded_bytes = picture_bytes(geometry.output_size, len(schedule.pts), config.encode)
     # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
     other_bytes = 0 if footage.header.images else footage.header.size_bytes
     return Estimate(
@@ -103,9 +100,21 @@ def estimate(
         output_size=geometry.output_size,
         memory_bytes=_main_memory_bytes(spec, geometry.of_model(footage.clip_size), config),
         memory_available_bytes=available_memory_bytes(),
-        disk_bytes=round(_COPIES * picture_bytes) + other_bytes,
+        disk_bytes=round(_COPIES * encoded_bytes) + other_bytes,
         disk_free_bytes=shutil.disk_usage(folder).free,
     )
+
+
+def picture_bytes(size: Size, frame_count: int, encode: EncodeConfig) -> float:
+    """Return about how large the encoded picture gets, without sound.
+
+    Args:
+        size: of an HR frame.
+        frame_count: how many there are.
+        encode: what they are encoded with.
+    """
+    bits_per_pixel = _BITS_PER_PIXEL_OF.get(encode.codec, _BITS_PER_PIXEL_AT_72 * 2 ** ((encode.quality - 72) / 12))
+    return frame_count * size[0] * size[1] * bits_per_pixel / 8
 
 
 def _main_memory_bytes(spec: ModelSpec, clip: ClipSize, config: Config) -> int:
@@ -136,31 +145,73 @@ def seconds_needed(footage: Footage, geometry: Geometry, spec: ModelSpec, config
     count = min(_CALIBRATION_FRAMES, len(timeline.distinct))
     with footage.open() as source:
         frames = [_middle(pixels) for pixels in source.read(0, count)]
-    width, height = geometry.input_size
     crop = geometry.scaled_to((frames[0].shape[1], frames[0].shape[0]))
-    steps = steps_for(crop, config.upscale)
-    segment = Segment(0, count, 0, count, Shot(0, count))
     upscaler = spec.variants[0].build()
     if spec.context.decides_slowly:
         reporter.note(f"the time says nothing of the training of {spec.name}, once for each shot")
     decision = Decision() if spec.context.decides_slowly else decide(upscaler, frames, crop)
-    model_seconds = encoder_seconds = 0.0
     with reported(reporter, "measure the speed", 2 * count):
-        for _ in range(2):  # the first time, libraries prepare themselves
-            started = time.perf_counter()
-            outputs = list(
-                enhance_frames(upscaler, frames, segment, decision, geometry=crop, on_work=reporter.worked, steps=steps)
-            )
-            upscaled = time.perf_counter()
-            _encode(outputs, config.encode)
-            model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
-            if model_seconds > _LONG_SECONDS:
-                break
+        seconds = seconds_a_frame(
+            upscaler,
+            frames,
+            decision,
+            crop,
+            config,
+            context=context_share(spec, timeline),
+            on_work=reporter.worked,
+        )
     for note in upscaler.take_notes():
         reporter.note(note)
-    context = sum(s.context_stop - s.context_start for s in spec.context.segments(timeline)) / timeline.frame_count
-    slower = max(model_seconds * context, encoder_seconds)  # they work at the same time
-    return float(slower * width * height / (frames[0].shape[0] * frames[0].shape[1]) * timeline.frame_count / count)
+    return seconds * timeline.frame_count * pixel_ratio(geometry, crop)
+
+
+def context_share(spec: ModelSpec, timeline: Timeline) -> float:
+    """Return how many frames the model is given for each frame of a clip: context counts, repeats do not."""
+    return sum(s.context_stop - s.context_start for s in spec.context.segments(timeline)) / timeline.frame_count
+
+
+def pixel_ratio(geometry: Geometry, crop: Geometry) -> float:
+    """Return how many times as many pixels a frame has as a crop of it."""
+    (width, height), (crop_width, crop_height) = geometry.input_size, crop.input_size
+    return width * height / (crop_width * crop_height)
+
+
+def seconds_a_frame(
+    upscaler: Upscaler,
+    frames: Sequence[Pixels],
+    decision: Decision,
+    crop: Geometry,
+    config: Config,
+    *,
+    context: float,
+    on_work: OnWork,
+    repeats: int = 2,
+) -> float:
+    """Return what a frame of a small size takes: the model or the encoder, whichever is slower, for they overlap.
+
+    Args:
+        upscaler: the model.
+        frames: a few LQ frames of that size.
+        decision: that of their shot.
+        crop: their sizes.
+        config: the settings.
+        context: how many frames the model is given for each frame that it makes.
+        on_work: is told about progress.
+        repeats: how often they are made; the last time counts, because at first libraries prepare themselves.
+    """
+    count = len(frames)
+    steps = steps_for(crop, config.upscale)
+    segment = Segment(0, count, 0, count, Shot(0, count))
+    model_seconds = encoder_seconds = 0.0
+    for _ in range(repeats):
+        started = time.perf_counter()
+        outputs = list(enhance_frames(upscaler, frames, segment, decision, geometry=crop, on_work=on_work, steps=steps))
+        upscaled = time.perf_counter()
+        _encode(outputs, config.encode)
+        model_seconds, encoder_seconds = upscaled - started, time.perf_counter() - upscaled
+        if model_seconds > _LONG_SECONDS:
+            break
+    return max(model_seconds * context, encoder_seconds) / count
 
 
 def _encode(frames: list[Pixels], encode: EncodeConfig) -> None:

@@ -191,10 +191,11 @@ def _pairs(reference: _Clip, distorted: _Clip, reporter: Reporter) -> Iterator[t
                 f"frame {index} of {reference.path} is {_text(a.shape)}, the first one {_text(size)}: "
                 "all frames of a reference have one size"
             )
-        yield a, _resized(b, size)
+        yield a, resized(b, size)
 
 
-def _resized(pixels: Pixels, shape: tuple[int, ...]) -> Pixels:
+def resized(pixels: Pixels, shape: tuple[int, ...]) -> Pixels:
+    """Bring a frame to another (height, width, ...): by averaging where it is larger, else by bicubic interpolation."""
     if pixels.shape == shape:
         return pixels
     height, width = shape[:2]

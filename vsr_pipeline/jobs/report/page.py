@@ -3,15 +3,13 @@
 The template `report.html.jinja` has the page; this file prepares what it shows. Jinja escapes every value.
 """
 
-import base64
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status
+from vsr_pipeline.jobs.report.template import data_uri, page_template
 from vsr_pipeline.jobs.report.totals import headline, totals_of
 from vsr_pipeline.media.picture_facts import picture_size
 
@@ -41,9 +39,6 @@ _EXIT_CODES = {
 }
 _OPEN_WARNINGS = 3
 _STILL_WIDTH = 960
-# Control characters have no meaning in HTML, lone surrogates none in UTF-8, and overrides of the writing direction
-# would turn around what follows a name.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ def report_page(outcome: BatchOutcome, *, stills_bytes: int = STILLS_BYTES) -> s
     origin = [outcome.program, f"begun {_moment(outcome.started_at)}"]
     origin += [f"on {outcome.machine}"] if outcome.machine else []
     origin += [f"log: {outcome.log_file}"] if outcome.log_file else []
-    return _template().render(
+    return page_template("vsr_pipeline.jobs.report", "report.html.jinja").render(
         title=outcome.title,
         tone="bad" if by_status["failed"] or by_status["given up"] else "open" if outcome.exit_code else "good",
         headline=headline(outcome),
@@ -130,25 +125,6 @@ def report_page(outcome: BatchOutcome, *, stills_bytes: int = STILLS_BYTES) -> s
         origin=origin,
         config=outcome.config_toml.splitlines(),
     )
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("vsr_pipeline.jobs.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    return environment.get_template("report.html.jinja")
-
-
-def _printable(value: object) -> object:
-    r"""Show what cannot be printed as in Python: `\n`."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), value)
 
 
 class _Album:
@@ -170,11 +146,7 @@ class _Album:
         self._room_bytes -= len(before) + len(after)
         # The still's own: its pixels are square, the clip's need not be.
         width, height = picture_size(after) or clip.output_size or (_STILL_WIDTH, _STILL_WIDTH)
-        return Pair(_data_uri(before), _data_uri(after), min(width, _STILL_WIDTH), width / height)
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+        return Pair(data_uri(before), data_uri(after), min(width, _STILL_WIDTH), width / height)
 
 
 def _card(clip: ClipOutcome, album: _Album) -> Card:

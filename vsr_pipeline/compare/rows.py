@@ -1,0 +1,62 @@
+"""What is known of a model after it has run: a row of the page and of the sheet."""
+
+from dataclasses import dataclass
+
+from vsr_pipeline.compare.judging import Score
+from vsr_pipeline.compare.making import Made
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model takes for the whole clip on this machine."""
+
+    seconds_per_frame: float
+    frame_count: int
+    output_bytes: float
+    """Of the picture alone, about."""
+
+    @property
+    def hours(self) -> float:
+        """For all frames."""
+        return self.seconds_per_frame * self.frame_count / 3600
+
+    @property
+    def gigabytes(self) -> float:
+        """In units of 1000."""
+        return self.output_bytes / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model, or the reference.
+
+    Attributes:
+        name: as in `--models`.
+        letter: what it is called where names are hidden.
+        made: its pictures, for each moment.
+        cost: None for the reference.
+        scores: means over its pictures.
+        command: what makes the whole clip by it; empty for the reference.
+    """
+
+    name: str
+    letter: str
+    made: tuple[Made, ...]
+    cost: Cost | None = None
+    scores: tuple[Score, ...] = ()
+    command: str = ""
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is what all others are compared with."""
+        return self.cost is None
+
+
+def seconds_text(seconds: float) -> str:
+    """Write how long a frame takes."""
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s" if seconds >= 0.01 else f"{seconds:.3f} s"
+
+
+def size_text(count: float) -> str:
+    """Write a number of bytes, in units of 1000."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2g} MB"
