@@ -67,3 +67,11 @@ def bad_inputs(workspace):
     from tests.support.bad_inputs import make_bad_inputs
 
     return make_bad_inputs(workspace)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from tests.support.browser import opened_browser
+
+    with opened_browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

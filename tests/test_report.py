@@ -1,12 +1,9 @@
 """What the morning needs: the report as JSON, as a page, and in a real browser."""
 
 import base64
-import contextlib
 import json
 import os
 import re
-import shutil
-import subprocess
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import pytest
-import requests
 
 from tests.support.enhancing import H264, make, picture, ran
 from vsr_pipeline.errors import InputError
@@ -246,80 +242,6 @@ def test_four_hundred_clips_stay_within_the_room_for_stills(tmp_path):
     assert len(html) < 34 * 1024**2
     assert sum("new" in image["alt"] for image in page.images) == 20
     assert html.count("No room for more pictures") == 400 - len(page.images) // 2
-
-
-class Browser:
-    """Headless Chromium behind the WebDriver protocol."""
-
-    def __init__(self, url, chromium, profile):
-        self._http = requests.Session()
-        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-        wanted = {
-            "goog:chromeOptions": {"binary": chromium, "args": arguments},
-            "goog:loggingPrefs": {"browser": "ALL"},
-        }
-        self._url = f"{url}/session"
-        self._url += "/" + self.post("", capabilities={"alwaysMatch": wanted})["sessionId"]
-
-    def post(self, command, **body):
-        reply = self._http.post(self._url + command, json=body, timeout=60).json()["value"]
-        assert not (isinstance(reply, dict) and "error" in reply), reply
-        return reply
-
-    def script(self, code, *arguments):
-        return self.post("/execute/sync", script=code, args=list(arguments))
-
-    def devtools(self, command, **parameters):
-        return self.post("/goog/cdp/execute", cmd=command, params=parameters)
-
-    def look(self, page, *, width=1280, height=900, scheme="light"):
-        """Open a file as a screen of this size would show it."""
-        self.devtools(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        self.devtools("Emulation.setTouchEmulationEnabled", enabled=width < 600)
-        self.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.post("/url", url=page.as_uri())
-
-    def screenshot(self, path):
-        image = self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(image["data"]))
-
-    def drag(self, kind, start, end):
-        moves = [{"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)} for x, y in (start, end)]
-        press = [{"type": "pointerDown", "button": 0}, {"type": "pause", "duration": 50}]
-        actions = [moves[0], *press, moves[1], {"type": "pointerUp", "button": 0}]
-        pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": actions}
-        self.post("/actions", actions=[pointer])
-
-    def quit(self):
-        self._http.delete(self._url, timeout=60)
-        self._http.close()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        missing = "no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
-        if os.environ.get("VSR_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"VSR_REQUIRE_BROWSER=1, and there is {missing}")
-        pytest.skip(missing)
-    folder = tmp_path_factory.mktemp("browser")
-    process = subprocess.Popen(
-        [driver, "--port=0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"TMPDIR": str(folder)},
-        start_new_session=True,
-    )
-    with process, contextlib.ExitStack() as stack:
-        stack.callback(process.terminate)
-        port = next(found[1] for line in process.stdout if (found := re.search(r"on port (\d+)\.", line)))
-        opened = Browser(f"http://127.0.0.1:{port}", chromium, folder / "profile")
-        stack.callback(opened.quit)
-        yield opened
 
 
 DIVIDER = """
