@@ -327,3 +327,18 @@ def test_nothing_is_wider_than_the_screen(browser, plain, width):
     browser.look(plain[0], width=width)
     browser.script("document.getElementById('zoom200').click()")
     assert browser.script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.nightly
+def test_a_recurrent_model_with_a_dial(tmp_path):
+    source = make(tmp_path / "s.mp4", *picture(size="64x48", rate="12", frames=8), *H264)
+    models = "bicubic,realbasicvsr-open-x4:cleaning=0.5,realbasicvsr-open-x4:strength=0"
+    code, result, said = compared(source, tmp_path / "c.html", "--models", models, "--at", "0.3")
+    assert code == 0, said
+    assert [model["model"] for model in result["models"]] == models.split(",")
+    assert "--model realbasicvsr-open-x4 --cleaning 0.5" in result["models"][1]["command"]
+    texts = re.findall(r'base64,([^"]+)"', (tmp_path / "c.html").read_text())
+    strips = [cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) for text in texts]
+    assert {strip.shape for strip in strips} == {(8 * 192, 256, 3)}
+    # Without strength, nothing but bicubic interpolation is left of a model.
+    assert np.abs(strips[0].astype(float) - strips[2]).mean() < np.abs(strips[0].astype(float) - strips[1]).mean() / 2

@@ -32,7 +32,7 @@ from vsr_pipeline.metrics.scores import FrameScores
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
 from vsr_pipeline.timeline import Decision, Shot
 
-_LOOPS_SECONDS = 30.0
+_LOOPS_SECONDS = 50.0
 """If the loops of a model's later moments would take longer, a frame is made of each instead."""
 _AFTER_SECONDS = 5
 """How much of a clip is analysed behind the last moment that was named."""
