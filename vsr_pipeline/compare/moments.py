@@ -230,7 +230,7 @@ def _crop(sample: _Sample, title: str, others: Sequence[Moment]) -> Box | None:
 def _zero(footage: Footage) -> int:
     """Return the tick at which a player counts 0."""
     header, timeline = footage.header, footage.file_timeline
-    return 0 if header.images else origin_ticks(header.path, timeline.time_base, timeline.pts[0])
+    return 0 if header.contents is None else origin_ticks(header.contents, timeline.time_base, timeline.pts[0])
 
 
 def _seconds(footage: Footage, index: int) -> Fraction:
