@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vsr_pipeline.config import EncodeConfig, UpscaleConfig
+from vsr_pipeline.config import Config, EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.memory import allowed_bytes, first_that_fits
 from vsr_pipeline.enhance.open_model import open_model
@@ -77,8 +77,7 @@ def measure(folder: Path, clip: Path, settings: UpscaleConfig) -> Measured:
         RuntimeError: it failed; the message is what it said.
     """
     config = folder / "settings.toml"
-    values = settings.model_dump(mode="json", exclude_none=True)
-    config.write_text("[upscale]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    config.write_text(Config(upscale=settings).to_toml(), encoding="utf-8")
     arguments = ["run", str(clip), "--output", str(folder / "out.mp4"), "--config", str(config), "--json"]
     command = [sys.executable, "-c", _MEASURED, *arguments, "--fresh", "--overwrite"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
