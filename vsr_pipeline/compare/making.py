@@ -17,7 +17,7 @@ from vsr_pipeline.enhance.spec import Context, Upscaler
 from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.estimate import pixel_ratio, seconds_a_frame
-from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.images import Pixels, eight_bits
 from vsr_pipeline.media.tint import with_tint
 from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.timeline import Decision, Segment, Shot, Tint
@@ -203,11 +203,6 @@ def reference_pictures(footage: Footage, taken: Take, indices: Sequence[int], si
     box = Box(left, top, round(crop.right * x) - left, round(crop.bottom * y) - top)
     with footage.open() as source:
         return tuple(eight_bits(cut(next(iter(source.read(i, i + 1))), box)) for i in indices)
-
-
-def eight_bits(pixels: Pixels) -> Pixels:
-    """Return a frame in 8 bits, as screens show it."""
-    return pixels if pixels.dtype == np.uint8 else np.asarray(cv2.convertScaleAbs(pixels, alpha=1 / 257), np.uint8)
 
 
 def _shown(pixels: Pixels, taken: Take, sizes: Geometry) -> Pixels:

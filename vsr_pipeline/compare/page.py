@@ -17,11 +17,11 @@ from vsr_pipeline import __version__
 from vsr_pipeline.compare.judging import WARNING
 from vsr_pipeline.compare.making import Made
 from vsr_pipeline.compare.moments import Moment, clock
-from vsr_pipeline.compare.rows import Row, seconds_text, size_text
+from vsr_pipeline.compare.rows import Row, seconds_text
 from vsr_pipeline.jobs.report.page import duration
 from vsr_pipeline.jobs.report.template import data_uri, page_template, printable
 from vsr_pipeline.runtime.files import write_text
-from vsr_pipeline.runtime.progress import counted
+from vsr_pipeline.runtime.progress import counted, size_text
 
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 

@@ -55,8 +55,3 @@ class Row:
 def seconds_text(seconds: float) -> str:
     """Write how long a frame takes."""
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s" if seconds >= 0.01 else f"{seconds:.3f} s"
-
-
-def size_text(count: float) -> str:
-    """Write a number of bytes, in units of 1000."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2g} MB"

@@ -8,9 +8,10 @@ import numpy as np
 
 from vsr_pipeline.compare.making import Made
 from vsr_pipeline.compare.moments import Moment, clock
-from vsr_pipeline.compare.rows import Row, seconds_text, size_text
+from vsr_pipeline.compare.rows import Row, seconds_text
 from vsr_pipeline.jobs.report.page import duration
 from vsr_pipeline.media.images import Pixels, write_png
+from vsr_pipeline.runtime.progress import size_text
 
 _CELL = (320, 240)
 _GAP = 12

@@ -19,7 +19,7 @@ from vsr_pipeline.compare.making import Made, Pictures, Take, make, measured_sec
 from vsr_pipeline.compare.moments import Moment, behind_the_end, choose_moments, moments_at
 from vsr_pipeline.compare.options import CompareOptions, refuse_output
 from vsr_pipeline.compare.page import Page
-from vsr_pipeline.compare.rows import Cost, Row, seconds_text, size_text
+from vsr_pipeline.compare.rows import Cost, Row, seconds_text
 from vsr_pipeline.compare.sheet import write_sheet
 from vsr_pipeline.config import Config, InputConfig
 from vsr_pipeline.enhance.open_model import open_model, refuse_dials, sizing_of
@@ -29,7 +29,7 @@ from vsr_pipeline.jobs.report.page import duration
 from vsr_pipeline.media.write.writer import codec_for
 from vsr_pipeline.metrics.measure import resized
 from vsr_pipeline.metrics.scores import FrameScores
-from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
+from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, size_text
 from vsr_pipeline.timeline import Decision, Shot
 
 _LOOPS_SECONDS = 50.0

@@ -10,11 +10,10 @@ from torch import Tensor
 from vsr_pipeline.checkpoints.load import AnimeSRCheckpoint
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import fastest
-from vsr_pipeline.enhance.device import DTYPES, Precision, describe
+from vsr_pipeline.enhance.choice import fastest_direct, put_on
+from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
-from vsr_pipeline.enhance.precision import Candidate, accuracy_of, direct_candidates, psnr_db
 from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
 from vsr_pipeline.media.images import Pixels
@@ -125,13 +124,14 @@ def animesr_spec(
     Raises:
         PrecisionError: the device cannot compute in the precision.
     """
-    known = direct_candidates(checkpoint.name, settings, device)
-
-    def psnr_of(candidate: Candidate) -> float:
-        return accuracy_of(candidate, device, checkpoint.sha256, partial(_psnr_of, checkpoint, device, candidate))
-
-    with out_of_memory_as_error():
-        taken, choice = fastest(settings, device, checkpoint.net.channels, psnr_of, candidates=known)
+    taken, choice = fastest_direct(
+        checkpoint.name,
+        checkpoint.sha256,
+        settings,
+        device,
+        partial(_small_output, checkpoint, device),
+        channels=checkpoint.net.channels,
+    )
     precision = taken.precision
     places = [(device, precision)]
     if allow_cpu and device.type != "cpu":
@@ -177,19 +177,16 @@ def _variant(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Pre
 
 
 def _prepared(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Precision) -> AnimeSRNet:
-    net = copy.deepcopy(checkpoint.net).to(device, DTYPES[precision])
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    net = copy.deepcopy(checkpoint.net)
+    put_on(net, device, precision)
+    return net
 
 
 @torch.inference_mode()
-def _psnr_of(checkpoint: AnimeSRCheckpoint, device: torch.device, candidate: Candidate) -> float:
-    """Return the PSNR in dB of the second of two equal frames from the network in a candidate, against float32."""
+def _small_output(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Precision) -> Tensor:
+    """Return what the network makes of the second of two equal small frames."""
     frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     frames = frame[:, None].repeat(1, 3, 1, 1, 1)
-    outputs = []
-    for precision in ("fp32", candidate.precision):
-        net = _prepared(checkpoint, device, precision)
-        outputs.append(net(frames, *net(frames, *net.start(frame)))[0].cpu())
-    return psnr_db(outputs[1], outputs[0])
+    net = _prepared(checkpoint, device, precision)
+    output: Tensor = net(frames, *net(frames, *net.start(frame)))[0]
+    return output

@@ -3,12 +3,24 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor, nn
 
 from vsr_pipeline.checkpoints.manifest import stand_ins_of
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.device import DTYPES
-from vsr_pipeline.enhance.precision import LEAST_PSNR_DB, Candidate, candidates_for, ranked, reason_for, speeds_of
+from vsr_pipeline.enhance.device import DTYPES, Precision
+from vsr_pipeline.enhance.precision import (
+    LEAST_PSNR_DB,
+    Candidate,
+    accuracy_of,
+    candidates_for,
+    direct_candidates,
+    psnr_db,
+    ranked,
+    reason_for,
+    speeds_of,
+)
 from vsr_pipeline.enhance.spec import Identity
+from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import PrecisionError
 from vsr_pipeline.models.winograd import winograd_library
 
@@ -74,6 +86,52 @@ def fastest(
             return candidate, reason_for(candidate, speeds, refused, device)
         refused[candidate.name] = decibels
     raise AssertionError("the first candidate is always taken")
+
+
+def fastest_direct(
+    name: str,
+    sha256: str,
+    settings: UpscaleConfig,
+    device: torch.device,
+    output_in: Callable[[Precision], Tensor],
+    *,
+    channels: int,
+    precisions: Sequence[str] = tuple(DTYPES),
+) -> tuple[Candidate, str]:
+    """Return what the settings mean for a network without Winograd's method, and why.
+
+    Args:
+        name: of the model, for messages.
+        sha256: of its weights.
+        settings: which candidates may be taken.
+        device: where they compute.
+        output_in: gives the network's output for a small frame in a precision.
+        channels: of the network's features.
+        precisions: what the network itself allows.
+
+    Raises:
+        PrecisionError: the network or the device cannot compute in what they name.
+    """
+    known = direct_candidates(name, settings, device, precisions)
+
+    def psnr_of(candidate: Candidate) -> float:
+        def measured() -> float:
+            return psnr_db(output_in(candidate.precision).cpu(), output_in("fp32").cpu())
+
+        return accuracy_of(candidate, device, sha256, measured)
+
+    with out_of_memory_as_error():
+        return fastest(settings, device, channels, psnr_of, candidates=known)
+
+
+def put_on(module: nn.Module, device: torch.device, precision: Precision) -> None:
+    """Put a network on its device, in a precision, in the layout that convolutions are fastest in."""
+    if device.type == "cuda":
+        # By default PyTorch rounds the factors of float32 convolutions to 10 bits there.
+        torch.backends.cudnn.allow_tf32 = False
+    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(DTYPES[precision])
 
 
 def _impossible(settings: UpscaleConfig, device: torch.device) -> PrecisionError:

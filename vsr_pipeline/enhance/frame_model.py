@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import fastest
-from vsr_pipeline.enhance.device import DTYPES, Precision, describe
+from vsr_pipeline.enhance.choice import fastest_direct, put_on
+from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
-from vsr_pipeline.enhance.precision import Candidate, accuracy_of, direct_candidates, psnr_db
 from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
@@ -169,7 +168,15 @@ def frame_spec(
     name = checkpoint.name
     if not (checkpoint.can_tile or settings.tile in ("auto", 0)):
         raise UsageError(f"--tile {settings.tile}: {name} cuts its frames itself: leave it out")
-    taken, choice = _precision(checkpoint, settings, device)
+    taken, choice = fastest_direct(
+        name,
+        checkpoint.sha256,
+        settings,
+        device,
+        partial(_small_output, checkpoint, device),
+        channels=checkpoint.channels,
+        precisions=checkpoint.precisions,
+    )
     precision = taken.precision
     tile = None if settings.tile == "auto" else settings.tile
     first = _Way(checkpoint, device, precision, tile)
@@ -214,46 +221,20 @@ def _variant(description: str, way: _Way) -> Variant:
 
 
 def _prepared(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> FrameNet:
-    """Return the network on its device, in a precision, in the layout that convolutions are fastest in."""
+    """Return the network on its device, in a precision."""
     if checkpoint.module is None:
         return checkpoint.net
-    net = copy.deepcopy(checkpoint)
-    assert net.module is not None
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-    _to(net.module, device, DTYPES[precision])
-    return net.net
-
-
-def _to(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
-
-
-def _precision(checkpoint: FrameCheckpoint, settings: UpscaleConfig, device: torch.device) -> tuple[Candidate, str]:
-    """Return what the settings mean for a network, and why.
-
-    Raises:
-        PrecisionError: the network or the device cannot compute in what they name.
-    """
-    known = direct_candidates(checkpoint.name, settings, device, checkpoint.precisions)
-
-    def psnr_of(candidate: Candidate) -> float:
-        return accuracy_of(candidate, device, checkpoint.sha256, partial(_psnr_of, checkpoint, device, candidate))
-
-    with out_of_memory_as_error():
-        return fastest(settings, device, checkpoint.channels, psnr_of, candidates=known)
+    own = copy.deepcopy(checkpoint)
+    assert own.module is not None
+    put_on(own.module, device, precision)
+    return own.net
 
 
 @torch.inference_mode()
-def _psnr_of(checkpoint: FrameCheckpoint, device: torch.device, candidate: Candidate) -> float:
-    """Return the PSNR in dB of a small frame from the network in a candidate, against float32."""
+def _small_output(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> Tensor:
+    """Return what the network makes of a small frame."""
     frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
-    outputs: list[Tensor] = []
-    for precision in ("fp32", candidate.precision):
-        outputs.append(_prepared(checkpoint, device, precision)(frame).cpu())
-    return psnr_db(outputs[1], outputs[0])
+    return _prepared(checkpoint, device, precision)(frame)
 
 
 def _tiling(net: FrameNet, height: int, width: int, tile: int) -> Tiling:

@@ -41,7 +41,7 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
         ResourceError: the device is not there.
     """
     entry = None if settings.checkpoint else manifest.chosen(settings.model)
-    architecture = architecture_of(settings.checkpoint) if settings.checkpoint else entry.architecture  # type: ignore[union-attr]
+    architecture = _architecture(settings.checkpoint) if settings.checkpoint else entry.architecture  # type: ignore[union-attr]
     name = settings.checkpoint.name if settings.checkpoint else entry.name  # type: ignore[union-attr]
     refuse_dials(settings, name, architecture, can_denoise=entry is not None and entry.denoising is not None)
     if settings.backend == "mmedit" and architecture not in _VSR:
@@ -76,9 +76,7 @@ def sizing_of(settings: UpscaleConfig) -> Sizing:
     if settings.checkpoint is None:
         entry = manifest.chosen(settings.model)
         return Sizing(scale=entry.scale, is_any=entry.makes_any_size)
-    path = settings.checkpoint
-    modified_ns = path.stat().st_mtime_ns if path.is_file() else 0
-    return Sizing(scale=_scale_of_file(path, modified_ns))
+    return Sizing(scale=_scale_of_file(settings.checkpoint, _modified_ns(settings.checkpoint)))
 
 
 def checkpoint_of(settings: UpscaleConfig) -> tuple[str, Checkpoint]:
@@ -100,9 +98,23 @@ def note_model(spec: ModelSpec, reporter: Reporter) -> None:
         reporter.note(spec.choice)
 
 
+def _architecture(path: Path) -> str:
+    return _architecture_of_file(path, _modified_ns(path))
+
+
+def _modified_ns(path: Path) -> int:
+    """Return by what a file that has changed is told from what was read of it; 0: it is missing."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
 @lru_cache(maxsize=8)
-def _scale_of_file(path: Path, modified_ns: int) -> int:  # noqa: ARG001 - a file that has changed is read again
-    architecture = architecture_of(path)
+def _architecture_of_file(path: Path, modified_ns: int) -> str:  # noqa: ARG001
+    return architecture_of(path)
+
+
+@lru_cache(maxsize=8)
+def _scale_of_file(path: Path, modified_ns: int) -> int:
+    architecture = _architecture_of_file(path, modified_ns)
     if architecture == "animesr":
         return load_animesr(path, path.name).net.scale
     if architecture in frame_nets.LOADERS:

@@ -137,6 +137,22 @@ def one_line(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in controls else c for c in text)
 
 
+def clock_text(seconds: float) -> str:
+    """Write how long something takes, as a clock: 0:08, 2:05:00."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def size_text(count: float) -> str:
+    """Write a number of bytes, in units of 1000: 15 kB, 1.4 MB, 35 MB, 2.10 GB."""
+    if count >= 1e9:
+        return f"{count / 1e9:.2f} GB"
+    if count >= 1e5:
+        return f"{count / 1e6:.{0 if count >= 1e7 else 1}f} MB"
+    return f"{count / 1e3:.0f} kB"
+
+
 def counted(count: int, one: str, several: str | None = None) -> str:
     """Write a count and what is counted: `1 frame`, `2 frames`; `several` is for plurals that need more than an s."""
     return f"{count} {one if count == 1 else several or f'{one}s'}"

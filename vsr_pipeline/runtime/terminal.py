@@ -16,6 +16,7 @@ from vsr_pipeline.runtime.progress import (
     Saved,
     Started,
     Warned,
+    clock_text,
     counted,
     one_line,
 )
@@ -71,9 +72,9 @@ class Lines:
         facts = {"event": event, "what": work.what, "done": round(work.done), "total": work.total}
         facts |= {"unit": work.unit, "per_second": round(rate, 3), "seconds": round(seconds, 1)}
         amount = _amount(round(work.done), work.total, work.unit)
-        text = f"{one_line(work.what)}: {amount}, {_rate(rate, work.unit)}, {_duration(seconds)} elapsed"
+        text = f"{one_line(work.what)}: {amount}, {_rate(rate, work.unit)}, {clock_text(seconds)} elapsed"
         if event == "progress" and work.done < work.total and rate > 0:
-            text += f", {_duration((work.total - work.done) / rate)} left"
+            text += f", {clock_text((work.total - work.done) / rate)} left"
         self._write(facts, text)
 
     def _write(self, facts: dict[str, object], text: str) -> None:
@@ -154,9 +155,9 @@ class _Work:
         facts = [_amount(round(self.done), self.total, self.unit)]
         if self.done > 0 and seconds > 0 and self.unit != "clips":
             facts.append(_rate(self.done / seconds, self.unit))
-        facts.append(f"{_duration(seconds)} elapsed")
+        facts.append(f"{clock_text(seconds)} elapsed")
         if 0 < self.done < self.total:
-            facts.append(f"{_duration((self.total - self.done) * seconds / self.done)} left")
+            facts.append(f"{clock_text((self.total - self.done) * seconds / self.done)} left")
         return ", ".join(facts)
 
 
@@ -174,9 +175,3 @@ def _amount(done: int, total: int, unit: str) -> str:
 
 def _rate(per_second: float, unit: str) -> str:
     return f"{per_second:.2f} {'fps' if unit == 'frames' else f'{unit}/s'}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -117,7 +117,7 @@ def enhance(
     refuse_too_large(spec, footage.header, geometry, config, len(footage.timeline.distinct))
     note_model(spec, reporter)
     make_folder(target.folder)
-    settings = _recorded_settings(config, steps)
+    settings = _recorded_settings(config, geometry, steps)
     kept = note_losses(footage, target, reporter)
     record = Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
     writer = None
@@ -151,10 +151,12 @@ def enhance(
     )
 
 
-def _recorded_settings(config: Config, steps: Sequence[Step]) -> dict[str, str | int | float]:
+def _recorded_settings(config: Config, geometry: Geometry, steps: Sequence[Step]) -> dict[str, str | int | float]:
     """Return what the images depend on besides the model."""
     settings: dict[str, str | int | float] = {
         "shrink_input": config.upscale.shrink_input,
+        # Also where no step makes it: interpolation has any size by itself.
+        "output_size": "{}x{}".format(*geometry.output_size),
         "alpha": config.upscale.alpha,
     }
     for name, value in config.input.model_dump(mode="json").items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vsr_pipeline.runtime.progress import counted, one_line
+from vsr_pipeline.runtime.progress import clock_text, counted, one_line, size_text
 
 Status = Literal["done", "unchanged", "failed", "stopped", "given up"]
 """done: made now; unchanged: made earlier and still right; failed: `reason` says why; stopped: goes on next time;
@@ -64,7 +64,7 @@ class ClipOutcome:
             frames = counted(self.frame_count, "frame")
             done = f"{self.output}: {frames} of {width}x{height}, {self.computed_frames} computed now"
             if self.status == "done":
-                done += f", {_megabytes(self.output_bytes)}, {_duration(self.elapsed_seconds)} elapsed"
+                done += f", {size_text(self.output_bytes)}, {clock_text(self.elapsed_seconds)} elapsed"
             return one_line(done)
         return one_line(f"{self.output}: {self.status}, {self.reason}")
 
@@ -74,16 +74,6 @@ class ClipOutcome:
         wipe = self.output.with_name(f"{self.output.stem}_wipe.mp4")
         paths = " ".join(shlex.quote(str(path)) for path in (self.input, self.output))
         return one_line(f"vsr demo {paths} --output {shlex.quote(str(wipe))}")
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
