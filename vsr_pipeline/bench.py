@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
@@ -114,41 +115,33 @@ def bench(
     """
     from torch.utils.flop_counter import FlopCounterMode  # half a second, which no other command needs
 
-    spec, upscaler, device = _opened(settings)
-    if spec.choice:
-        reporter.note(spec.choice)
+    spec, upscaler, device = _opened(settings, reporter)
     precision = next(name for name in DTYPES if name == spec.precision)
     clip = moving_picture(*size, frames)
     gpu_bytes = _peak_gpu_memory_bytes(spec, upscaler, clip)  # before the reference takes any
     net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
     deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
-
-    def reference(pixels: Sequence[Pixels]) -> list[Pixels]:
-        return _reference(net, pixels, settings, device)
-
-    def product(pixels: Sequence[Pixels]) -> list[Pixels]:
-        return _product(upscaler, spec, pixels)
+    reference = partial(_reference, net, settings=settings, device=device)
+    product = partial(_product, upscaler, spec)
 
     # In lines: a bar that is drawn meanwhile would take time from what is measured.
     reporter.note(f"model: {spec.description}")
     reporter.note("warm-up of both paths")
     with out_of_memory_as_error(), FlopCounterMode(display=False) as counter:
         expected = reference(deep)  # counted, and warmed up
-    flops = counter.get_total_flops() / frames
-    difference = np.stack(product(deep)).astype(np.float64) - np.stack(expected)
-    mean_square = float(np.mean((difference / 65535) ** 2))
+    difference = (np.stack(product(deep)).astype(np.float64) - np.stack(expected)) / 65535
     reference_taken, taken = _in_turns(partial(reference, clip), partial(product, clip), repeats, device, reporter)
     for note in upscaler.take_notes():
         reporter.note(note)
     reporter.note("each part by itself")
     return BenchResult(
         ratio=reference_taken / taken,
-        psnr_db=-10 * float(np.log10(mean_square)) if mean_square else 999.0,
+        psnr_db=_psnr_db(difference),
         fps=frames / taken,
         reference_fps=frames / reference_taken,
-        flops_per_second=flops * frames / taken,
+        flops_per_second=counter.get_total_flops() / taken,
         peak_flops_per_second=peak_flops_per_second(precision, device),
-        max_difference=float(np.abs(difference).max()) / 65535,
+        max_difference=float(np.abs(difference).max()),
         model=spec.description,
         size=size,
         frames=frames,
@@ -159,7 +152,7 @@ def bench(
     )
 
 
-def _opened(settings: UpscaleConfig) -> tuple[ModelSpec, SegmentUpscaler, torch.device]:
+def _opened(settings: UpscaleConfig, reporter: Reporter) -> tuple[ModelSpec, SegmentUpscaler, torch.device]:
     """Build the product.
 
     Raises:
@@ -172,7 +165,15 @@ def _opened(settings: UpscaleConfig) -> tuple[ModelSpec, SegmentUpscaler, torch.
             f"vsr bench times networks in exact windows, not {spec.name}: give another --model, "
             "and neither --windows official nor --backend mmedit"
         )
+    if spec.choice:
+        reporter.note(spec.choice)
     return spec, upscaler, spec.device
+
+
+def _psnr_db(difference: NDArray[np.float64]) -> float:
+    """Return the PSNR of a difference of which 1 is the full scale; 999 where there is none."""
+    mean_square = float(np.mean(difference**2))
+    return -10 * float(np.log10(mean_square)) if mean_square else 999.0
 
 
 def _in_turns(

@@ -24,7 +24,10 @@ from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.progress import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vsr_pipeline.api import Scores
+    from vsr_pipeline.metrics.measure import Measurement
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -102,15 +105,20 @@ def metrics(
     if as_json:
         warning = {"warning": _WARNING} if natural else {}
         print_json([{"distorted": str(m.distorted), **_json_scores(m.scores), **warning} for m in measurements])
-        return 0
-    columns = (*(() if no_reference else _FULL_COLUMNS), *(_NATURAL_COLUMNS if natural else ()), _COUNT_COLUMN)
+    else:
+        _print_scores(measurements, full=not no_reference, natural=natural)
+    return 0
+
+
+def _print_scores(measurements: "Sequence[Measurement]", *, full: bool, natural: bool) -> None:
+    """Print a line of means for each video: those that need a reference, and those that need none."""
+    columns = (*(_FULL_COLUMNS if full else ()), *(_NATURAL_COLUMNS if natural else ()), _COUNT_COLUMN)
     print(" ".join(f"{title:>{width}}" for _, title, width, _ in columns))
     for m in measurements:
         cells = (_cell(getattr(m.scores, name), width, form) for name, _, width, form in columns)
         print(*cells, f" {one_line(str(m.distorted))}")
     if natural:
         print(_WARNING)
-    return 0
 
 
 _WARNING = (

@@ -72,16 +72,10 @@ def mux(
     """
     if source is not None:
         status_of_file(source.path)
-    with av.open(file_url(video_track)) as container:
-        stream = container.streams.video[0]
-        codec, time_base = stream.codec_context.codec.canonical_name, stream.time_base
-    assert time_base is not None
+    codec, time_base = _coding_of(video_track)
     wanted = OutputConfig.model_validate({"transcode_audio": transcode_audio, "drop": tuple(drop)})
     plan = plan_streams(source, output.suffix, EncodeConfig(codec=codec), wanted, leave_out=leave_out)
-    options = _container_options(plan.suffix, codec, time_base)
-    if last_duration is not None and FORMATS[plan.suffix] in ("matroska", "webm"):
-        # A packet of the track lasts until the next one is decoded; here it counts when the last frame ends.
-        options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={float(last_duration):.9f}/TB"
+    options = _container_options(plan.suffix, codec, time_base, last_duration)
     what = f"writing {output}" if source is None else f"joining the new picture and the other streams of {source.path}"
     with tempfile.TemporaryDirectory() as folder:
         inputs = [_picture(video_track, rotation)]
@@ -126,7 +120,17 @@ def _picture(video_track: Path, rotation: tuple[int, bool] | None) -> Any:  # no
     return input_file(video_track, **matrix)["v:0"]
 
 
-def _container_options(suffix: str, codec: str, time_base: Fraction) -> dict[str, str | int | None]:
+def _coding_of(video_track: Path) -> tuple[str, Fraction]:
+    """Return the codec of a video track, and its time base."""
+    with av.open(file_url(video_track)) as container:
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        return stream.codec_context.codec.canonical_name, stream.time_base
+
+
+def _container_options(
+    suffix: str, codec: str, time_base: Fraction, last_duration: Fraction | None
+) -> dict[str, str | int | None]:
     options: dict[str, str | int | None] = {
         "format": FORMATS[suffix],
         "c": "copy",
@@ -137,6 +141,9 @@ def _container_options(suffix: str, codec: str, time_base: Fraction) -> dict[str
     if FORMATS[suffix] in ("matroska", "webm"):
         # What lies before 0, such as the start of Vorbis from Ogg, stays there, and does not move all else later.
         options["avoid_negative_ts"] = "disabled"
+        if last_duration is not None:
+            # A packet of the track lasts until the next one is decoded; here it counts when the last frame ends.
+            options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={float(last_duration):.9f}/TB"
     if FORMATS[suffix] in ("mp4", "mov"):
         # These keep the ticks of the track.
         options["video_track_timescale"] = time_base.denominator
