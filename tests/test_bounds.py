@@ -52,7 +52,10 @@ def peak_mib(folder, clip, output, options):
     return peak_kib / 1024
 
 
-@pytest.mark.parametrize(("options", "frames"), [(BICUBIC, 30), (NETWORK, 5)], ids=["bicubic", "network"])
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [pytest.param(BICUBIC, 30, marks=pytest.mark.nightly, id="bicubic"), pytest.param(NETWORK, 5, id="network")],
+)
 def test_memory_does_not_depend_on_length(workspace, network, options, frames, record_property):
     """A clip 20 times as long takes the same memory, within 10 %."""
     peaks = []

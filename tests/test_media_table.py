@@ -24,7 +24,10 @@ def test_every_file_has_a_row(shared_data):
     assert {str(path.relative_to(media)) for path in media.glob("*/*")} == set(TABLE)
 
 
-@pytest.mark.parametrize("name", TABLE)
+_SLOW = "large_phone/androidx__portrait_4k60.mp4"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly) if n == _SLOW else n for n in TABLE])
 def test_what_comes_out(name, shared_data, tmp_path):
     row, source = TABLE[name], shared_data / "data" / "media" / name
     limit = () if row.whole else ("--max-frames", str(row.frames or 1))

@@ -136,9 +136,9 @@ def test_on_a_cpu_in_fp32_the_time_of_winograd_is_given_up_before_that_of_bands(
 @pytest.mark.parametrize(
     ("precision", "band_rows", "height", "windows"),
     [
-        ("bf16", None, 64, 4),
+        pytest.param("bf16", None, 64, 4, marks=pytest.mark.nightly),  # slow where bf16 is emulated
         ("fp32", None, 64, 1),
-        pytest.param("bf16", 64, 256, 1, marks=pytest.mark.nightly),  # slow where bf16 is emulated
+        pytest.param("bf16", 64, 256, 1, marks=pytest.mark.nightly),
     ],
 )
 def test_arithmetic_of_what_pytorch_holds(precision, band_rows, height, windows):

@@ -181,7 +181,7 @@ class ActsAt(Listener):
             self._actions.pop(0)[1]()
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.nightly), 3])
 def test_the_same_pixels_for_any_number_of_workers(cluster, clip, count):
     """Two of them make the batch below."""
     cluster.resize(count)
@@ -209,6 +209,7 @@ def test_workers_that_are_killed_are_replaced(cluster, clip):
     assert len([note for note in reporter.notes if "died at segment" in note]) == 2
 
 
+@pytest.mark.nightly
 def test_a_segment_whose_workers_die_again_and_again_fails_the_clip(cluster, clip):
     cluster.resize(1)
     with pytest.raises(ResourceError, match=r"^1 worker died at segment \d+-\d+ of walk.mp4, the last on .* --retries"):
@@ -218,6 +219,7 @@ def test_a_segment_whose_workers_die_again_and_again_fails_the_clip(cluster, cli
     assert same_pictures(again.output, clip / "serial" / "out.mp4")
 
 
+@pytest.mark.nightly
 def test_a_node_that_dies_and_one_that_joins(cluster, clip):
     cluster.resize(2)
     reporter = ActsAt(at5=lambda: cluster.resize(3), at10=cluster.lose_one)
@@ -290,6 +292,7 @@ def wait_for_segments(folder, name, count, process):
         time.sleep(0.01)
 
 
+@pytest.mark.nightly
 def test_a_driver_that_ends_takes_its_own_cluster_with_it(clip):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeline[ray]'")
     before = ray_processes()

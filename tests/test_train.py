@@ -354,6 +354,7 @@ def test_no_gradient_reaches_the_flow():
 # Runs.
 
 
+@pytest.mark.nightly
 def test_a_short_run_lowers_the_loss_and_its_model_is_usable(material, tmp_path):
     run = tmp_path / "run"
     noisy = {"name": "noisy", "steps": [{"kind": "resize"}, {"kind": "noise", "sigma": {"low": 40, "high": 40}}]}
