@@ -52,7 +52,12 @@ class Geometry:
         Raises:
             UsageError: the output would be smaller than the input.
         """
-        size = info.display_size
+        whole = cls.of_frames(info.display_size, sizing, settings, even=even)
+        return replace(whole, sample_aspect_ratio=info.display_aspect_ratio_of_pixels)
+
+    @classmethod
+    def of_frames(cls, size: Size, sizing: Sizing, settings: UpscaleConfig, *, even: bool = False) -> Self:
+        """Return the sizes of frames with square pixels; see `of`."""
         reduced = _rounded(size, 1 / exactly(settings.shrink_input))
         natural = (sizing.scale * reduced[0], sizing.scale * reduced[1])
         factor = _factor(size, settings)
@@ -66,7 +71,7 @@ class Geometry:
                 f"{size[0]}x{size[1]} would become smaller, {output[0]}x{output[1]}: give a larger --scale, --height "
                 "or --width (--scale 1: the same size, restored)"
             )
-        return cls(size, reduced, output if sizing.is_any else natural, output, info.display_aspect_ratio_of_pixels)
+        return cls(size, reduced, output if sizing.is_any else natural, output)
 
     @classmethod
     def enlarged(cls, size: Size, scale: int) -> Self:

@@ -6,7 +6,8 @@ fail.
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -100,12 +101,38 @@ class Fallback:
             ResourceError: memory ran out with the last variant, too.
             ModelError: there is a NaN or an infinity in fp32, too.
         """
-        name = f"segment {segment.start}-{segment.stop}"
         notes: list[str] = []
+
+        def once(upscaler: Upscaler) -> Iterator[T]:
+            yield attempt(upscaler)
+
+        (made,) = self.stream(segment, once, notes)
+        return made, tuple(notes)
+
+    def stream(
+        self, segment: Segment, attempt: Callable[[Upscaler], Iterator[T]], notes: list[str] | None = None
+    ) -> Iterator[T]:
+        """Yield what is made of a segment, one by one; after a step down, what was yielded is made again and left out.
+
+        Args:
+            segment: for the messages.
+            attempt: makes it from its start, as that of `run`.
+            notes: gets a line for each failed attempt.
+
+        Raises:
+            ResourceError, ModelError: as `run`.
+        """
+        notes = [] if notes is None else notes
+        name = f"segment {segment.start}-{segment.stop}"
         in_fp32 = False
+        given = 0
         while True:
             try:
-                return self._attempted(attempt, in_fp32, notes), tuple(notes)
+                for item in islice(self._attempted(attempt, in_fp32, notes), given, None):
+                    given += 1
+                    yield item
+                    del item  # it would be kept while the next one is made
+                return
             except OutOfMemoryError as error:
                 before = self._spec.variants[self._level].description
                 if self._level + 1 == len(self._spec.variants):
@@ -127,10 +154,10 @@ class Fallback:
             notes.append(f"{name}: {message}")
             self._reporter.note(notes[-1])
 
-    def _attempted(self, attempt: Callable[[Upscaler], T], in_fp32: bool, notes: list[str]) -> T:
+    def _attempted(self, attempt: Callable[[Upscaler], Iterator[T]], in_fp32: bool, notes: list[str]) -> Iterator[T]:
         upscaler = self._upscaler_for(in_fp32)
         try:
-            return attempt(upscaler)
+            yield from attempt(upscaler)
         finally:
             for note in upscaler.take_notes():
                 notes.append(note)
