@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 VSR := $(BIN)/vsr
 INSTALLED := $(VENV)/installed
 REFERENCE := .venv-reference
+RELEASE := .venv-release
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' vsr_pipeline/__init__.py)
 
-.PHONY: install demo test nightly check golden reference bench clean
+.PHONY: install demo test nightly check golden reference bench dist release clean
 
 install: $(INSTALLED)
 
@@ -56,5 +58,20 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/vid4.py
 	$(BIN)/python benchmarks/windows.py --size 128x72 --repeats 3
 
+# sdist and wheel, as a package index wants them; the wheel is built from the sdist.
+dist:
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6.1'
+	rm -rf dist
+	$(RELEASE)/bin/python -m build --outdir dist .
+	$(RELEASE)/bin/python -m twine check --strict dist/*
+
+# What is published has a date in the changelog. `make test` and `make nightly` come first; the upload is by hand.
+release:
+	@grep -Eq '^## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)' CHANGELOG.md || { \
+		echo "CHANGELOG.md has no heading '## $(VERSION) (YYYY-MM-DD)': say what is new and when it was released" >&2; exit 1; }
+	$(MAKE) dist
+	@echo "dist/ is ready: twine upload dist/*"
+
 clean:
-	rm -rf $(VENV) $(REFERENCE) results/*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist
+	rm -rf $(VENV) $(REFERENCE) $(RELEASE) results/*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist

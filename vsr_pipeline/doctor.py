@@ -1,7 +1,9 @@
 """`vsr doctor`: is this machine ready, and what to do where it is not."""
 
 import math
+import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -28,6 +30,7 @@ _LOW_DISK_BYTES = 10 * 1024**3
 _COMMON_SIZES = {"SD": (720, 576), "HD": (1280, 720), "Full HD": (1920, 1080), "4K": (3840, 2160)}
 _LONG_CLIP_FRAMES = 1000
 _CHANNELS = 64
+_ABSOLUTE = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\,;:'\"]+[/\\])*([^\s/\\,;:'\"]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,21 @@ class Finding:
     status: Literal["ok", "warning", "error"]
     found: str
     remedy: str = ""
+    where: Path | None = None
+    """Its file or folder."""
+
+    def to_share(self) -> dict[str, str]:
+        """Return it for an issue that everybody can read: of paths, nothing but their last names is in it."""
+        return {
+            "subject": self.subject,
+            "status": self.status,
+            "found": _without_folders(self.found),
+            "remedy": _without_folders(self.remedy),
+        }
+
+    def __str__(self) -> str:
+        at = f" ({self.where})" if self.where is not None else ""
+        return f"{self.found}{at}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 def examine(workspace: Path) -> tuple[Finding, ...]:
@@ -125,12 +143,12 @@ def _memory(choice: Callable[[], tuple[Candidate, str]]) -> list[Finding]:
 
 def _ffmpeg() -> list[Finding]:
     available = encoders()
-    binary = str(ffmpeg_binary())
+    binary = ffmpeg_binary()
     missing = [name for name in _NEEDED_ENCODERS if name not in available]
     if missing:
         remedy = "unset VSR_FFMPEG to use the one that comes with imageio-ffmpeg, or name another"
-        return [Finding("ffmpeg", "error", f"{binary} lacks {', '.join(missing)}", remedy)]
-    return [Finding("ffmpeg", "ok", f"{binary}, with {', '.join(_NEEDED_ENCODERS)}")]
+        return [Finding("ffmpeg", "error", f"lacks {', '.join(missing)}", remedy, binary)]
+    return [Finding("ffmpeg", "ok", f"has {', '.join(_NEEDED_ENCODERS)}", where=binary)]
 
 
 def _codecs() -> list[Finding]:
@@ -153,7 +171,7 @@ def _weights() -> list[Finding]:
             remedy = f"delete it and run `vsr models pull {entry.name}`"
             findings.append(Finding(f"weights {entry.name}", "error", str(error), remedy))
         else:
-            findings.append(Finding(f"weights {entry.name}", "ok", f"{path}, verified"))
+            findings.append(Finding(f"weights {entry.name}", "ok", "verified", where=path))
     try:
         findings.append(Finding("model auto", "ok", weights.choose_auto().name))
     except VsrError as error:
@@ -163,7 +181,19 @@ def _weights() -> list[Finding]:
 
 def _disk(workspace: Path) -> list[Finding]:
     free = shutil.disk_usage(workspace).free
-    found = f"{free / 1024**3:.1f} GiB free in {workspace.resolve()}"
+    found = f"{free / 1024**3:.1f} GiB free"
     low = free < _LOW_DISK_BYTES
     remedy = "HR frames as PNG take about 1 MB per megapixel: free some space" if low else ""
-    return [Finding("disk", "warning" if low else "ok", found, remedy)]
+    return [Finding("disk", "warning" if low else "ok", found, remedy, workspace.resolve())]
+
+
+def _without_folders(text: str) -> str:
+    """Shorten paths, which may hold a person's or a customer's name, to their last names.
+
+    Folders that are known to come up may have spaces in their names; others are told by their slashes.
+    """
+    named = Path(os.environ.get("VSR_FFMPEG", "")).parent
+    for folder in (Path.cwd(), weights.checkpoints_folder(), named, Path.home()):
+        if folder.is_absolute() and folder != folder.parent:
+            text = text.replace(f"{folder}{os.sep}", "")
+    return _ABSOLUTE.sub(r"\1", text)

@@ -158,17 +158,18 @@ def _json_scores(scores: "Scores") -> dict[str, object]:
 def doctor(as_json: Json = False) -> int:
     """Check whether this machine is ready.
 
-    Python, torch and the device, ffmpeg, weights, disk: each with what to do where something is wrong.
+    Python, torch and the device, ffmpeg, weights, disk: each with what to do where something is wrong. With --json, no
+    path, no name of a machine or a person is in it: for issues.
     """
     from vsr_pipeline import api
 
     findings = api.examine(Path())
     if as_json:
-        print_json([dataclasses.asdict(f) for f in findings])
+        print_json([f.to_share() for f in findings])
     else:
         width = max(len(f.subject) for f in findings)
         for f in findings:
-            print(f"{f.status:<8} {f.subject:<{width}}  {f.found}" + (f"; {f.remedy}" if f.remedy else ""))
+            print(f"{f.status:<8} {f.subject:<{width}}  {f}")
     return 1 if any(f.status == "error" for f in findings) else 0
 
 
