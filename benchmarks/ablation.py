@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.bench_network import moving_picture
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance import realbasicvsr_network
 from vsr_pipeline.enhance.cuda_graphs import cuda_recorder

@@ -16,7 +16,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
-from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.bench_network import moving_picture
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model

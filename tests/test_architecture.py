@@ -20,7 +20,7 @@ LAYERS = [
     {"demo", "degrade"},
     {"stages"},
     {"jobs"},
-    {"compare", "train", "bench", "bench_models", "doctor"},
+    {"compare", "train", "bench", "bench_models", "bench_network", "doctor"},
     {"api"},
     {"cli", "library"},
     # Its own file gives the names of `library` when they are used.

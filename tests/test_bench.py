@@ -10,7 +10,7 @@ from tests.support.small_device import LiveBytes, SmallDevice
 from tests.support.upscaling import upscale_whole
 from vsr_pipeline import cli
 from vsr_pipeline.bench import bench as measure
-from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.bench_network import moving_picture
 from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model

@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.pictures import clip, picture
-from vsr_pipeline.degrade import Degradation, DegradationConfig, bicubic_quarter, load_degradation
 from vsr_pipeline.degrade.chains import Blur, Chain, Noise, RandomOrder, Resize, VideoCompression, varying
 from vsr_pipeline.degrade.compress import jpeg, video
-from vsr_pipeline.degrade.degradation import apply_chain
+from vsr_pipeline.degrade.config import DegradationConfig, load_degradation
+from vsr_pipeline.degrade.degradation import Degradation, apply_chain
 from vsr_pipeline.degrade.kernels import gaussian, sinc
-from vsr_pipeline.degrade.resize import resize
+from vsr_pipeline.degrade.resize import bicubic_quarter, resize
 from vsr_pipeline.degrade.walk import walk
 from vsr_pipeline.errors import ConfigError, InputError
 from vsr_pipeline.media.antialias import antialiased_bicubic

@@ -9,7 +9,8 @@ import pytest
 from tests.support.clips import make_video, times
 from tests.support.pictures import clip
 from vsr_pipeline import cli
-from vsr_pipeline.degrade import Degradation, DegradationConfig
+from vsr_pipeline.degrade.config import DegradationConfig
+from vsr_pipeline.degrade.degradation import Degradation
 from vsr_pipeline.media.images import write_png
 from vsr_pipeline.media.read.reader import VideoReader
 

@@ -7,8 +7,7 @@ whole windows. Both paths run in one process, in turns, so that what else the ma
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -17,30 +16,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vsr_pipeline import bench_network as network
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
-from vsr_pipeline.enhance.cuda_graphs import Step
-from vsr_pipeline.enhance.device import DTYPES, Precision
-from vsr_pipeline.enhance.frames import enhance_in_memory
+from vsr_pipeline.enhance.device import DTYPES
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, cleaned
+from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.enhance.realbasicvsr_stream import Steps
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.runtime.memory import peak_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter, counted
 from vsr_pipeline.timeline import Colour
 
 _FRAME_RATE = Fraction(25)
-_PEAK_SIZE = (180, 320)
-_PEAK_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +110,12 @@ def bench(
 
     spec, upscaler, device = _opened(settings, reporter)
     precision = next(name for name in DTYPES if name == spec.precision)
-    clip = moving_picture(*size, frames)
-    gpu_bytes = _peak_gpu_memory_bytes(spec, upscaler, clip)  # before the reference takes any
+    clip = network.moving_picture(*size, frames)
+    gpu_bytes = network.peak_gpu_memory_bytes(spec, upscaler, clip)  # before the reference takes any
     net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
     deep = [pixels.astype(np.uint16) * 257 for pixels in clip]
-    reference = partial(_reference, net, settings=settings, device=device)
-    product = partial(_product, upscaler, spec)
+    reference = partial(network.reference, net, settings=settings, device=device)
+    product = partial(network.product, upscaler, spec)
 
     # In lines: a bar that is drawn meanwhile would take time from what is measured.
     reporter.note(f"model: {spec.description}")
@@ -140,7 +133,7 @@ def bench(
         fps=frames / taken,
         reference_fps=frames / reference_taken,
         flops_per_second=counter.get_total_flops() / taken,
-        peak_flops_per_second=peak_flops_per_second(precision, device),
+        peak_flops_per_second=network.peak_flops_per_second(precision, device),
         max_difference=float(np.abs(difference).max()),
         model=spec.description,
         size=size,
@@ -185,83 +178,9 @@ def _in_turns(
         said.note(f"run {repeat + 1} of {repeats}")
         # On a GPU as fast as PyTorch is if nothing is set, which is less exact than what the product is compared with.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
-            seconds["reference"].append(_seconds(reference, device))
-        seconds["product"].append(_seconds(product, device))
+            seconds["reference"].append(network.seconds_of(reference, device))
+        seconds["product"].append(network.seconds_of(product, device))
     return statistics.median(seconds["reference"]), statistics.median(seconds["product"])
-
-
-def moving_picture(width: int, height: int, frames: int) -> list[Pixels]:
-    """Return frames (height, width, 3), uint8, of a picture with detail at all scales that moves 2 pixels a frame."""
-    generator = np.random.default_rng(0)
-    margin = 2 * frames
-    picture = np.zeros((height + margin, width + margin, 3), np.float32)
-    for octave in range(6):
-        step = 2**octave
-        rows, columns = (-(-length // step) for length in picture.shape[:2])
-        coarse = generator.standard_normal((rows, columns, 3), dtype=np.float32) * step**0.5
-        picture += coarse.repeat(step, 0).repeat(step, 1)[: picture.shape[0], : picture.shape[1]]
-    picture = np.clip(128 + picture * (40 / picture.std()), 0, 255).astype(np.uint8)
-    return [np.ascontiguousarray(picture[2 * k : 2 * k + height, k : k + width]) for k in range(frames)]
-
-
-@torch.inference_mode()
-def _reference(
-    net: BasicVSRNet | RealBasicVSRNet, clip: Sequence[Pixels], settings: UpscaleConfig, device: torch.device
-) -> list[Pixels]:
-    outputs: list[Pixels] = []
-    for start in range(0, len(clip), settings.max_seq_len):
-        window = clip[start : start + settings.max_seq_len]
-        frames_NTCHW = torch.cat([to_tensor(pixels, device) for pixels in window])[None].contiguous()
-        once = {"refine_threshold": 255.0} if isinstance(net, RealBasicVSRNet) else {}
-        upscaled = net(frames_NTCHW, **once)
-        outputs += [to_pixels(frame[None], window[0].dtype) for frame in upscaled[0]]
-    return outputs
-
-
-def _product(upscaler: SegmentUpscaler, spec: ModelSpec, clip: Sequence[Pixels]) -> list[Pixels]:
-    """Upscale a clip without a cut, cleaned once, as the reference does."""
-    return enhance_in_memory(upscaler, spec.context, clip, cleaned(1), spec.scale)
-
-
-def _peak_gpu_memory_bytes(spec: ModelSpec, upscaler: SegmentUpscaler, clip: Sequence[Pixels]) -> int:
-    """Measure the most GPU memory that the product has in use; 0, and nothing is run, without a CUDA GPU."""
-    if spec.peak_gpu_memory_bytes() == 0:  # with one, the weights are there
-        return 0
-    spec.reset_peak_gpu_memory()
-    _product(upscaler, spec, clip)
-    return spec.peak_gpu_memory_bytes()
-
-
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    started = time.perf_counter()
-    call()
-    _synchronize(device)
-    return time.perf_counter() - started
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-@torch.inference_mode()
-def peak_flops_per_second(precision: Precision, device: torch.device) -> float:
-    """Measure the best rate of a 3x3 convolution of 64 channels."""
-    dtype = DTYPES[precision]
-    convolution = torch.nn.Conv2d(_PEAK_CHANNELS, _PEAK_CHANNELS, 3, padding=1).to(device, dtype)
-    convolution = convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch = 8 if device.type == "cuda" else 1
-    x = torch.randn((batch, _PEAK_CHANNELS, *_PEAK_SIZE), device=device, dtype=dtype)
-    x = x.to(memory_format=torch.channels_last)
-    best = float("inf")
-    for _ in range(6):
-        _synchronize(device)
-        started = time.perf_counter()
-        for _ in range(4):
-            convolution(x)
-        _synchronize(device)
-        best = min(best, (time.perf_counter() - started) / 4)
-    return 2 * 9 * _PEAK_CHANNELS**2 * x.numel() / _PEAK_CHANNELS / best
 
 
 def _breakdown(
@@ -269,9 +188,9 @@ def _breakdown(
 ) -> dict[str, float]:
     """Time every part of a run by itself, in milliseconds a frame."""
     parts: dict[str, float] = {}
-    with _timed(upscaler, parts, device):
+    with network.timed_steps(upscaler, parts, device):
         started = time.perf_counter()
-        outputs = _product(upscaler, spec, clip)
+        outputs = network.product(upscaler, spec, clip)
         whole = time.perf_counter() - started
     parts["transfer"] = whole - sum(parts.values())
     with tempfile.TemporaryDirectory() as folder:
@@ -284,37 +203,6 @@ def _breakdown(
         parts = {"decode": time.perf_counter() - started} | parts
         assert decoded == len(clip)
     return {name: 1000 * seconds / len(clip) for name, seconds in parts.items()}
-
-
-@contextmanager
-def _timed(upscaler: SegmentUpscaler, parts: dict[str, float], device: torch.device) -> Iterator[None]:
-    """Add the seconds that each step of a network takes to `parts`, by the step's name."""
-    steps = upscaler.steps
-    upscaler.steps = Steps(
-        clean=_stopwatch(steps.clean, parts, "cleaning", device) if steps.clean else None,
-        compute_flow=_stopwatch(steps.compute_flow, parts, "flow", device),
-        backward=_stopwatch(steps.backward, parts, "backward", device),
-        forward=_stopwatch(steps.forward, parts, "forward", device),
-        reconstruct=_stopwatch(steps.reconstruct, parts, "upsample", device),
-    )
-    try:
-        yield
-    finally:
-        upscaler.steps = steps
-
-
-def _stopwatch(step: Step, parts: dict[str, float], name: str, device: torch.device) -> Step:
-    parts[name] = 0.0
-
-    def timed(*arguments: Tensor | int | None) -> Tensor:
-        _synchronize(device)
-        started = time.perf_counter()
-        result = step(*arguments)
-        _synchronize(device)
-        parts[name] += time.perf_counter() - started
-        return result
-
-    return timed
 
 
 def _timed_encode(frames: Sequence[Pixels], path: Path, encode: EncodeConfig) -> float:

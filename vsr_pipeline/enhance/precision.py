@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
 import torch
 from torch import Tensor
 
@@ -330,6 +329,8 @@ def _processor_name() -> str:
 
 
 def _file_of(key: Mapping[str, object]) -> Path:
+    import platformdirs  # a run whose precision is named needs no cache
+
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     return platformdirs.user_cache_path("vsr-pipeline", appauthor=False) / "measured" / f"{name}.json"
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from vsr_pipeline.errors import InputError, OutputError, ResourceError
 from vsr_pipeline.media.image_headers import PNG_END, PNG_SIGNATURE, fault_of
-from vsr_pipeline.media.picture_facts import cmyk_as_rgb, losses_of, opened
 from vsr_pipeline.runtime.files import published, read_failure
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -183,6 +182,8 @@ def image_losses(path: Path) -> tuple[str, ...]:
     Raises:
         InputError, ResourceError: as `read_image`.
     """
+    from vsr_pipeline.media.picture_facts import losses_of  # Pillow, which frames alone do not need
+
     return losses_of(bytes_of_image(path))
 
 
@@ -201,12 +202,22 @@ def bytes_of_image(path: Path) -> bytes:
     return data
 
 
+def _of_cmyk(path: Path, data: bytes) -> Pixels | None:
+    """Return the pixels of an image in CMYK; None: it is none."""
+    from vsr_pipeline.media.picture_facts import cmyk_as_rgb, opened  # Pillow, which frames alone do not need
+
+    image = opened(BytesIO(data))
+    if image is None or image.mode != "CMYK":
+        return None
+    try:
+        return np.array(cmyk_as_rgb(image))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"not an image that can be decoded: {path} ({error})") from error
+
+
 def _decoded(path: Path, data: bytes) -> Pixels:
-    if data.startswith(_MAY_BE_CMYK) and (image := opened(BytesIO(data))) and image.mode == "CMYK":
-        try:
-            return np.array(cmyk_as_rgb(image))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"not an image that can be decoded: {path} ({error})") from error
+    if data.startswith(_MAY_BE_CMYK) and (converted := _of_cmyk(path, data)) is not None:
+        return converted
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data else None
     except cv2.error as error:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from vsr_pipeline.errors import ResourceError
 
 _FRAMES_AT_ONCE = 1 + 4 * 4
@@ -44,6 +42,8 @@ def how_to_reduce(path: Path | str, width: int) -> str:
 
 def available_memory_bytes() -> int | None:
     """Memory that can be used without swapping, by this process; None where the system does not say."""
+    import psutil  # only who asks needs it
+
     try:
         free = [psutil.virtual_memory().available]
     except (OSError, psutil.Error):
@@ -53,6 +53,8 @@ def available_memory_bytes() -> int | None:
 
 def resident_memory_bytes() -> int:
     """Main memory that this process has now."""
+    import psutil
+
     return int(psutil.Process().memory_info().rss)
 
 
@@ -61,6 +63,8 @@ def peak_memory_bytes() -> int:
     try:  # `getrusage` counts what the parent had in memory when it started this process
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
+        import psutil
+
         return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 

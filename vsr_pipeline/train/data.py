@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vsr_pipeline.degrade import Degradation, bicubic_quarter
+from vsr_pipeline.degrade.degradation import Degradation
+from vsr_pipeline.degrade.resize import bicubic_quarter
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.train.config import RunConfig
+from vsr_pipeline.train.network import Sample
 from vsr_pipeline.train.sources import (
     Frames,
     Source,
@@ -22,14 +24,6 @@ from vsr_pipeline.train.sources import (
     read_span,
     read_still,
 )
-
-Sample = dict[str, Tensor]
-"""Parts of a sequence, or of a batch of them with N in front.
-
-lq (T, 3, h, w) and truth (T, 3, 4h, 4w) in uint8; clean (T, 3, h, w), the truth at a quarter of its size, float32;
-sharp, what the output should be where that is sharper than the truth, uint8. Where no loss needs them there is neither
-truth nor sharp.
-"""
 
 # A video's frames are decoded once for many sequences: for every POOL_AGE sequences a pool of spans is drawn.
 _POOL_AGE = 256

@@ -16,7 +16,8 @@ from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.checkpoint import State
 from vsr_pipeline.train.config import RunConfig, differences
 from vsr_pipeline.train.curves import Curves
-from vsr_pipeline.train.data import Sample, Sequences, batches
+from vsr_pipeline.train.data import Sequences, batches
+from vsr_pipeline.train.network import Sample
 from vsr_pipeline.train.processes import Processes
 from vsr_pipeline.train.sources import find_sources
 from vsr_pipeline.train.stop import StopRequest, stop_requests

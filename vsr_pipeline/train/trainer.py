@@ -9,10 +9,9 @@ from torch import Tensor
 from vsr_pipeline.enhance.precision import candidates_for, ranked, speeds_of
 from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.train.config import RunConfig, TrainConfig
-from vsr_pipeline.train.data import Sample
 from vsr_pipeline.train.gan import Adversary
 from vsr_pipeline.train.losses import pixel_losses
-from vsr_pipeline.train.network import TrainingNet, build_network, parameter_groups
+from vsr_pipeline.train.network import Sample, TrainingNet, build_network, parameter_groups
 from vsr_pipeline.train.perceptual import PerceptualLoss
 from vsr_pipeline.train.processes import Processes
 
