@@ -380,11 +380,11 @@ def test_a_worker_looks_at_its_device_when_something_fails(tmp_path, monkeypatch
     assert isinstance(made.prepare(spec), Ready)
     answer = made.compute(SimpleNamespace(folder=tmp_path), JobSource(tmp_path / "none.mp4", FileIdentity(1, 2)))
     assert answer.cause == "device"
-    assert "its GPU no longer computes" in answer.message
+    assert "the GPU no longer computes" in answer.message
     assert "none.mp4" in answer.message
     said.append(False)
     answer = made.prepare(spec)
-    assert (answer.kind, answer.message.partition(":")[0]) == ("ResourceError", "its GPU no longer computes")
+    assert (answer.kind, answer.message.partition(":")[0]) == ("BrokenDeviceError", "the GPU no longer computes")
 
 
 def test_devices_that_compute(monkeypatch):

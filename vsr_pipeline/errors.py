@@ -11,6 +11,7 @@
     │   └── NotFiniteError       its output has a NaN or an infinity
     ├── ResourceError    5   not enough disk, memory or GPU
     │   ├── OutOfMemoryError     the device's memory ran out while computing
+    │   ├── BrokenDeviceError    the GPU no longer computes, in this process at least
     │   └── DiskFullError    a file could not be written because the disk is full
     ├── OutputError      6   output that exists already or cannot be written
     ├── LockedError     75   another run is at work in the same place; run again later
@@ -77,6 +78,10 @@ class ResourceError(VsrError):
 
 class OutOfMemoryError(ResourceError):
     """The device's memory ran out while computing; computing less at once may help."""
+
+
+class BrokenDeviceError(ResourceError):
+    """The GPU no longer computes: after some errors, nothing does in the process that had them."""
 
 
 class DiskFullError(ResourceError):

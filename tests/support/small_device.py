@@ -48,6 +48,17 @@ class LiveBytes(TorchDispatchMode):
         self.now -= count
 
 
+class OnlyGpuOperations(TorchDispatchMode):
+    """Refuses integers of 16 bits without a sign, for which GPUs have hardly any operation."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        outputs = func(*args, **(kwargs or {}))
+        for leaf in _pytree.tree_leaves((args, kwargs, outputs)):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype == torch.uint16:
+                raise NotImplementedError(f"\"{func}\" not implemented for 'UInt16'")
+        return outputs
+
+
 def _storages(values):
     leaves = _pytree.tree_leaves(values)
     return [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, torch.Tensor)]

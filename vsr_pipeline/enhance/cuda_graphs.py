@@ -69,6 +69,8 @@ class GraphedStep:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
+            if _has_run_out(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             self._record = None
             reason = str(error).partition("\n")[0]
             self._on_note(f"CUDA graphs cannot be recorded here, computed without them: {reason}")
@@ -93,6 +95,15 @@ def cuda_recorder(device: torch.device) -> Record:
         return output, graph.replay
 
     return record
+
+
+def _has_run_out(error: BaseException | None) -> bool:
+    """Whether memory ran out while a graph was recorded: ending the recording then fails, too, and hides that."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        error = error.__context__
+    return False
 
 
 def _kinds(tensors: tuple[Tensor, ...]) -> list[tuple[torch.Size, torch.dtype]]:

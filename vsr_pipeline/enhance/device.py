@@ -9,6 +9,8 @@ from vsr_pipeline.runtime.progress import counted
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+GPU_IS_BROKEN = "the GPU no longer computes: see nvidia-smi and the system's log"
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import torch
 
+from vsr_pipeline.enhance.device import GPU_IS_BROKEN, computes
 from vsr_pipeline.enhance.memory import allowed_bytes, amount, first_that_fits, same_memory
 from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
-from vsr_pipeline.errors import ModelError, NotFiniteError, OutOfMemoryError, ResourceError
+from vsr_pipeline.errors import BrokenDeviceError, ModelError, NotFiniteError, OutOfMemoryError, ResourceError
 from vsr_pipeline.runtime.memory import how_to_reduce
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import ClipSize, Segment
@@ -100,6 +101,7 @@ class Fallback:
         Raises:
             ResourceError: memory ran out with the last variant, too.
             ModelError: there is a NaN or an infinity in fp32, too.
+            BrokenDeviceError: the GPU no longer computes.
         """
         notes: list[str] = []
 
@@ -120,10 +122,19 @@ class Fallback:
             notes: gets a line for each failed attempt.
 
         Raises:
-            ResourceError, ModelError: as `run`.
+            ResourceError, ModelError, BrokenDeviceError: as `run`.
         """
-        notes = [] if notes is None else notes
         name = f"segment {segment.start}-{segment.stop}"
+        try:
+            yield from self._until_it_fits(name, attempt, [] if notes is None else notes)
+        except RuntimeError as error:
+            # After some errors, such as an access out of bounds, nothing computes any more in this process.
+            if computes(self._spec.device):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise BrokenDeviceError(f"{name}: {GPU_IS_BROKEN} ({reason})") from error
+
+    def _until_it_fits(self, name: str, attempt: Callable[[Upscaler], Iterator[T]], notes: list[str]) -> Iterator[T]:
         in_fp32 = False
         given = 0
         while True:

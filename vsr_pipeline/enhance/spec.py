@@ -149,9 +149,14 @@ class ModelSpec:
     def reset_peak_gpu_memory(self) -> None:
         """Begin to measure `peak_gpu_memory_bytes` anew."""
         if self.device is not None and self.device.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call] # else, before a network is there, the next line fails
+            torch.cuda.empty_cache()  # what is only kept for reuse was taken by someone before
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gpu_memory_bytes(self) -> int:
-        """Most GPU memory that this process has had in use since `reset_peak_gpu_memory`; 0 without a CUDA GPU."""
+        """Most GPU memory that PyTorch has taken since `reset_peak_gpu_memory`; 0 without a CUDA GPU.
+
+        Taken is more than in use: CUDA graphs keep what their steps need, and the allocator whole blocks.
+        """
         on_gpu = self.device is not None and self.device.type == "cuda"
-        return torch.cuda.max_memory_allocated(self.device) if on_gpu else 0
+        return torch.cuda.max_memory_reserved(self.device) if on_gpu else 0

@@ -14,16 +14,19 @@ from vsr_pipeline.media.images import Pixels
 DOWNLOADS = 2
 """On a GPU: HR frames that are on their way from it while the next ones are computed."""
 
-_TORCH_DTYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16}
-
 
 def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
     """Return a frame as (1, 3, H, W), RGB in [0, 1]; it crosses the bus as integers."""
-    frame_HW3 = torch.from_numpy(np.ascontiguousarray(pixels))
+    is_deep = pixels.dtype == np.uint16
+    frame_HW3 = torch.from_numpy(np.ascontiguousarray(pixels).view(np.int16 if is_deep else np.uint8))
     if device.type == "cuda":
         # From pinned memory, so that nobody waits for the copy.
         frame_HW3 = frame_HW3.pin_memory()
-    return frame_HW3.to(device, non_blocking=True).permute(2, 0, 1)[None].float() / np.iinfo(pixels.dtype).max
+    values_13HW = frame_HW3.to(device, non_blocking=True).permute(2, 0, 1)[None]
+    if is_deep:
+        # GPUs have hardly any operation for 16 bits without a sign: they cross with one, and lose it again there.
+        values_13HW = values_13HW.to(torch.int32).bitwise_and_(0xFFFF)
+    return values_13HW.float() / np.iinfo(pixels.dtype).max
 
 
 def check_finite(frames: Tensor) -> None:
@@ -66,9 +69,12 @@ class Download:
         dtype: np.dtype[np.uint8] | np.dtype[np.uint16],
         stream: torch.cuda.Stream | None = None,
     ) -> None:
+        self._dtype = dtype
         self._finite = torch.isfinite(frame_13HW).all()
         scaled = frame_13HW[0].clamp(0, 1).mul_(np.iinfo(dtype).max).round_()
-        self._pixels_HW3 = scaled.to(_TORCH_DTYPES[dtype]).permute(1, 2, 0).contiguous()
+        # 16 bits cross with a sign, see `to_tensor`: what is above its range is cut to its lowest bits.
+        integers = scaled.to(torch.uint8) if dtype == np.uint8 else scaled.to(torch.int32).to(torch.int16)
+        self._pixels_HW3 = integers.permute(1, 2, 0).contiguous()
         self._arrival: torch.cuda.Event | None = None
         if stream is not None:
             stream.wait_stream(torch.cuda.current_stream(frame_13HW.device))
@@ -86,7 +92,8 @@ class Download:
         if self._arrival is not None:
             self._arrival.synchronize()
         _refuse_unless(self._finite)
-        return self._pixels_HW3.cpu().numpy()
+        pixels: Pixels = self._pixels_HW3.cpu().numpy().view(self._dtype)
+        return pixels
 
 
 def download(frames: Iterable[Tensor | Pixels], dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Iterator[Pixels]:

@@ -18,11 +18,11 @@ import torch
 from vsr_pipeline import __version__, errors
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import as_recorded
-from vsr_pipeline.enhance.device import computes
+from vsr_pipeline.enhance.device import GPU_IS_BROKEN, computes
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.errors import PrecisionError, ResourceError, VsrError
+from vsr_pipeline.errors import BrokenDeviceError, PrecisionError, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, compute_segment
 from vsr_pipeline.jobs.workers.spec import Ready, WorkerSpec, refuse_other_pixels
@@ -32,7 +32,6 @@ from vsr_pipeline.runtime.progress import Event, Noted, Reporter
 
 # What one machine has just written, another one may see this much later on a network's file system.
 _SIGHT_SECONDS = 30.0
-_BROKEN = "its GPU no longer computes: see nvidia-smi and the system's log"
 _REMEDY = "put it on a file system that all machines share, under the same path on each"
 
 
@@ -89,7 +88,7 @@ class SegmentWorker:
             self._open(spec.settings)
             model = self._model
             if not computes(model.device):
-                raise ResourceError(_BROKEN)
+                raise BrokenDeviceError(GPU_IS_BROKEN)
             self._clip: tuple[Path, JobSource] | None = None
             return Ready(_device_of(model), model.description, dict(model.identity), model.choice)
         except Exception as error:  # noqa: BLE001 - it goes to the driver
@@ -120,7 +119,8 @@ class SegmentWorker:
     def _failure(self, error: Exception, task: SegmentTask, source: JobSource) -> Failure:
         """Describe what went wrong with a segment, and whether this machine is the cause."""
         if not computes(self._model.device):
-            return replace(Failure.of(ResourceError(f"{_BROKEN} ({error})"), self._node), cause="device")
+            broken = error if isinstance(error, BrokenDeviceError) else BrokenDeviceError(f"{GPU_IS_BROKEN} ({error})")
+            return replace(Failure.of(broken, self._node), cause="device")
         if isinstance(error, PrecisionError):
             return replace(Failure.of(error, self._node), cause="precision")
         try:
