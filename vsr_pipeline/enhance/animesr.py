@@ -1,7 +1,7 @@
 """AnimeSR as a model: recurrent and forward only, so that windows need no overlap and memory is that of one frame."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -76,7 +76,7 @@ class AnimeSRUpscaler:
         self._net = net
         self._device = device
 
-    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Sequence[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 

@@ -1,9 +1,10 @@
 """A network for single frames as a model: tiles that fit into memory, no context, every architecture alike."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,11 +25,53 @@ from vsr_pipeline.models.frame import FrameNet
 from vsr_pipeline.models.opencv_net import OpenCVNet
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
+T = TypeVar("T")
+
 _AUTOMATIC_BYTES = 2_000_000_000
 """What a tile may take where nothing else is asked for: the same on every machine, since seams may depend on it."""
 # Smaller tiles that are tried, where the memory that may be taken is known to be too little.
 _CAPS = (512, 256, 128, 64, 32)
 _CHECKED_SIZE = (24, 24)
+
+
+class Tiles:
+    """The tiles of frames of one size; they are halved when memory runs out.
+
+    Args:
+        net: what is given tiles.
+        size: height and width of a frame, in LQ pixels.
+        tile: the largest side; 0 is the whole frame.
+        can_tile: whether the network may be given tiles.
+    """
+
+    def __init__(self, net: FrameNet, size: tuple[int, int], tile: int, *, can_tile: bool = True) -> None:
+        self._net = net
+        self._size = size
+        self._tile = tile
+        self._can_tile = can_tile
+        self.notes: list[str] = []
+
+    def run(self, attempt: Callable[[Tiling], T]) -> T:
+        """Make something of a frame; begin again with smaller tiles as often as memory runs out.
+
+        Raises:
+            OutOfMemoryError: it ran out with the smallest ones, too.
+        """
+        while True:
+            try:
+                with out_of_memory_as_error():
+                    return attempt(self.of(self._tile))
+            except OutOfMemoryError:
+                smaller = smaller_tile(self._tile, *self._size) if self._can_tile else None
+                if smaller is None:
+                    raise
+                self.notes.append(f"memory ran out, went on with tiles of {smaller}, {_seams(self._net)}")
+                self._tile = smaller
+                free_gpu_memory()
+
+    def of(self, tile: int) -> Tiling:
+        """Return tiles of a side."""
+        return _tiling(self._net, *self._size, tile)
 
 
 class FrameUpscaler:
@@ -52,7 +95,7 @@ class FrameUpscaler:
         self._tile_for = tile_for
         self._notes: list[str] = []
 
-    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Sequence[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 
@@ -63,23 +106,16 @@ class FrameUpscaler:
         """Yield the HR frame of each frame; see `Upscaler`."""
         del decision
         width, height = geometry.reduced_size
-        tile = self._tile_for(height, width)
+        tiles = Tiles(self._net, (height, width), self._tile_for(height, width), can_tile=self._can_tile)
         is_final = geometry.model_size == geometry.output_size
-        for pixels in take(iter(frames), len(segment)):
-            enlarged: Frame | None = None
-            while enlarged is None:
-                try:
-                    with out_of_memory_as_error():
-                        enlarged = self._enlarged(pixels, self._tiling(height, width, tile), in_integers=is_final)
-                except OutOfMemoryError:
-                    smaller = smaller_tile(tile, height, width) if self._can_tile else None
-                    if smaller is None:
-                        raise
-                    self._notes.append(f"memory ran out, went on with tiles of {smaller}, {_seams(self._net)}")
-                    tile = smaller
-                    self.free_caches()
-            on_work(1.0)
-            yield enlarged
+        try:
+            for pixels in take(iter(frames), len(segment)):
+                enlarged = tiles.run(partial(self._enlarged, pixels, in_integers=is_final))
+                on_work(1.0)
+                yield enlarged
+                del enlarged  # it would stay on the device while the next one is computed
+        finally:
+            self._notes += tiles.notes
 
     def take_notes(self) -> tuple[str, ...]:
         """Return which tiles were too large."""
@@ -89,11 +125,7 @@ class FrameUpscaler:
 
     def free_caches(self) -> None:
         """Give back what PyTorch keeps for frames of one size."""
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _tiling(self, height: int, width: int, tile: int) -> Tiling:
-        return _tiling(self._net, height, width, tile)
+        free_gpu_memory()
 
     def _enlarged(self, pixels: Pixels, tiling: Tiling, *, in_integers: bool) -> Frame:
         is_whole = len(tiling.rows) == len(tiling.columns) == 1
@@ -104,8 +136,14 @@ class FrameUpscaler:
         return upscale_in_tiles(self._net, frame, tiling)
 
 
+def free_gpu_memory() -> None:
+    """Give back what PyTorch keeps for reuse."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """One way to run the network; variants are made of these."""
 
     checkpoint: FrameCheckpoint
@@ -173,18 +211,18 @@ def frame_spec(
         checkpoint.sha256,
         settings,
         device,
-        partial(_small_output, checkpoint, device),
+        partial(small_output, checkpoint, device),
         channels=checkpoint.channels,
         precisions=checkpoint.precisions,
     )
     precision = taken.precision
     tile = None if settings.tile == "auto" else settings.tile
-    first = _Way(checkpoint, device, precision, tile)
+    first = Way(checkpoint, device, precision, tile)
     ways = [("the largest tiles" if tile is None else f"tiles of {tile}", first)]
     if checkpoint.can_tile:
-        ways += [(f"tiles of {cap} at most", _Way(checkpoint, device, precision, tile, cap)) for cap in _CAPS]
+        ways += [(f"tiles of {cap} at most", Way(checkpoint, device, precision, tile, cap)) for cap in _CAPS]
     if allow_cpu and device.type != "cpu":
-        ways.append(("the CPU", _Way(checkpoint, torch.device("cpu"), "fp32", tile)))
+        ways.append(("the CPU", Way(checkpoint, torch.device("cpu"), "fp32", tile)))
     tiles = {None: "", 0: ", whole frames"}.get(tile, f", tiles of {tile}")
     return ModelSpec(
         name=name,
@@ -205,10 +243,10 @@ def frame_spec(
     )
 
 
-def _variant(description: str, way: _Way) -> Variant:
+def _variant(description: str, way: Way) -> Variant:
     def build(precision: Precision) -> FrameUpscaler:
         with out_of_memory_as_error():
-            net = _prepared(way.checkpoint, way.device, precision)
+            net = prepared(way.checkpoint, way.device, precision)
             return FrameUpscaler(net, way.device, way.tile_for, can_tile=way.checkpoint.can_tile)
 
     return Variant(
@@ -220,7 +258,7 @@ def _variant(description: str, way: _Way) -> Variant:
     )
 
 
-def _prepared(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> FrameNet:
+def prepared(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> FrameNet:
     """Return the network on its device, in a precision."""
     if checkpoint.module is None:
         return checkpoint.net
@@ -231,10 +269,10 @@ def _prepared(checkpoint: FrameCheckpoint, device: torch.device, precision: Prec
 
 
 @torch.inference_mode()
-def _small_output(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> Tensor:
+def small_output(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> Tensor:
     """Return what the network makes of a small frame."""
     frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
-    return _prepared(checkpoint, device, precision)(frame)
+    return prepared(checkpoint, device, precision)(frame)
 
 
 def _tiling(net: FrameNet, height: int, width: int, tile: int) -> Tiling:

@@ -1,6 +1,6 @@
 """The way of a segment's frames: LQ frames into the upscaler, through the steps, HR frames back from the device."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
@@ -53,9 +53,40 @@ def enhance_frames(
     yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype)
 
 
-def decide(upscaler: Upscaler, samples: Iterable[Pixels], geometry: Geometry, say: Say = lambda _: None) -> Decision:
+class Samples(Sequence[Pixels]):
+    """Frames of a shot, each of which is read when it is asked for.
+
+    Args:
+        read: yields frames (H, W, 3) from an index up to another one.
+        indices: which frames these are, rising.
+    """
+
+    def __init__(self, read: Callable[[int, int], Iterable[Pixels]], indices: Sequence[int]) -> None:
+        self._read = read
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: int) -> Pixels:  # type: ignore[override]  # nobody asks for slices
+        (frame,) = self._read(self._indices[place], self._indices[place] + 1)
+        return frame
+
+    def __iter__(self) -> Iterator[Pixels]:
+        first, count = (self._indices[0], len(self)) if self._indices else (0, 0)
+        if count and self._indices[-1] - first + 1 == count:  # in one go
+            yield from self._read(first, first + count)
+        else:
+            yield from (self[place] for place in range(count))
+
+
+def decide(upscaler: Upscaler, samples: Sequence[Pixels], geometry: Geometry, say: Say = lambda _: None) -> Decision:
     """Decide on a shot by frames of it, of the geometry's `input_size`; see `Upscaler`."""
-    return upscaler.decide(reduced_frames(samples, geometry), geometry=geometry, say=say)
+
+    def read(start: int, stop: int) -> Iterator[Pixels]:
+        return reduced_frames(samples if stop - start == len(samples) else [samples[start]], geometry)
+
+    return upscaler.decide(Samples(read, range(len(samples))), geometry=geometry, say=say)
 
 
 @torch.inference_mode()
@@ -75,8 +106,10 @@ def reduced_frames(frames: Iterable[Pixels], geometry: Geometry) -> Iterator[Pix
 def decide_in_memory(upscaler: Upscaler, context: Context, frames: Sequence[Pixels], scale: int) -> Decision:
     """Decide on a clip of one shot whose frames are all in memory, and that the model enlarges by its own factor."""
     height, width = frames[0].shape[:2]
-    samples = (frames[i] for i in sample_indices(Shot(0, len(frames)), context.decision_frames))
-    return decide(upscaler, samples, Geometry.enlarged((width, height), scale))
+    indices = sample_indices(Shot(0, len(frames)), context.decision_frames)
+    return decide(
+        upscaler, Samples(lambda start, stop: frames[start:stop], indices), Geometry.enlarged((width, height), scale)
+    )
 
 
 def enhance_in_memory(

@@ -1,6 +1,6 @@
 """Interpolation: no network, no weights, any size. It makes everything around a network testable in seconds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.enhance.frames import take
@@ -21,7 +21,7 @@ class Interpolation:
     def __init__(self, method: Method) -> None:
         self._method = method
 
-    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Sequence[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide."""
         return Decision()
 

@@ -1,6 +1,6 @@
 """BasicVSR and RealBasicVSR as a model: segments over their stream, one decision per shot, ways to need less memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -94,7 +94,7 @@ class SegmentUpscaler:
         self._refine_threshold = refine_threshold
 
     @torch.inference_mode()
-    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Sequence[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Apply dynamic refinement to the sample frames; a network without cleaning decides nothing."""
         if self._cleaner is None:
             return cleaned(0)

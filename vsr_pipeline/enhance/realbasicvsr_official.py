@@ -1,6 +1,6 @@
 """RealBasicVSR and BasicVSR as the official script runs them, for comparison: the joins between windows show."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -33,7 +33,7 @@ class OfficialUpscaler:
         self._device = device
         self._max_seq_len = max_seq_len
 
-    def decide(self, samples: Iterable[Pixels], **about: object) -> Decision:  # noqa: ARG002
+    def decide(self, samples: Sequence[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Return that there is nothing to decide: each window does by itself."""
         return Decision()
 

@@ -1,6 +1,6 @@
 """A model that is ready: all that the rest of the program knows of it, whichever model it is."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,11 +58,11 @@ class Context:
 class Upscaler(Protocol):
     """A variant of a model, with its weights on its device."""
 
-    def decide(self, samples: Iterable[Pixels], *, geometry: Geometry, say: Say) -> Decision:
+    def decide(self, samples: Sequence[Pixels], *, geometry: Geometry, say: Say) -> Decision:
         """Decide on a shot by frames of it.
 
         Args:
-            samples: as many as `Context.decision_frames` says, (H, W, 3) each.
+            samples: as many as `Context.decision_frames` says, (H, W, 3) each; one is read when it is asked for.
             geometry: as of `upscale`.
             say: is told now and then how far a decision is that takes long.
         """

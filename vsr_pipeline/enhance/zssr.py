@@ -111,7 +111,7 @@ class ZssrUpscaler:
         self._nets: list[ZSSRNet] = []
         self._notes: list[str] = []
 
-    def decide(self, samples: Iterable[Pixels], *, geometry: Geometry, say: Say) -> Decision:
+    def decide(self, samples: Sequence[Pixels], *, geometry: Geometry, say: Say) -> Decision:
         """Train the networks of a shot on frames of it; see `Upscaler`."""
         lq, hr = geometry.reduced_size[::-1], geometry.model_size[::-1]
         reason = self._why_not(lq, hr)

@@ -15,7 +15,7 @@ from vsr_pipeline.clip.footage import Footage, FrameSource
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.frames import decide, enhance_frames
+from vsr_pipeline.enhance.frames import Samples, decide, enhance_frames
 from vsr_pipeline.enhance.spec import OnWork, Upscaler
 from vsr_pipeline.enhance.steps import Step
 from vsr_pipeline.errors import InputError, OutputError
@@ -149,12 +149,8 @@ def _decision(task: SegmentTask, source: FrameSource, fallback: Fallback) -> tup
     if task.decision is not None:
         return task.decision, ()
     indices = sample_indices(task.segment.shot, task.decision_frames)
-    return fallback.run(
-        task.segment,
-        lambda upscaler: decide(
-            upscaler, (p for i in indices for p in source.read(i, i + 1)), task.geometry, fallback.say
-        ),
-    )
+    samples = Samples(source.read, indices)
+    return fallback.run(task.segment, lambda upscaler: decide(upscaler, samples, task.geometry, fallback.say))
 
 
 def _encode_segment(

@@ -18,7 +18,7 @@ from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.frames import decide, enhance_frames
+from vsr_pipeline.enhance.frames import Samples, decide, enhance_frames
 from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
 from vsr_pipeline.enhance.steps import Step, steps_for
@@ -280,10 +280,8 @@ class _Job:
         shot = segment.shot
         if shot not in decisions:
             indices = sample_indices(shot, self._decision_frames)
-            decisions[shot], _ = fallback.run(
-                segment,
-                lambda u: decide(u, (p for i in indices for p in source.read(i, i + 1)), self._geometry, fallback.say),
-            )
+            samples = Samples(source.read, indices)
+            decisions[shot], _ = fallback.run(segment, lambda u: decide(u, samples, self._geometry, fallback.say))
 
         writer = self._writer
         if writer is None or not writer.needs_network(segment):
