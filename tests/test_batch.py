@@ -20,8 +20,8 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted
 from vsr_pipeline.jobs import job
 from vsr_pipeline.jobs.batch.discovery import check_template, find_videos
-from vsr_pipeline.jobs.batch.plan import next_occurrence
-from vsr_pipeline.jobs.batch.queue import Queue
+from vsr_pipeline.jobs.batch.hours import next_occurrence
+from vsr_pipeline.jobs.batch.queue import open_queue
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.runtime.signals import stoppable
@@ -154,10 +154,10 @@ def test_an_output_that_was_only_touched_is_still_ours(workspace, inbox, video, 
 
 def begun_with_others(workspace, names, **changes):
     """Leave clips open, as a run with several workers does that is killed."""
-    with Queue(workspace / "out" / ".vsr" / "batch.sqlite") as queue:
+    with open_queue(workspace / "out") as queue:
         for name in names:
-            row = queue.rows()[name]
-            queue.save(dataclasses.replace(row, state="working", published=None, outcome=None, **changes))
+            row = dataclasses.replace(queue.row(name), state="working", published=None, outcome=None, **changes)
+            assert queue.table.update(row, "state", "published", "outcome", *changes, only_if=("done",))
             for path in [workspace / "out" / row.output, *(workspace / "out" / ".vsr" / row.output).glob("ledger*")]:
                 path.unlink(missing_ok=True)
 
@@ -219,11 +219,13 @@ def test_rows_without_hashes_are_read(workspace, inbox, video, batch):
     add(video, inbox / "a.mp4")
     batch()
     with contextlib.closing(sqlite3.connect(workspace / "out" / ".vsr" / "batch.sqlite")) as queue, queue:
-        (row,) = (json.loads(text) for (text,) in queue.execute("SELECT row FROM clips"))
-        for name in ("source", "published"):
-            del row[name]["sha256"]
-            assert row[name].keys() == {"size_bytes", "modified_ns"}
-        queue.execute("UPDATE clips SET row = ?", [json.dumps(row)])
+        for name, text in zip(
+            ("source", "published"), *queue.execute("SELECT source, published FROM clips"), strict=True
+        ):
+            identity = json.loads(text)
+            del identity["sha256"]
+            assert identity.keys() == {"size_bytes", "modified_ns"}
+            queue.execute(f"UPDATE clips SET {name} = ?", [json.dumps(identity)])
     assert become(batch()) == {"a.mp4": "unchanged"}
 
 
@@ -602,7 +604,7 @@ def test_a_row_that_is_not_ours_is_one_line(workspace, inbox, video, batch, caps
     add(video, inbox / "a.mp4")
     batch()
     with contextlib.closing(sqlite3.connect(workspace / "out" / ".vsr" / "batch.sqlite")) as queue, queue:
-        queue.execute("UPDATE clips SET row = '{}'")
+        queue.execute("UPDATE clips SET source = '{}'")
     assert cli.run(["batch", "--status", "--output", "out"]) == 6
     assert "delete it" in capsys.readouterr().err
 

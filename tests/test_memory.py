@@ -21,7 +21,7 @@ from vsr_pipeline.enhance.realbasicvsr import variants_of
 from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
 from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.errors import ConfigError, ResourceError
-from vsr_pipeline.jobs.batch.plan import settings_of
+from vsr_pipeline.jobs.batch.settings import settings_of
 from vsr_pipeline.jobs.fingerprint import fingerprint_of
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library

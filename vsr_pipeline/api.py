@@ -22,10 +22,12 @@ from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.enhance.open_model import note_model, open_model, sizing_of
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
-from vsr_pipeline.jobs.batch.batch import batch_status, batch_workers, preview_batch, run_batch
+from vsr_pipeline.jobs.batch.batch import batch_status, preview_batch, run_batch
+from vsr_pipeline.jobs.batch.live import BatchProgress, ClipProgress, progress_of, workers_of
 from vsr_pipeline.jobs.batch.on_finish import call_on_finish, program_of
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
-from vsr_pipeline.jobs.batch.queue import QueueRow
+from vsr_pipeline.jobs.batch.queue import Queue, open_queue
+from vsr_pipeline.jobs.batch.rows import QueueEvent, QueueRow
 from vsr_pipeline.jobs.estimate import Estimate
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import REPORT_HTML, ReportFiles, write_report
@@ -54,8 +56,10 @@ __all__ = [
     "BatchClip",
     "BatchOptions",
     "BatchOutcome",
+    "BatchProgress",
     "BenchResult",
     "ClipOutcome",
+    "ClipProgress",
     "Comparison",
     "Config",
     "DemoOptions",
@@ -67,6 +71,8 @@ __all__ = [
     "MergeResult",
     "ModelAt",
     "ModelTimes",
+    "Queue",
+    "QueueEvent",
     "QueueRow",
     "Reporter",
     "RunOptions",
@@ -77,7 +83,6 @@ __all__ = [
     "WorkerOutcome",
     "batch",
     "batch_status",
-    "batch_workers",
     "bench",
     "bench_models",
     "compare",
@@ -96,8 +101,10 @@ __all__ = [
     "measure",
     "merge",
     "open_model",
+    "open_queue",
     "preview_batch",
     "probe",
+    "progress_of",
     "pull_model",
     "refuse_equal_stems",
     "reporter_for",
@@ -105,6 +112,7 @@ __all__ = [
     "split",
     "videos_in",
     "with_default_address",
+    "workers_of",
 ]
 
 

@@ -16,8 +16,8 @@ GROUPS = {
     "Pictures": ("each_picture", "suffix", "recursive_pictures", "alpha"),
     "Encoding": ("codec", "quality", "preset", "encoder_option", "fps", "transcode_audio", "drop"),
     "Which clips, and when": (
-        *("recursive", "follow_links", "include", "exclude", "name", "until", "retry_failed", "redo_outdated"),
-        *("max_clips", "order"),
+        *("recursive", "follow_links", "include", "exclude", "name", "queued", "until", "between"),
+        *("retry_failed", "redo_outdated", "max_clips", "order"),
     ),
     "Running": (
         *("precision", "convolutions", "device", "cuda_graphs", "memory_limit", "allow_cpu", "tile", "max_seq_len"),

@@ -35,6 +35,7 @@ from vsr_pipeline.cli.options import (
     settings_from,
     takes_settings,
 )
+from vsr_pipeline.cli.queue import hours_from, print_queue
 from vsr_pipeline.errors import ChangedError, InputError, OutputError, UsageError
 from vsr_pipeline.runtime.progress import one_line
 
@@ -46,11 +47,9 @@ if TYPE_CHECKING:
         ClipOutcome,
         Config,
         ImageTarget,
-        QueueRow,
         Reporter,
         RunOptions,
         WorkerOptions,
-        WorkerOutcome,
     )
     from vsr_pipeline.config import UpscaleConfig
     from vsr_pipeline.enhance.spec import ModelSpec
@@ -167,7 +166,14 @@ def batch(
     name: Annotated[
         str, typer.Option(help="Name of an output, of {stem}, {name}, {size}; no suffix.")
     ] = "{stem}_{size}",
+    queued: Annotated[
+        bool, typer.Option("--queued", help="Only what was added with `vsr queue add`; else all of DIR, too.")
+    ] = False,
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop then; the next run goes on.")] = None,
+    between: Annotated[
+        str | None,
+        typer.Option(metavar="HH:MM-HH:MM", help="Work only then, such as 22:00-06:00. [default: `vsr queue hours`]"),
+    ] = None,
     retries: Annotated[
         int, typer.Option(min=1, help="Runs in which a clip may fail; other Ray workers for a segment.")
     ] = 2,
@@ -193,7 +199,7 @@ def batch(
     log_format: LogFormat = "text",
     as_json: Json = False,
 ) -> int:
-    """Enhance all videos of a folder, night after night.
+    """Enhance all videos of a folder, and what `vsr queue` adds.
 
     What is done and unchanged costs nothing, one that fails stops no other. For cron: see docs/overnight.md.
     """
@@ -203,7 +209,7 @@ def batch(
     if status:
         from vsr_pipeline import api
 
-        _print_queue(api.batch_status(output), api.batch_workers(output), as_json)
+        print_queue(api.batch_status(output), api.workers_of(output), api.progress_of(output), as_json)
         return 0
     if folder is None:
         raise UsageError("vsr batch needs the folder of the videos: vsr batch DIR --output DIR")
@@ -213,6 +219,7 @@ def batch(
         print(settings.to_toml())
         return 0
     until_time = _time_from(until) if until is not None else None
+    hours = hours_from("--between", between) if between is not None else None
     if not os.path.isdir(folder):  # noqa: PTH112 - `Path.is_dir` fails on a long name
         raise InputError(f"no such folder: {folder}; give the folder that the videos are in")
     refuse_unknown(settings, weights_are_here=False)
@@ -224,7 +231,9 @@ def batch(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         name_template=name,
+        added_only=queued,
         until=until_time,
+        between=hours,
         retries=retries,
         retry_failed=retry_failed,
         redo_outdated=redo_outdated,
@@ -332,26 +341,6 @@ def _time_from(text: str) -> datetime.time:
         return datetime.datetime.strptime(text, "%H:%M").time()
     except ValueError as error:
         raise UsageError(f"--until {text}: give a local time such as 06:00") from error
-
-
-def _print_queue(rows: "tuple[QueueRow, ...]", workers: "tuple[WorkerOutcome, ...]", as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {"clips": [dataclasses.asdict(row) for row in rows], "workers": [dataclasses.asdict(w) for w in workers]}
-        )
-        return
-    names = [one_line(row.clip) for row in rows]
-    width = max(map(len, names), default=4)
-    print(f"{'clip':<{width}}  {'state':<8} tries  frames    fps  {'since':<25}  reason")
-    for name, row in zip(names, rows, strict=True):
-        numbers = f"{row.tries:5d} {row.frame_count:7d} {row.fps:6.2f}"
-        print(f"{name:<{width}}  {row.state:<8} {numbers}  {row.changed_at:<25}  {one_line(row.reason)}".rstrip())
-    if workers:
-        width = max(4, *(len(worker.node) for worker in workers))
-        print(f"\n{'node':<{width}}  segments  frames    fps  busy  deaths  device")
-    for worker in workers:
-        numbers = f"{worker.segments:8d} {worker.frames:7d} {worker.fps:6.2f} {worker.utilisation:5.0%}"
-        print(f"{worker.node:<{width}}  {numbers} {worker.deaths:7d}  {worker.device}")
 
 
 def _print_batch(outcome: "BatchOutcome", as_json: bool) -> None:

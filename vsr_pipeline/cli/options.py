@@ -196,19 +196,24 @@ def takes_settings(*groups: Mapping[str, object]) -> Callable[[Callable[..., int
     return decorate
 
 
-def settings_from(given: Given, reporter: "Reporter") -> "Config":
-    """Read the configuration file, or the default one, and lay the command line's options over it."""
-    from vsr_pipeline.config import default_config_path, load_config
-
-    options = dict(given)
-    config_file: Path | None = options.pop("config")
+def options_from(given: Given) -> dict[str, Any]:
+    """Return the settings of a command line by the names of their fields; None where one is not given."""
+    options = {name: value for name, value in given.items() if name != "config"}
     if "fps" in options:
         options["frame_rate"] = options.pop("fps")
     if (pairs := options.pop("encoder_option", None)) is not None:
         options["encoder_options"] = dict(map(_pair, pairs))
     if (kinds := options.pop("drop", None)) is not None:
         options["drop"] = tuple(dict.fromkeys(kind for text in kinds for kind in text.split(",")))
-    settings = load_config(config_file or default_config_path()).override(**options)
+    return options
+
+
+def settings_from(given: Given, reporter: "Reporter") -> "Config":
+    """Read the configuration file, or the default one, and lay the command line's options over it."""
+    from vsr_pipeline.config import default_config_path, load_config
+
+    config_file: Path | None = given["config"]
+    settings = load_config(config_file or default_config_path()).override(**options_from(given))
     if config_file and config_file.suffix == ".py" and settings.upscale.refine_threshold >= 255:
         reporter.note(
             f"{config_file} has dynamic_refine_thres=255: each frame is cleaned once "

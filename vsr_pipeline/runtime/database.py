@@ -6,7 +6,7 @@ journal without its file.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from vsr_pipeline.errors import ChangedError, DiskFullError, LockedError, Output
 from vsr_pipeline.runtime.files import make_folder, scratch, sync, write_failure
 
 Value = str | int | float | None
+Migration = Callable[[sqlite3.Connection], None]
+"""Converts the tables of one version of a schema to those of the next."""
 
 JOURNALS = ("-journal", "-wal", "-shm")
 """Ends of the names of what may lie beside a file; the last two are of versions before, with a write-ahead log."""
@@ -32,14 +34,14 @@ def storable(value: Value) -> Value:
 
 
 class Database:
-    """One file, for one thread. Each `write` is one transaction, on disk when the call returns.
+    """One file, for one thread at a time. Each `write` is one transaction, on disk when the call returns.
 
     Every method raises `DiskFullError` when the disk is full, `LockedError` when another program keeps the file
     locked, and `OutputError` when it cannot be read, written or locked; the file then is as it was before the call.
 
     Raises:
         UsageError: a newer program has written it.
-        ChangedError: an older program has, with other tables.
+        ChangedError: an older program has, with tables that cannot be converted.
         OutputError: it is damaged, or is something else.
     """
 
@@ -52,16 +54,19 @@ class Database:
         what: str,
         start_over: str,
         only_read: bool = False,
+        migrations: Mapping[int, Migration] | None = None,
     ) -> None:
         """Open the file, or create it with the statements of `schema`.
 
         Args:
             path: the file.
             schema: what creates the tables.
-            version: of the schema; a file with another one is refused.
+            version: of the schema; a file with another one is converted, or refused.
             what: the file is called so in messages.
             start_over: how a user gets rid of the file, for messages.
-            only_read: nothing will be written, and another program may be writing.
+            only_read: nothing will be written, and another program may be writing. What an older one has written is
+                converted in memory alone: it may be at work.
+            migrations: what converts the tables of a version to those of the next one.
         """
         self._path = path
         self._what = what
@@ -69,10 +74,13 @@ class Database:
         self._only_read = only_read
         make_folder(path.parent)
         with self._translated():
-            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            # Whoever shares it among threads sees to it that one uses it at a time.
+            self.connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
         try:
             with self._translated():
-                self._prepare(schema, version)
+                self._prepare(schema, version, migrations or {})
         except BaseException:
             self.connection.close()
             raise
@@ -110,7 +118,7 @@ class Database:
                         connection.execute("ROLLBACK")
                 raise
 
-    def _prepare(self, schema: Sequence[str], version: int) -> None:
+    def _prepare(self, schema: Sequence[str], version: int, migrations: Mapping[int, Migration]) -> None:
         """Check the file before anything is written to it; then set it up."""
         found = [row[0] for row in self.connection.execute("PRAGMA quick_check(1)")]
         if found != ["ok"]:
@@ -121,14 +129,16 @@ class Database:
                 f"{self._path} was written by a newer vsr (schema {written}, this one knows {version}): "
                 f"continue with that program; {self._start_over}"
             )
-        if 0 < written < version:
+        if 0 < written < version and written not in migrations:
             raise ChangedError(
                 f"{self._path} was written by an older vsr (schema {written}, this one has {version}): "
                 f"continue with that program; {self._start_over}"
             )
         if written == 0 and self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise self._damaged("it holds other tables")
-        if self._only_read and written:
+        if self._only_read and 0 < written < version:
+            self._copy_to_memory()
+        elif self._only_read and written:
             return  # another program may write in the journal mode of a version before, which a change would disturb
         # The journal is emptied and that is synced, which makes a transaction durable without syncing the folder. A
         # file that a version before has left with a write-ahead log is converted.
@@ -140,6 +150,18 @@ class Database:
                 for statement in schema:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {version}")
+        elif written < version:
+            with self.transaction() as connection:
+                # Another program may have been faster.
+                for old in range(connection.execute("PRAGMA user_version").fetchone()[0], version):
+                    migrations[old](connection)
+                    connection.execute(f"PRAGMA user_version = {old + 1}")
+
+    def _copy_to_memory(self) -> None:
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.connection.backup(copy)
+        self.connection.close()
+        self.connection = copy
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

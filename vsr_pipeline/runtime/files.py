@@ -255,6 +255,20 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Replace a text file atomically, and let the system write it to disk when it likes: for what is soon outdated.
+
+    Raises:
+        OutputError, ResourceError: as `published`.
+    """
+    with scratch(path) as temporary:
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise write_failure(path, error) from error
+
+
 def file_sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:

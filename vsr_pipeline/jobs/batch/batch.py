@@ -1,19 +1,23 @@
-"""`vsr batch`: a folder of clips, night after night, until all are done. One bad clip stops no other."""
+"""`vsr batch`: a folder of clips, run after run, until all are done. One bad clip stops no other."""
 
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.errors import InputError, Interrupted, VsrError
+from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.batch.discovery import check_folders
-from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, plan_batch, with_size
-from vsr_pipeline.jobs.batch.queue import Queue, QueueRow, saved_workers
-from vsr_pipeline.jobs.batch.run import LOG, WORKERS, Batch
-from vsr_pipeline.jobs.report.outcome import BatchOutcome, WorkerOutcome
+from vsr_pipeline.jobs.batch.live import Live
+from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, Planner
+from vsr_pipeline.jobs.batch.pool import WorkerPool
+from vsr_pipeline.jobs.batch.queue import QUEUE, open_queue
+from vsr_pipeline.jobs.batch.rows import QueueRow
+from vsr_pipeline.jobs.batch.run import LOG, Batch, BatchPlaces
+from vsr_pipeline.jobs.batch.settings import BatchSettings
+from vsr_pipeline.jobs.report.outcome import BatchOutcome
 from vsr_pipeline.jobs.runner import LOCK, locked
 from vsr_pipeline.jobs.workers.workers import Workers, uses_ray, workers_for
 from vsr_pipeline.runtime.files import WORK_FOLDER, make_folder
@@ -21,8 +25,6 @@ from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.process import Isolation
 from vsr_pipeline.runtime.progress import Reporter, all_of
 from vsr_pipeline.runtime.progress import locked as locked_sink
-
-QUEUE = "batch.sqlite"
 
 
 def run_batch(
@@ -56,20 +58,22 @@ def run_batch(
         Interrupted: the report is written before.
     """
     check_folders(folder, output)
-    options = with_size(options, config.upscale)
+    settings = BatchSettings(config, options.name_template)
     with_ray = uses_ray(options.workers, config.upscale, reporter)
     with ExitStack() as stack:
         work = make_folder(output / WORK_FOLDER)
         stack.enter_context(locked(work / LOCK, f"another batch is at work in {output}: run again when it has ended"))
         log = stack.enter_context(log_file(work / LOG, options.log_format))
         try:
-            queue = stack.enter_context(Queue(work / QUEUE))
+            queue = stack.enter_context(open_queue(output))
+            live = stack.enter_context(closing(Live(work / QUEUE, output)))
             both = Reporter(locked_sink(all_of(reporter.sink, log)))
             start = None if with_ray else open_model
-            open_workers = partial(_open_workers, stack, start, options, work, both)
+            open_workers = partial(_open_workers, start, options, work, both)
+            workers = stack.enter_context(WorkerPool(open_workers, output, both, with_ray=with_ray))
             call = stack.enter_context(Isolation())
-            batch = Batch(folder, output, config, options, open_workers, both, Reporter(log), queue, call)
-            return batch.run(side_by_side=with_ray)
+            places = BatchPlaces(folder=folder, output=output, queue=queue, live=live, log=Reporter(log), call=call)
+            return Batch(places, settings, options, workers, both).run()
         except (VsrError, Interrupted) as error:
             Reporter(log).note(f"ended with exit code {error.exit_code}: {error}")
             raise
@@ -79,15 +83,14 @@ def run_batch(
 
 
 def _open_workers(
-    stack: ExitStack,
     open_model: Callable[[UpscaleConfig], ModelSpec] | None,
     options: BatchOptions,
     folder: Path,
     reporter: Reporter,
     settings: UpscaleConfig,
-) -> Workers:
-    """Start the workers; they end with `stack`. Without `open_model`, they are Ray's."""
-    workers = workers_for(
+) -> AbstractContextManager[Workers]:
+    """Return the workers for some settings. Without `open_model`, they are Ray's."""
+    return workers_for(
         settings,
         options.workers,
         spec=open_model(settings) if open_model is not None else None,
@@ -96,7 +99,6 @@ def _open_workers(
         retries=options.retries,
         reporter=reporter,
     )
-    return stack.enter_context(workers)
 
 
 def preview_batch(
@@ -108,12 +110,12 @@ def preview_batch(
         InputError, UsageError, ModelError: as `run_batch`.
     """
     check_folders(folder, output)
-    options = with_size(options, config.upscale)
+    settings = BatchSettings(config, options.name_template)
     known = batch_status(output) if (output / WORK_FOLDER / QUEUE).exists() else ()
     rows = {row.clip: row for row in known}
     note = reporter.note if reporter is not None else None
     with Isolation() as call:
-        return plan_batch(folder, output, config, rows=rows, options=options, call=call, note=note)
+        return Planner(folder, output, settings, options, call).plan(rows, note)
 
 
 def batch_status(output: Path) -> tuple[QueueRow, ...]:
@@ -122,13 +124,5 @@ def batch_status(output: Path) -> tuple[QueueRow, ...]:
     Raises:
         InputError: no batch was ever run there.
     """
-    path = output / WORK_FOLDER / QUEUE
-    if not path.exists():
-        raise InputError(f"no batch has been run in {output}: there is no {path}")
-    with Queue(path, only_read=True) as queue:
-        return tuple(queue.rows().values())
-
-
-def batch_workers(output: Path) -> tuple[WorkerOutcome, ...]:
-    """Return what the workers of the last run have done, also while it is at work; nothing where there were none."""
-    return saved_workers(output / WORK_FOLDER / WORKERS)
+    with open_queue(output, only_read=True) as queue:
+        return queue.list()

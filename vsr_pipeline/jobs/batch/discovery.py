@@ -4,7 +4,7 @@ import os
 import string
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -152,11 +152,21 @@ def refuse_equal_outputs(outputs: Mapping[Path, Path]) -> None:
     """
     same = defaultdict(list)
     for source, output in outputs.items():
-        same[unicodedata.normalize("NFC", str(output)).casefold()].append(source)
+        same[name_key(output)].append(source)
     for sources in same.values():
         if len(sources) > 1:
-            names = ", ".join(str(source) for source in sources)
-            raise UsageError(
-                f"{names} would all become {outputs[sources[0]]}: rename them, --exclude some, "
-                "or keep their suffixes with --name '{name}_{size}'"
-            )
+            raise same_output(sources, outputs[sources[0]])
+
+
+def name_key(output: Path) -> str:
+    """Return what is equal for names that some file system does not tell apart."""
+    return unicodedata.normalize("NFC", str(output)).casefold()
+
+
+def same_output(sources: Sequence[Path], output: Path) -> UsageError:
+    """Say that sources would get the same output."""
+    names = ", ".join(str(source) for source in sources)
+    return UsageError(
+        f"{names} would all become {output}: rename them, --exclude some, "
+        "or keep their suffixes with --name '{name}_{size}'"
+    )

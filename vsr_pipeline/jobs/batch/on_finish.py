@@ -10,7 +10,7 @@ from vsr_pipeline.errors import UsageError
 from vsr_pipeline.jobs.report.outcome import ClipOutcome
 from vsr_pipeline.runtime.process import run_program
 
-_COUNTED = ("done", "unchanged", "failed", "given up", "stopped")
+_COUNTED = ("done", "unchanged", "failed", "given up", "stopped", "cancelled")
 
 
 def program_of(command: str) -> tuple[str, ...]:
@@ -34,7 +34,8 @@ def call_on_finish(
     """Run the program and wait for it. Returns what went wrong with it, in a line; empty: nothing.
 
     Its environment has `VSR_EXIT_CODE`, `VSR_OUTPUT`, `VSR_REPORT` (the HTML file; empty where none was written), and
-    how many clips are `VSR_DONE`, `VSR_UNCHANGED`, `VSR_FAILED`, `VSR_GIVEN_UP` and `VSR_STOPPED`.
+    how many clips are `VSR_DONE`, `VSR_UNCHANGED`, `VSR_FAILED`, `VSR_GIVEN_UP`, `VSR_STOPPED`
+    and `VSR_CANCELLED`.
     """
     counts = Counter(clip.status for clip in clips)
     environment = {f"VSR_{status.replace(' ', '_').upper()}": str(counts[status]) for status in _COUNTED}  # type: ignore[index]

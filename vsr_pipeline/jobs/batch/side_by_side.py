@@ -9,10 +9,10 @@ from typing import Self
 from vsr_pipeline.clip.inspect import Inspection
 from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.batch.plan import BatchClip
-from vsr_pipeline.jobs.batch.queue import QueueRow
+from vsr_pipeline.jobs.batch.rows import QueueRow
 from vsr_pipeline.jobs.job import Clock
 from vsr_pipeline.jobs.report.outcome import ClipOutcome
-from vsr_pipeline.runtime.progress import Advanced, Event, Noted, Reporter, Saved, Started, Warned
+from vsr_pipeline.runtime.progress import Advanced, Event, Noted, Saved, Sink, Started, Warned
 
 # More than can be open at a time: what opens them counts workers and cores.
 _THREADS = 4096
@@ -101,22 +101,30 @@ class Turns:
             yield self._open.pop(future), future
 
 
-def of_one_clip(reporter: Reporter, why_not: Callable[[], VsrError | Interrupted | None]) -> Reporter:
-    """Return the reporter of one of several clips: its work counts where the workers report it, and it can be ended.
+def of_one_clip(sink: Sink) -> Sink:
+    """Return a sink for the events of one of several clips, of which the workers themselves report the progress."""
 
-    Args:
-        reporter: of all clips.
-        why_not: returns what ends the work on the clip, if anything does; that is raised.
-    """
-
-    def sink(event: Event) -> None:
+    def one(event: Event) -> None:
         match event:
             case Started(what, total, unit):
-                reporter.note(f"{what}: {total or '?'} {unit}")
-            case Advanced():
-                if (error := why_not()) is not None:
-                    raise error
+                sink(Noted(f"{what}: {total or '?'} {unit}"))
             case Noted() | Warned() | Saved():
-                reporter.sink(event)
+                sink(event)
 
-    return Reporter(sink)
+    return one
+
+
+def can_be_ended(sink: Sink, why_not: Callable[[], VsrError | Interrupted | None]) -> Sink:
+    """Return a sink that ends the work on a clip in the middle.
+
+    Args:
+        sink: hears the events before.
+        why_not: asked at each progress; returns what ends the work, if anything does; that is raised.
+    """
+
+    def ending(event: Event) -> None:
+        sink(event)
+        if isinstance(event, Advanced) and event.amount >= 0 and (error := why_not()) is not None:
+            raise error
+
+    return ending

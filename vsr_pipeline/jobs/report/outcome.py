@@ -7,9 +7,10 @@ from typing import Literal
 
 from vsr_pipeline.runtime.progress import clock_text, counted, one_line, size_text
 
-Status = Literal["done", "unchanged", "failed", "stopped", "given up"]
+Status = Literal["done", "unchanged", "failed", "stopped", "given up", "cancelled"]
 """done: made now; unchanged: made earlier and still right; failed: `reason` says why; stopped: goes on next time;
-given up: failed in `--retries` runs and left alone until `--retry-failed`."""
+given up: failed in `--retries` runs and left alone until `--retry-failed`; cancelled: left alone because somebody
+said so, which is no failure."""
 
 
 @dataclass(frozen=True, slots=True)

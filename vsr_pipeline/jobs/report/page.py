@@ -21,6 +21,7 @@ _SECTIONS: dict[Status, str] = {
     "failed": "Failed",
     "given up": "Given up",
     "stopped": "Not finished",
+    "cancelled": "Cancelled",
     "done": "Done",
     "unchanged": "Done earlier, unchanged",
 }

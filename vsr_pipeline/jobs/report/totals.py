@@ -4,13 +4,19 @@ from dataclasses import dataclass
 
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, Status
 
-_IN_A_SENTENCE: dict[Status, str] = {"failed": "failed", "given up": "given up", "stopped": "not finished"}
+_IN_A_SENTENCE: dict[Status, str] = {
+    "failed": "failed",
+    "given up": "given up",
+    "stopped": "not finished",
+    "cancelled": "cancelled",
+}
 _OF_ONE: dict[Status, str] = {
     "done": "The clip is done.",
     "unchanged": "The clip was done earlier and has not changed.",
     "failed": "The clip failed.",
     "stopped": "The clip is not finished; the same command continues it.",
     "given up": "The clip has failed too often and was left alone.",
+    "cancelled": "The clip was cancelled; `vsr queue retry` takes it up again.",
 }
 
 
@@ -24,6 +30,7 @@ class Totals:
     failed: int
     stopped: int
     given_up: int
+    cancelled: int
     frames: int
     """Frames of all outputs that are there."""
     video_seconds: float
@@ -52,6 +59,7 @@ def totals_of(outcome: BatchOutcome) -> Totals:
         failed=sum(clip.status == "failed" for clip in clips),
         stopped=sum(clip.status == "stopped" for clip in clips),
         given_up=sum(clip.status == "given up" for clip in clips),
+        cancelled=sum(clip.status == "cancelled" for clip in clips),
         frames=sum(clip.frame_count for clip in there),
         video_seconds=sum(clip.duration_seconds for clip in there),
         computed_frames=computed_frames,
@@ -72,4 +80,5 @@ def headline(outcome: BatchOutcome) -> str:
     if totals.unchanged:
         sentence += f" ({totals.unchanged:,} of them earlier)"
     counts: dict[Status, int] = {"failed": totals.failed, "given up": totals.given_up, "stopped": totals.stopped}
+    counts |= {"cancelled": totals.cancelled}
     return ", ".join([sentence, *(f"{n:,} {_IN_A_SENTENCE[status]}" for status, n in counts.items() if n)]) + "."

@@ -152,8 +152,8 @@ class RayWorkers:
 
     def executor(self, source: JobSource, reporter: Reporter) -> Executor:
         """Return an executor that shares the workers with all others."""
-        del reporter  # what the workers do is that of many clips
-        return DispatchExecutor(self._dispatch, replace(source, path=source.path.absolute()), self._reporter)
+        source = replace(source, path=source.path.absolute())
+        return DispatchExecutor(self._dispatch, source, self._reporter, reporter)
 
     def wants_another_clip(self, preparing: int) -> bool:
         """Whether less than two clips have something for the workers, or will have; or a worker is idle, and a core."""

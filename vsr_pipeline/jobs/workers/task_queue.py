@@ -210,13 +210,26 @@ class Dispatch:
 
 
 class DispatchExecutor:
-    """The segments of one clip; see `Executor`."""
+    """The segments of one clip; see `Executor`.
 
-    def __init__(self, dispatch: Dispatch, source: JobSource, reporter: Reporter) -> None:
+    Args:
+        dispatch: has the workers.
+        source: of the clip.
+        reporter: of all clips, of whose work it is the sum.
+        of_clip: of this clip; it may raise what ends the work on it.
+    """
+
+    def __init__(self, dispatch: Dispatch, source: JobSource, reporter: Reporter, of_clip: Reporter) -> None:
         self._dispatch = dispatch
         self._source = source
         self._reporter = reporter
+        self._of_clip = of_clip
 
     def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
         """Yield results as they become ready."""
-        return self._dispatch.run(tasks, self._source, self._reporter.worked, self._reporter.note)
+        return self._dispatch.run(tasks, self._source, self._worked, self._reporter.note)
+
+    def _worked(self, frames: float) -> None:
+        self._reporter.worked(frames)
+        if self._of_clip is not self._reporter:
+            self._of_clip.worked(frames)
