@@ -16,7 +16,7 @@ from vsr_pipeline.media.read.probe import probe
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 COMMANDS = [
-    *("run", "batch", "split", "enhance", "merge", "demo", "metrics"),
+    *("run", "batch", "queue", "split", "enhance", "merge", "demo", "metrics"),
     *("compare", "degrade", "train", "models", "probe", "doctor"),
 ]
 
@@ -37,7 +37,7 @@ def helped(capsys, *words):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_command_and_option_exists(page, capsys):
     for words in typed(page):
-        command = words[:2] if words[0] == "models" else words[:1]
+        command = words[:2] if words[0] in ("models", "queue") else words[:1]
         text = helped(capsys, *command)
         for option in (w for w in words if w.startswith("--")):
             assert option in text, f"{page.name}: vsr {' '.join(words)}"

@@ -250,6 +250,38 @@ def test_a_batch_shares_the_workers_and_one_bad_clip_stops_no_other(cluster, cli
     assert len(json.loads(capsys.readouterr().out)["workers"]) == 2
 
 
+def test_a_batch_with_ray_heeds_its_queue(cluster, clip, tmp_path):
+    cluster.resize(2)
+    inbox, output = tmp_path / "in", tmp_path / "out"
+    inbox.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (inbox / name).write_bytes((clip / "in" / "walk.mp4").read_bytes())
+
+    def meddle():
+        with api.open_queue(output) as queue:
+            queue.cancel("b.mp4")
+            queue.cancel("a.mp4", now=True)
+            queue.add(["c.mp4"], {"strength": 0.5})  # for which other workers are needed
+        time.sleep(1)
+
+    options = api.BatchOptions(workers=RAY)
+    outcome = api.batch(inbox, output, config_of(clip), options=options, reporter=ActsAt(at2=meddle))
+    assert outcome.exit_code == 0
+    becomes = {c.input.name: c.status for c in outcome.clips}
+    assert becomes == {"a.mp4": "cancelled", "b.mp4": "cancelled", "c.mp4": "done"}
+    with api.open_queue(output) as queue:
+        assert {row.clip: row.state for row in queue.list()} == becomes
+        for name in ("a.mp4", "b.mp4"):
+            queue.retry(name)
+    again = api.batch(inbox, output, config_of(clip), options=options, reporter=Reporter())
+    assert {c.input.name: c.status for c in again.clips} == {"a.mp4": "done", "b.mp4": "done", "c.mp4": "unchanged"}
+    for name in ("a_x4.mp4", "b_x4.mp4"):
+        assert same_pictures(output / name, clip / "serial" / "out.mp4")
+    source, alone, half = inbox / "c.mp4", tmp_path / "alone.mp4", config_of(clip).override(strength=0.5)
+    serial = api.RunOptions(workers=api.WorkerOptions(executor="serial"))
+    assert same_pictures(output / "c_x4.mp4", api.run(source, alone, half, options=serial, reporter=Reporter()).output)
+
+
 def test_a_batch_that_is_interrupted_goes_on(cluster, clip, tmp_path):
     cluster.resize(2)
     inbox = tmp_path / "in"
@@ -266,7 +298,7 @@ def test_a_batch_that_is_interrupted_goes_on(cluster, clip, tmp_path):
     with stoppable(), pytest.raises(Interrupted) as stopped:
         batch(ActsAt(at8=lambda: os.kill(os.getpid(), signal.SIGTERM)), executor="ray")
     assert stopped.value.exit_code == 143
-    assert {row.state for row in api.batch_status(tmp_path / "out")} == {"stopped"}
+    assert {"stopped"} <= {row.state for row in api.batch_status(tmp_path / "out")} <= {"stopped", "queued"}
     outcome = batch(Reporter(), executor="serial")
     assert [c.status for c in outcome.clips] == ["done", "done"]
     assert sum(c.reused_frames for c in outcome.clips) > 0

@@ -27,6 +27,7 @@ from vsr_pipeline.jobs.workers.spec import Node, Ready, spec_of
 from vsr_pipeline.jobs.workers.task_queue import Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
 from vsr_pipeline.runtime.files import FileIdentity
+from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import Segment, Shot
 
 IDENTITY = {"model": "bicubic-x4", "segment_frames": 300}
@@ -162,7 +163,7 @@ def workers_of(tmp_path):
 
 def segments_made(workers, count=6, name="walk.mp4"):
     """Let the workers make a clip; returns the first frames of its segments."""
-    executor = workers.executor(JobSource(Path(name), FileIdentity(0, 0)), None)
+    executor = workers.executor(JobSource(Path(name), FileIdentity(0, 0)), Reporter())
     tasks = (SimpleNamespace(segment=Segment(n, n + 1, n, n + 1, Shot(0, count))) for n in range(count))
     return sorted(result.segment.start for result in executor.run(tasks))
 

@@ -33,3 +33,22 @@ class Listener(Reporter):
 
     def heard_saved(self):
         """A part is safe."""
+
+
+class ActsAfter(Listener):
+    """Does something once, when more than so many frames have been enhanced."""
+
+    def __init__(self, frames, action):
+        super().__init__()
+        self._left = frames
+        self._action = action
+        self._is_enhancing = False
+
+    def heard_start(self, what):
+        self._is_enhancing = what.startswith("enhance")
+
+    def heard_work(self, amount):
+        self._left -= amount if self._is_enhancing else 0
+        if self._left < 0:
+            self._left = float("inf")
+            self._action()

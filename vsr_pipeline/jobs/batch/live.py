@@ -70,16 +70,20 @@ def progress_of(output: Path) -> BatchProgress | None:
         progress = _PROGRESS.validate_json((output / WORK_FOLDER / PROGRESS).read_bytes())
     except (OSError, ValidationError):
         return None
-    if progress.machine == platform.node():
-        if progress.boot_id != boot_id():
-            return None
-        try:
-            os.kill(progress.pid, 0)
-        except ProcessLookupError:
-            return None
-        except OSError:
-            pass  # it is another user's
-    return progress
+    is_here = progress.machine == platform.node()
+    return None if is_here and (progress.boot_id != boot_id() or not _is_process(progress.pid)) else progress
+
+
+def _is_process(pid: int) -> bool:
+    """Whether there is a process of this number; on Windows, nobody can ask without harm."""
+    try:
+        if os.name != "nt":
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is another user's
+    return True
 
 
 def save_workers(output: Path, workers: tuple[WorkerOutcome, ...]) -> None:

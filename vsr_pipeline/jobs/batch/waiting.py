@@ -116,7 +116,8 @@ class Waiting:
     def _take_in(self, name: str, source: Path, row: QueueRow | None) -> None:
         """Plan a clip again, or for the first time."""
         before = self._clips.get(name)
-        if before is not None and before.row == row and name not in self._begun:
+        if before is not None and name not in self._begun and (before.row == row or _is_same(before.row, row)):
+            self._clips[name] = replace(before, row=row)
             return
         self._begun.pop(name, None)
         clip = self._planner.clip(name, source, row) if row is not None else None
@@ -127,8 +128,12 @@ class Waiting:
 
 
 def _is_same(one: QueueRow | None, other: QueueRow | None) -> bool:
-    """Whether two rows differ in nothing but where rules of a batch put them."""
-    return one is not None and other is not None and replace(one, rank=None) == replace(other, rank=None)
+    """Whether two rows differ in nothing but the order."""
+
+    def known(row: QueueRow) -> QueueRow:
+        return replace(row, rank=None, place=None)
+
+    return one is not None and other is not None and known(one) == known(other)
 
 
 class Requests:
