@@ -22,6 +22,7 @@ LAYERS = [
     {"jobs"},
     {"compare", "train", "bench", "bench_models", "bench_network", "doctor"},
     {"api"},
+    {"serve"},
     {"cli", "library"},
     # Its own file gives the names of `library` when they are used.
     {"__main__", "__init__"},

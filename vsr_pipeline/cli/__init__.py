@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vsr_pipeline import __version__
-from vsr_pipeline.cli import compare, degrade, jobs, machine, models, queue, stages, train
+from vsr_pipeline.cli import compare, degrade, jobs, machine, models, queue, serve, stages, train
 from vsr_pipeline.cli.options import fail, help_without_command
 from vsr_pipeline.cli.streams import guard_standard_streams
 from vsr_pipeline.errors import Interrupted, ResourceError, UsageError, VsrError
@@ -35,6 +35,7 @@ app.add_typer(compare.app)
 app.add_typer(degrade.app)
 app.add_typer(train.app)
 app.add_typer(models.app, name="models", epilog="Example: vsr models pull realbasicvsr-x4")
+app.add_typer(serve.app)
 app.add_typer(machine.app)
 
 

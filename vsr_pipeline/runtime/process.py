@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol, Self, TypeVar
 
 from vsr_pipeline.errors import InputError, ResourceError, VsrError
+from vsr_pipeline.runtime.files import write_failure
 from vsr_pipeline.runtime.signals import uninterrupted
 
 T = TypeVar("T")
@@ -68,6 +69,115 @@ def run_program(words: Sequence[str], environment: Mapping[str, str]) -> str:
     except OSError as error:
         return f"cannot be started: {error.strerror or error}"
     return f"ended with exit code {code}" if code else ""
+
+
+class Program:
+    """A command of ours as a process that goes on when this one ends: `vsr WORDS...`, in a session of its own.
+
+    Args:
+        words: the command and its options.
+        log: what it prints goes here, in the place of what an earlier one printed.
+
+    Raises:
+        ResourceError: it cannot be started.
+        OutputError: the log cannot be written.
+    """
+
+    def __init__(self, words: Sequence[str], log: Path) -> None:
+        program = "import sys; sys.path.append(sys.argv.pop(1)); from vsr_pipeline.cli import main; main()"
+        root = str(Path(__file__).parent.parent.parent)
+        try:
+            file = log.open("wb")
+        except OSError as error:
+            raise write_failure(log, error) from error
+        with file:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program
+                    [sys.executable, "-P", "-c", program, root, *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                reason = error.strerror or error
+                raise ResourceError(f"cannot start vsr {words[0]} ({reason}): close other programs") from error
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, as Python says it: -9 after SIGKILL; None: it runs."""
+        return self._process.poll()
+
+    def forget(self) -> None:
+        """Let it go on without us; without this, Python warns when the object is gone and the process is not."""
+        self._process.returncode = self._process.returncode or 0
+
+
+class Helper:
+    """A child process that answers calls one after the other, and is replaced when it has died; for any thread.
+
+    Unlike those of `Isolation`, it is kept: what a function loads (a model, PyTorch) is there for the next one.
+    """
+
+    def __init__(self) -> None:
+        self._child: _Child | None = None
+        self._lock = threading.Lock()
+        self._used = time.monotonic()
+
+    def call(self, function: Callable[[], T], *, what: str, seconds: float) -> T:
+        """Return what a function returns, which can be pickled, as its result can.
+
+        Args:
+            function: what to do.
+            what: named in messages.
+            seconds: it may take; then the child is ended.
+
+        Raises:
+            ResourceError: the child cannot be started, has died, or took longer; and whatever `function` raises.
+        """
+        with self._lock:
+            if self._child is None or not self._child.is_alive():
+                self.end()
+                try:
+                    self._child = _Child()
+                except OSError as error:
+                    raise ResourceError(f"cannot start a process ({error.strerror or error})") from error
+            child = self._child
+            late = threading.Timer(seconds, child.kill)
+            late.start()
+            try:
+                result, raised = child.answer(function, None)
+            except _LostError as lost:
+                self._child = None
+                took_longer = not late.is_alive()
+                child.end()
+                why = f"took longer than {seconds:.0f} s" if took_longer else "ended the process that computed it"
+                raise ResourceError(f"{what} {why}: try something smaller") from lost
+            finally:
+                late.cancel()
+                self._used = time.monotonic()
+        if raised is not None:
+            raise raised
+        return result  # type: ignore[no-any-return]
+
+    def end_if_unused(self, seconds: float) -> None:
+        """End the child if nobody has called for so long."""
+        if time.monotonic() - self._used > seconds and self._lock.acquire(blocking=False):
+            try:
+                self.end()
+            finally:
+                self._lock.release()
+
+    def end(self) -> None:
+        """End the child, if there is one; what it has loaded is gone."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
 
 
 class Isolation:
@@ -198,6 +308,10 @@ class _Child:
                 f"the decoder crashed ({name}) on {path}: encode it anew with another program, or leave it out"
             )
         return RuntimeError(f"the process that read {path} ended with status {code}: {' '.join(said.split())}")
+
+    def kill(self) -> None:
+        """Let whoever waits for its answer wait no longer."""
+        self._process.kill()
 
     def end(self) -> None:
         """End it at once; nothing of it is needed any more."""

@@ -12,15 +12,19 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\
 
 def page_template(package: str, name: str) -> Template:
     """Return a template that lies in a package, with automatic escaping."""
-    environment = Environment(
-        loader=PackageLoader(package, "."),
+    return page_environment(package, ".").get_template(name)
+
+
+def page_environment(package: str, folder: str) -> Environment:
+    """Return what makes pages of the templates that lie in a folder of a package, with automatic escaping."""
+    return Environment(
+        loader=PackageLoader(package, folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_printable,
     )
-    return environment.get_template(name)
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,151 @@
+"""The HTTP API for programs: the queue, models, and pictures that are enlarged at once."""
+
+import base64
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from vsr_pipeline.errors import UsageError
+from vsr_pipeline.jobs.batch.chosen import check_chosen
+from vsr_pipeline.jobs.batch.rows import QueueRow
+from vsr_pipeline.serve.machine_page import Machine
+from vsr_pipeline.serve.picture_page import chosen_for_picture
+from vsr_pipeline.serve.pictures import MAX_BYTES, TYPES, Pictures
+from vsr_pipeline.serve.queue_page import act_on_clip
+from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.store import id_of
+
+Action = Literal["first", "up", "down", "last", "cancel", "cancel-now", "retry"]
+_SUFFIX_TYPES = {suffix: kind for suffix, kind in TYPES.items() if suffix != ".bmp"}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Addition(_Body):
+    """Clips for the queue."""
+
+    uploads: list[str] = Field([], description="ids of complete uploads")
+    clips: list[str] = Field([], description="paths under the folder `in`")
+    settings: dict[str, Any] = Field({}, description="such as model, scale, height, codec, quality, start, end")
+    start: bool = Field(True, description="start the batch")
+
+
+class Change(_Body):
+    """What is to be done with a clip."""
+
+    action: Action | None = None
+    settings: dict[str, Any] | None = Field(None, description="other settings for a clip that waits")
+
+
+class BatchAction(_Body):
+    """What is to be done with the batch."""
+
+    action: Literal["start", "stop"]
+
+
+def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
+    """Return the routes under /api that programs use, but for uploads."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/queue", summary="The clips of the queue, in its order")
+    def queue() -> dict[str, Any]:
+        rows = site.store.ask(lambda queue: queue.list())
+        state = site.batch.state()
+        new = [{"id": id_of(clip), "clip": clip} for clip in site.store.new_clips()]
+        return {"batch_is_running": state.is_running, "clips": [_row(site, row) for row in rows], "new": new}
+
+    @router.post("/queue", status_code=201, summary="Put clips at the end of the queue")
+    def add(addition: Addition) -> dict[str, Any]:
+        if not addition.uploads and not addition.clips:
+            raise UsageError("nothing to add: give uploads or clips")
+        check_chosen(addition.settings)
+        known = set(site.store.new_clips()) | set(site.store.ask(lambda queue: queue.rows()))
+        if unknown := [clip for clip in addition.clips if clip not in known]:
+            raise UsageError(f"there is no clip {unknown[0]!r} in the folder `in`")
+        names = list(addition.clips)
+        for upload_id in addition.uploads:
+            names.append(site.uploads.publish(upload_id, site.options.inbox).name)
+        rows = site.store.ask(lambda queue: queue.add(names, addition.settings))
+        if addition.start:
+            site.batch.start()
+        return {"clips": [_row(site, row) for row in rows]}
+
+    @router.patch("/queue/{clip_id}", summary="Move, cancel, retry a clip, or give it other settings")
+    def change(clip_id: str, change: Change) -> dict[str, Any]:
+        clip = site.store.clip_of(clip_id)
+        settings = change.settings
+        if settings is not None:
+            if change.action == "retry":
+                return _row(site, site.store.ask(lambda queue: queue.retry(clip, settings)))
+            site.store.ask(lambda queue: queue.change(clip, settings))
+        if change.action is not None:
+            act_on_clip(site, clip_id, change.action)
+        row = site.store.row_of(clip_id)
+        return _row(site, row) if row is not None else {}
+
+    @router.delete("/queue/{clip_id}", status_code=204, summary="Forget a clip; no file is deleted")
+    def remove(clip_id: str) -> Response:
+        act_on_clip(site, clip_id, "remove")
+        return Response(status_code=204)
+
+    @router.post("/batch", summary="Start or stop the batch")
+    def batch(body: BatchAction) -> dict[str, Any]:
+        if body.action == "start":
+            site.batch.start()
+        else:
+            site.batch.stop()
+        return {"batch_is_running": site.batch.state().is_running}
+
+    @router.get("/models", summary="The models, and which are here")
+    def models() -> list[dict[str, Any]]:
+        return [dataclasses.asdict(model) for model in machine.models()]
+
+    @router.post(
+        "/enhance",
+        summary="Enlarge a picture",
+        response_class=Response,
+        responses={200: {"content": {kind: {} for kind in (*_SUFFIX_TYPES.values(), "application/json")}}},
+    )
+    async def enhance(
+        request: Request,
+        image: Annotated[UploadFile, File(description="a PNG, JPEG, WebP, TIFF or BMP")],
+        model: Annotated[str, Form(description="a name of GET /api/models, or auto")] = "auto",
+        scale: Annotated[float | None, Form(gt=0, le=8, description="how much larger; else as the model")] = None,
+    ) -> Response:
+        accept = request.headers.get("accept", "")
+        wanted = next((kind for kind in _SUFFIX_TYPES.values() if kind in accept), "image/png")
+        content = await image.read(MAX_BYTES + 1)
+        made = await run_in_threadpool(pictures.enlarge, content, chosen_for_picture(model, scale), wanted=wanted)
+        try:
+            result = await run_in_threadpool(made.path.read_bytes)
+        finally:
+            pictures.delete(made.id)
+        if "application/json" in accept:
+            encoded = base64.b64encode(result).decode()
+            return JSONResponse({"image": encoded, "type": wanted, "width": made.width, "height": made.height})
+        return Response(result, media_type=wanted)
+
+    return router
+
+
+def _row(site: Site, row: QueueRow) -> dict[str, Any]:
+    """Return what a program is told about a clip."""
+    return {
+        "id": id_of(row.clip),
+        "clip": row.clip,
+        "state": row.state,
+        "request": row.request,
+        "settings": dict(row.chosen),
+        "reason": site.store.shown(row.reason),
+        "output": row.output,
+        "frames": row.frame_count,
+        "fps": row.fps,
+        "changed_at": row.changed_at,
+        "result": site.urls.file(id_of(row.clip), "result") if row.outcome is not None else None,
+    }

@@ -1,0 +1,63 @@
+"""All that answers requests, in one value: the folder, its queue, uploads, batch, and the process that computes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vsr_pipeline.errors import UsageError
+from vsr_pipeline.runtime.files import make_folder
+from vsr_pipeline.runtime.process import Helper, Isolation
+from vsr_pipeline.serve.batch_process import BatchProcess
+from vsr_pipeline.serve.checks import Checks
+from vsr_pipeline.serve.estimates import Estimates
+from vsr_pipeline.serve.options import ServeOptions
+from vsr_pipeline.serve.store import Store
+from vsr_pipeline.serve.uploads import Uploads
+from vsr_pipeline.serve.urls import Urls
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One server."""
+
+    options: ServeOptions
+    urls: Urls
+    store: Store
+    uploads: Uploads
+    checks: Checks
+    """Looks at complete uploads."""
+    batch: BatchProcess
+    helper: Helper
+    """Computes what is asked for at once."""
+    estimates: Estimates
+
+
+@contextmanager
+def opened_site(options: ServeOptions) -> Iterator[Site]:
+    """Open a folder; at the end, what computes for pages is ended, and the batch goes on.
+
+    Raises:
+        UsageError: `in` or `out` lead out of the folder.
+        OutputError, DiskFullError: the folder cannot be written.
+    """
+    for folder in (options.inbox, options.results, options.work):
+        make_folder(folder)
+        if not folder.resolve().is_relative_to(options.folder.resolve()):
+            raise UsageError(f"{folder} leads out of {options.folder}: name the folder that it leads to as --folder")
+    store = Store(options)
+    uploads = Uploads(options.work / "uploads", max_bytes=options.max_upload_bytes)
+    helper = Helper()
+    batch = BatchProcess(options)
+    estimates = Estimates(helper, store.shown)
+    try:
+        with Isolation() as call:
+            checks = Checks(uploads, call, store.shown)
+            try:
+                yield Site(options, Urls(options.root_path), store, uploads, checks, batch, helper, estimates)
+            finally:
+                checks.close()
+    finally:
+        estimates.close()
+        helper.end()
+        batch.leave()
+        store.close()
