@@ -20,7 +20,7 @@ LAYERS = [
     {"demo", "degrade"},
     {"stages"},
     {"jobs"},
-    {"compare", "train", "bench", "bench_models", "bench_network", "doctor"},
+    {"compare", "live", "train", "bench", "bench_models", "bench_network", "doctor"},
     {"api"},
     {"serve"},
     {"cli", "library"},

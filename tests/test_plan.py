@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsr_pipeline.plan import plan_segments, plan_windows, sample_indices
+from vsr_pipeline.plan import count_backward_steps, plan_segments, plan_windows, sample_indices
 from vsr_pipeline.timeline import Shot, Timeline
 
 
@@ -33,6 +33,8 @@ def test_every_frame_once_and_no_context_over_a_cut(timeline, max_seq_len, segme
         for window in windows:
             assert window.stop - window.start <= max_seq_len
             assert window.lookahead_stop == min(window.stop + lookahead, segment.context_stop)
+        steps = count_backward_steps(segment, max_seq_len=max_seq_len, lookahead=lookahead)
+        assert steps == sum(window.lookahead_stop - window.start for window in windows)
 
 
 @given(timeline=timelines(), **sizes)

@@ -35,6 +35,9 @@ from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, 
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import uses_ray, with_default_address, workers_for
+from vsr_pipeline.live.options import LiveOptions
+from vsr_pipeline.live.run import LiveResult
+from vsr_pipeline.live.run import run_live as live
 from vsr_pipeline.media.images import WRITTEN_SUFFIXES, ImageTarget, image_target, images_of
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.metrics import Scores
@@ -68,6 +71,8 @@ __all__ = [
     "Estimate",
     "Finding",
     "ImageTarget",
+    "LiveOptions",
+    "LiveResult",
     "MergeResult",
     "ModelAt",
     "ModelTimes",
@@ -96,6 +101,7 @@ __all__ = [
     "frame_folders_in",
     "image_target",
     "job_folder",
+    "live",
     "load_config",
     "local_source",
     "measure",

@@ -61,6 +61,15 @@ def plan_windows(segment: Segment, *, max_seq_len: int, lookahead: int) -> tuple
     return tuple(windows)
 
 
+def count_backward_steps(segment: Segment, *, max_seq_len: int, lookahead: int) -> int:
+    """Return how many frames all windows of a segment have, each with its lookahead, in no time however many."""
+    windows = -(-len(segment) // max_seq_len)
+    # How far each window's end lies before the end of the context: all have a whole lookahead but for the last few.
+    whole = min(windows, max(0, (segment.context_stop - lookahead - segment.start) // max_seq_len))
+    last = (min(segment.start + (k + 1) * max_seq_len, segment.stop) for k in range(whole, windows))
+    return len(segment) + whole * lookahead + sum(min(lookahead, segment.context_stop - stop) for stop in last)
+
+
 def sample_indices(shot: Shot, count: int) -> tuple[int, ...]:
     """Return at most `count` different frame indices, evenly spread over a shot."""
     count = min(count, len(shot))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vsr_pipeline import __version__
-from vsr_pipeline.cli import compare, degrade, jobs, machine, models, queue, serve, stages, train
+from vsr_pipeline.cli import compare, degrade, jobs, live, machine, models, queue, serve, stages, train
 from vsr_pipeline.cli.options import fail, help_without_command
 from vsr_pipeline.cli.streams import guard_standard_streams
 from vsr_pipeline.errors import Interrupted, ResourceError, UsageError, VsrError
@@ -32,6 +32,7 @@ app.add_typer(jobs.app)
 app.add_typer(queue.app, name="queue", epilog="Example: vsr queue list --output /media/enhanced")
 app.add_typer(stages.app)
 app.add_typer(compare.app)
+app.add_typer(live.app)
 app.add_typer(degrade.app)
 app.add_typer(train.app)
 app.add_typer(models.app, name="models", epilog="Example: vsr models pull realbasicvsr-x4")

@@ -23,7 +23,7 @@ from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 from vsr_pipeline.models.winograd import winograd_library
-from vsr_pipeline.plan import plan_windows
+from vsr_pipeline.plan import count_backward_steps
 from vsr_pipeline.timeline import Decision, Segment
 
 CLEANING_SAMPLES = 5
@@ -144,8 +144,8 @@ class SegmentUpscaler:
         if self._cleaner:
             cleaning = block * self._cleaner.num_cleaning_blocks * (self._cleaner.cleaning_channels / 64) ** 2
         costs = {"read": 1.3 + passes * cleaning, "propagate": 0.1 + block * self._net.num_blocks, "reconstruct": 2.7}
-        windows = plan_windows(segment, max_seq_len=self._windows.max_seq_len, lookahead=self._windows.lookahead)
-        backward_steps = sum(window.lookahead_stop - window.start for window in windows)
+        windows = self._windows
+        backward_steps = count_backward_steps(segment, max_seq_len=windows.max_seq_len, lookahead=windows.lookahead)
         total = (
             (segment.context_stop - segment.context_start) * costs["read"]
             + (segment.warm_up + backward_steps + len(segment)) * costs["propagate"]
