@@ -264,6 +264,7 @@ class Slow(NullSink):
     def write(self, shown):
         time.sleep(self.seconds)
         self.numbers.append(shown.number)
+        return True
 
 
 def test_a_stalled_sink_does_not_delay_another():

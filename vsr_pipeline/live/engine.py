@@ -143,6 +143,8 @@ class Engine:
                 self._fallbacks[self._levels[level].spec.name].run(_ENDLESS, partial(self._work, level))
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that started this one
             self.failure = error
+        finally:
+            self._meter.dropped("end", len(self._pending) + (self._next is not None))
 
     def _prepare(self, level: int) -> None:
         geometry = self._levels[level].geometry

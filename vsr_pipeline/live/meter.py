@@ -15,6 +15,8 @@ class Measured:
     seconds: float
     frames_in: int
     """Captured."""
+    frames_made: int
+    """Made larger, whether or not a sink took them."""
     frames_out: int
     """Given out by the sink that gave out most."""
     ages_seconds: tuple[float, ...] = ()
@@ -54,6 +56,12 @@ class Meter:
             for counts in (self._since, self._all):
                 counts.frames_in += 1
 
+    def made(self) -> None:
+        """A frame was made larger."""
+        with self._lock:
+            for counts in (self._since, self._all):
+                counts.frames_made += 1
+
     def dropped(self, cause: str, count: int = 1) -> None:
         """So many frames will not be seen, and why."""
         if count:
@@ -86,6 +94,7 @@ class Meter:
 class _Counts:
     def __init__(self) -> None:
         self.frames_in = 0
+        self.frames_made = 0
         self.out: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.ages: dict[str, list[float]] = {}
@@ -96,6 +105,7 @@ class _Counts:
         return Measured(
             seconds=seconds,
             frames_in=self.frames_in,
+            frames_made=self.frames_made,
             frames_out=self.out[fastest] if fastest else 0,
             ages_seconds=tuple(sorted(ages)),
             out_by_sink=dict(self.out),

@@ -86,18 +86,17 @@ class PageSink:
         """What opens the page, token and all."""
         return f"http://{_ADDRESS}:{self._socket.getsockname()[1]}/?token={self._access.token}"
 
-    def write(self, shown: Shown) -> None:
+    def write(self, shown: Shown) -> bool:
         """Make a frame the newest one, and encode it for those who look at it."""
         if self._is_paused:
             if not shown.is_stalled:
                 self._meter.dropped("paused")
-            return
+            return False
         wanted = {viewer.view for viewer in tuple(self._viewers)}
         self._shown, self._jpegs = shown, {view: self._jpeg(shown, view) for view in wanted}
         self._version += 1
-        if self._loop is not None:
-            with suppress(RuntimeError):  # it is closed
-                self._loop.call_soon_threadsafe(self._wake)
+        self._wake_soon()
+        return True
 
     def idle(self) -> None:
         """Do nothing."""
@@ -108,8 +107,11 @@ class PageSink:
 
     def close(self) -> None:
         """End the server; viewers are cut off."""
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(timeout=1.0)
+        for viewer in tuple(self._viewers):
+            viewer.is_gone = True
+        self._wake_soon()
+        self._server.should_exit = True
+        self._thread.join(timeout=1.5)
         self._socket.close()
 
     def _serve(self) -> None:
@@ -119,6 +121,7 @@ class PageSink:
             Guard(self._answer, self._access),
             lifespan="off",
             log_config=None,
+            log_level="critical",
             access_log=False,  # it would have the token
             server_header=False,
             timeout_graceful_shutdown=1,
@@ -128,6 +131,11 @@ class PageSink:
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="page", daemon=True
         )
         self._thread.start()
+
+    def _wake_soon(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         for viewer in self._viewers:
@@ -154,6 +162,8 @@ class PageSink:
             await _send(send, 200, self._page(view).encode(), "text/html; charset=utf-8")
         elif path in _KIND_OF:
             await _send(send, 200, (_FOLDER / path).read_bytes(), f"{_KIND_OF[path]}; charset=utf-8")
+        elif path == "favicon.ico":
+            await _send(send, 204, b"")
         elif path == "state.json":
             state = {**self._state, "paused": self._is_paused}
             await _send(send, 200, json.dumps(state).encode(), "application/json")

@@ -212,6 +212,8 @@ class _Run:
         return 0
 
     def _show(self, shown: Shown) -> None:
+        if not shown.is_stalled:
+            self._meter.made()
         for sink in self._sinks:
             sink.put(shown)
 
@@ -249,8 +251,8 @@ class _Run:
         if self._options.no_drop:
             return
         p95 = measured.age_seconds(0.95)
-        if p95 is None and measured.frames_in:
-            p95 = float("inf")
+        if measured.frames_in and not measured.frames_made:
+            p95 = math.inf
         before = self._control
         budget = self._options.max_age_seconds
         self._control = controlled(
@@ -264,7 +266,7 @@ class _Run:
         if level == before.level:
             return
         self._engine.go_to(level)
-        age = "no frame came out" if p95 in (None, float("inf")) else f"95 % were up to {1000 * (p95 or 0):.0f} ms old"
+        age = "no frame came out" if p95 in (None, math.inf) else f"95 % were up to {1000 * (p95 or 0):.0f} ms old"
         way = "down" if level > before.level else "up"
         self._reporter.note(
             f"{way} to level {level} of {len(self._levels) - 1}, {self._levels[level].name}: "
@@ -298,6 +300,8 @@ class _Run:
                 sink.finish()
             if self._engine is not None:
                 self._engine.stop(0.5)
+            if self._box.take(0.0) is not None:
+                self._meter.dropped("end")
             hanging = [sink for sink in self._sinks if not sink.join(deadline - time.monotonic())]
             self._status.end()
         for sink in hanging:

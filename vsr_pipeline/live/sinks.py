@@ -39,8 +39,8 @@ class Sink(Protocol):
     idle_seconds: float | None
     """After so long without a frame, `idle` is called; None: never."""
 
-    def write(self, shown: Shown) -> None:
-        """Take a frame.
+    def write(self, shown: Shown) -> bool:
+        """Take a frame; returns whether it was given out.
 
         Raises:
             ReaderGoneError: nobody reads any more.
@@ -63,8 +63,9 @@ class NullSink:
     name = "null"
     idle_seconds: float | None = None
 
-    def write(self, shown: Shown) -> None:
+    def write(self, shown: Shown) -> bool:  # noqa: ARG002
         """Do nothing."""
+        return True
 
     def idle(self) -> None:
         """Do nothing."""
@@ -106,7 +107,7 @@ class Y4mSink:
         self._written = 0
         self._start = 0.0
 
-    def write(self, shown: Shown) -> None:
+    def write(self, shown: Shown) -> bool:
         """Write a frame, after repeats of the last one that its time asks for."""
         if not self._frame:
             self._put(self._header)
@@ -122,6 +123,7 @@ class Y4mSink:
         )
         self._frame = b"".join((b"FRAME\n", *planes))
         self._repeat()
+        return True
 
     def idle(self) -> None:
         """Repeat the last frame, where one more is due."""
@@ -193,7 +195,7 @@ class Recording:
             settings=settings,
         )
 
-    def write(self, shown: Shown) -> None:
+    def write(self, shown: Shown) -> bool:
         """Encode a frame at the time when it was captured, to the millisecond."""
         ticks = max(round(shown.time * _TICKS), self._last + 1)
         try:
@@ -202,6 +204,7 @@ class Recording:
             self._failure = error
             raise
         self._last = ticks
+        return True
 
     def idle(self) -> None:
         """Do nothing."""
@@ -319,6 +322,5 @@ class SinkThread:
                     return
                 self.sink.idle()
                 continue
-            self.sink.write(shown)
-            if not shown.is_stalled:
+            if self.sink.write(shown) and not shown.is_stalled:
                 self._meter.shown(self.sink.name, time.monotonic() - shown.arrived_seconds)
