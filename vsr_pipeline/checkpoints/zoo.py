@@ -91,6 +91,44 @@ def load_zoo_net(path: Path) -> ZooNet:
         ModelError: spandrel is not here, the file is damaged or wants to run code, or its architecture is unknown or of
             another use.
     """
+    descriptor = _described(path)
+    try:
+        return ZooNet(descriptor)
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be used for frames: {error}") from error
+
+
+class FaceNet(nn.Module):
+    """GFPGAN (Wang et al., 2021), which restores a face of 512x512 pixels.
+
+    Args:
+        network: spandrel's, which takes and gives values of -1 to 1.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, face_13HW: Tensor) -> Tensor:
+        """Map a face in [0, 1] to the restored one; always the same: the noise is that of the checkpoint."""
+        restored: Tensor = self.network(face_13HW * 2 - 1, return_rgb=False, randomize_noise=False)[0]
+        return (restored + 1) / 2
+
+
+def load_face_net(path: Path) -> FaceNet:
+    """Read a checkpoint of GFPGAN.
+
+    Raises:
+        ModelError: spandrel is not here, or the file is damaged or something else.
+    """
+    descriptor = _described(path)
+    if descriptor.architecture.id != "GFPGAN":
+        raise ModelError(f"{path} is a {descriptor.architecture.name}: GFPGAN is what restores faces")
+    return FaceNet(descriptor.model)
+
+
+def _described(path: Path) -> Any:  # noqa: ANN401 - spandrel is not always installed
+    """Return spandrel's descriptor of a checkpoint; raises as `load_zoo_net`."""
     spandrel = _import_spandrel(path)
     try:
         tensors = read_tensors(path)
@@ -110,10 +148,7 @@ def load_zoo_net(path: Path) -> ZooNet:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{path} cannot be loaded by spandrel {spandrel.__version__}: {reason}") from error
     descriptor.model.eval().requires_grad_(False)
-    try:
-        return ZooNet(descriptor)
-    except ModelError as error:
-        raise ModelError(f"{path} cannot be used for frames: {error}") from error
+    return descriptor
 
 
 def _import_spandrel(path: Path) -> Any:  # noqa: ANN401

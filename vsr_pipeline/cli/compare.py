@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown_codec
+from vsr_pipeline.cli.early import announce_loading, refuse_missing, refuse_unknown_codec, refuse_unknown_steps
 from vsr_pipeline.cli.options import (
     ENCODING,
     READING,
@@ -81,7 +81,7 @@ def compare(
         run_options=tuple(_as_typed(given)),
     )
     for candidate in options.candidates:
-        candidate.applied_to(settings)
+        refuse_unknown_steps(candidate.applied_to(settings))
     refuse_unknown_codec(settings)
     refuse_output(options)
     announce_loading(reporter)

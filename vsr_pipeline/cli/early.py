@@ -44,7 +44,18 @@ def refuse_unknown(settings: "Config", *, weights_are_here: bool = True) -> None
     from vsr_pipeline.checkpoints import manifest
 
     manifest.refuse_unknown(settings.upscale.model, settings.upscale.checkpoint, must_be_here=weights_are_here)
+    refuse_unknown_steps(settings, weights_are_here=weights_are_here)
     refuse_unknown_codec(settings)
+
+
+def refuse_unknown_steps(settings: "Config", *, weights_are_here: bool = True) -> None:
+    """Refuse what is to be done after the model by a network that is unknown, or not here; see `refuse_unknown`."""
+    from vsr_pipeline.checkpoints import manifest
+
+    if (refine := settings.upscale.refine_with) is not None:
+        manifest.refuse_unknown(refine[0], None, must_be_here=weights_are_here)
+    if settings.upscale.faces == "gfpgan" and weights_are_here:
+        manifest.chosen_faces()
 
 
 def refuse_unknown_codec(settings: "Config") -> None:

@@ -7,7 +7,10 @@ BASIC = "Options"
 """What most people need; the group of what has no other."""
 
 GROUPS = {
-    "Model": ("model", "checkpoint", "strength", "cleaning", "denoise", "zssr_steps", "kernel"),
+    "Model": (
+        *("model", "checkpoint", "strength", "refine", "faces", "face_strength", "cleaning", "denoise", "zssr_steps"),
+        "kernel",
+    ),
     "Size": ("scale", "height", "width", "shrink_input"),
     "Part of the input, and how it is read": (
         *("start", "end", "max_frames", "video_stream", "interlaced", "keep_rotation", "dolby_vision"),

@@ -33,7 +33,7 @@ def list_models(as_json: Json = False) -> None:
     rows = [("  name", "enlarges", "for", "here", "licence", "about")]
     for entry in entries:
         mark = "*" if entry.name == default else " "
-        size = f"x{entry.scale}" if not entry.makes_any_size else "any"
+        size = "-" if entry.kind == "face" else f"x{entry.scale}" if not entry.makes_any_size else "any"
         rows.append((f"{mark} {entry.name}", size, ", ".join(entry.tags), _state(entry), entry.licence, entry.note))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]) - 1)]
     for row in rows:
@@ -59,19 +59,23 @@ def show(
         return
     path = weights.locate(entry)
     commercial = "allowed" if entry.commercial_use else "not allowed"
+    enlarges = "to any size" if entry.makes_any_size else f"{entry.scale} times, other sizes by --scale"
+    use = f"--model {entry.name}"
+    if entry.kind == "face":
+        enlarges, use = "nothing: it is a step after another model", "--faces gfpgan"
     lines = {
         "name": entry.name,
         "about": entry.note,
         "for": ", ".join(entry.tags),
         "kind": f"{entry.kind}, {entry.architecture}",
-        "enlarges": "to any size" if entry.makes_any_size else f"{entry.scale} times, other sizes by --scale",
+        "enlarges": enlarges,
         "licence": f"{entry.licence}, commercial use is {commercial}",
         "source": entry.url or entry.package or entry.source,
         "size": f"{entry.bytes} bytes" if entry.bytes else "",
         "hash": entry.expected_hash if entry.file else "",
         "here": str(path) if path else ("yes" if weights.is_here(entry) else f"no: {entry.how_to_get}"),
         "else": f"{entry.stand_in} is taken" if entry.stand_in and not weights.is_here(entry) else "",
-        "use": f"vsr run INPUT --output OUTPUT --model {entry.name}",
+        "use": f"vsr run INPUT --output OUTPUT {use}",
     }
     for title, value in lines.items():
         if value:

@@ -66,6 +66,18 @@ UPSCALE = {
     "strength": Annotated[
         float | None, typer.Option(help="Share of the model; the rest is bicubic interpolation. [default: 1]")
     ],
+    "refine": Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL[:SHARE]",
+            help="A frame model of scale 4 over the result at half its size, such as realesr-animevideov3:0.5. "
+            "[default: none]",
+        ),
+    ],
+    "faces": Annotated[
+        str | None, typer.Option(help="off, detect (report them), gfpgan (restore them: a guess). [default: off]")
+    ],
+    "face_strength": Annotated[float | None, typer.Option(help="Share of a restored face, 0 to 1. [default: 0.5]")],
     "cleaning": Annotated[
         float | None, typer.Option(help="Share of what RealBasicVSR's cleaning changes, 0 to 1. [default: 1]")
     ],

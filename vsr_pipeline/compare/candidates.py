@@ -1,6 +1,7 @@
 """Which models are compared: names of the manifest, each with its dials. Loads no torch."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import ConfigError, UsageError
 
-DIALS = ("cleaning", "strength", "denoise", "tile")
+DIALS = ("cleaning", "strength", "denoise", "tile", "refine", "faces", "face-strength")
 MOST = 26
 """There is a letter for each where names are hidden."""
 # What is quick and tells much comes first, so that there is something to look at.
@@ -42,7 +43,7 @@ class Candidate:
             UsageError: a dial has a value that is not allowed.
         """
         try:
-            return config.override(model=self.model, **self.dials)
+            return config.override(model=self.model, **{n.replace("-", "_"): v for n, v in self.dials.items()})
         except ConfigError as error:
             raise UsageError(f"--models {self.label}: {error}") from error
 
@@ -75,8 +76,9 @@ def _candidate(text: str) -> Candidate:
         raise UsageError("--models has an empty name: give names such as bicubic,realbasicvsr-open-x4")
     manifest.refuse_unknown(name, None)
     dials: dict[str, str] = {}
-    for part in parts:
-        dial, equals, value = part.partition("=")
+    # A refinement has a colon of its own, before its share.
+    for part in re.sub(r"(refine=[^:]+):([0-9.]+)(?=:|$)", r"\1\0\2", ":".join(parts)).split(":") if parts else ():
+        dial, equals, value = part.replace("\0", ":").partition("=")
         if dial not in DIALS:
             close = difflib.get_close_matches(dial, DIALS, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(DIALS)}"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vsr_pipeline.clip.footage import Footage
 from vsr_pipeline.clip.geometry import Size
-from vsr_pipeline.compare.faces import Face, FaceFinder
+from vsr_pipeline.enhance.face_finder import Face, FaceFinder
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.mux import origin_ticks
@@ -172,7 +172,8 @@ def _samples(footage: Footage, indices: Sequence[int], reporter: Reporter, *, fa
         for index in indices:
             pixels = next(iter(source.read(index, index + 1)))
             luma = _luma(pixels)
-            face = finder.largest(pixels) if finder else None
+            found = finder.find(pixels) if finder else ()
+            face = max(found, key=lambda one: one.width * one.height, default=None)
             samples.append(_Sample(index, *_detail(luma), float(luma.mean()), face))
             reporter.worked(1.0)
     return samples
@@ -213,7 +214,7 @@ def _crop(sample: _Sample, title: str, others: Sequence[Moment]) -> Box | None:
     height, width = sample.detail.shape
     wide, high = _crop_size((width, height))
     if face is not None:
-        x, y = face.centre if face.width <= wide else face.eye
+        x, y = face.centre if face.width <= wide else face.points[0]
         left, top = (round(min(max(0, c - s / 2), f - s)) for c, s, f in ((x, wide, width), (y, high, height)))
         return Box(left, top, wide, high)
     detail = (sample.shadow if title == "dark" else sample.detail).copy()

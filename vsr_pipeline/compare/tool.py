@@ -266,7 +266,7 @@ def _row(
         is_slow = False
         for taken in takes:
             started = time.perf_counter()
-            known = decisions.get(taken.shot)
+            known = None if spec.context.decides_on_places else decisions.get(taken.shot)
             made.append(
                 make(taken, upscaler, spec.context, entry.geometry, config, decision=known, with_loop=not is_slow)
             )

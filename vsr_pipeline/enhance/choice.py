@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vsr_pipeline.checkpoints.manifest import stand_ins_of
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.config_steps import refine_from
 from vsr_pipeline.enhance.device import DTYPES, Precision
 from vsr_pipeline.enhance.precision import (
     LEAST_PSNR_DB,
@@ -40,6 +41,10 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
     # A model that another one stands in for keeps those weights.
     if settings.checkpoint is None and identity.get("model") in stand_ins_of(settings.model):
         chosen["model"] = identity["model"]
+    # So does one that refines.
+    begun = refine_from(str(identity.get("refine", "none")))
+    if begun is not None and (asked := settings.refine_with) is not None and begun[0] in stand_ins_of(asked[0]):
+        chosen["refine"] = f"{begun[0]}:{asked[1]:g}"
     if settings.precision == "auto" and identity.get("precision") in DTYPES:
         chosen["precision"] = identity["precision"]
     convolutions = str(identity.get("convolutions", "auto"))

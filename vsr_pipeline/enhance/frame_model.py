@@ -46,7 +46,7 @@ class Tiles:
 
     def __init__(self, net: FrameNet, size: tuple[int, int], tile: int, *, can_tile: bool = True) -> None:
         self._net = net
-        self._size = size
+        self.size = size
         self._tile = tile
         self._can_tile = can_tile
         self.notes: list[str] = []
@@ -62,7 +62,7 @@ class Tiles:
                 with out_of_memory_as_error():
                     return attempt(self.of(self._tile))
             except OutOfMemoryError:
-                smaller = smaller_tile(self._tile, *self._size) if self._can_tile else None
+                smaller = smaller_tile(self._tile, *self.size) if self._can_tile else None
                 if smaller is None:
                     raise
                 self.notes.append(f"memory ran out, went on with tiles of {smaller}, {_seams(self._net)}")
@@ -71,7 +71,7 @@ class Tiles:
 
     def of(self, tile: int) -> Tiling:
         """Return tiles of a side."""
-        return _tiling(self._net, *self._size, tile)
+        return _tiling(self._net, *self.size, tile)
 
 
 class FrameUpscaler:
@@ -178,13 +178,16 @@ class Way:
             return tile
         return self.cap if max(height, width) > self.cap else tile
 
+    def tile_bytes(self, height: int, width: int) -> int:
+        """Return what a tile of a frame takes."""
+        return self.memory(*_tiling(self.checkpoint.net, height, width, self.tile_for(height, width)).tile_size)
+
     def memory_bytes(self, clip: ClipSize) -> int:
         """Return what a clip takes at most."""
         scale = self.checkpoint.net.scale
-        tiling = _tiling(self.checkpoint.net, clip.height, clip.width, self.tile_for(clip.height, clip.width))
         # The whole HR frame twice, in float32; weights in float32.
         frames = 2 * 3 * 4 * clip.width * clip.height * scale**2
-        own = self.memory(*tiling.tile_size) + frames + self.checkpoint.weights_bytes
+        own = self.tile_bytes(clip.height, clip.width) + frames + self.checkpoint.weights_bytes
         return own if self.device.type != "cpu" else own + around_model_bytes(clip, scale)
 
 

@@ -6,16 +6,21 @@ from pathlib import Path
 
 from vsr_pipeline.checkpoints import frame_nets, manifest
 from vsr_pipeline.checkpoints.load import Checkpoint, architecture_of, load_animesr, load_checkpoint
+from vsr_pipeline.checkpoints.zoo import load_face_net
 from vsr_pipeline.clip.geometry import Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.animesr import animesr_spec
 from vsr_pipeline.enhance.device import choose_device
+from vsr_pipeline.enhance.faces import faces_step
 from vsr_pipeline.enhance.frame_model import frame_spec
 from vsr_pipeline.enhance.interpolation import interpolation_spec
+from vsr_pipeline.enhance.net_steps import NetStepSpec, with_net_steps
 from vsr_pipeline.enhance.realbasicvsr import realbasicvsr_spec
+from vsr_pipeline.enhance.refine import refine_step
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.zssr import zssr_spec
 from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
+from vsr_pipeline.runtime.files import file_sha256
 from vsr_pipeline.runtime.progress import Reporter
 
 _VSR = ("realbasicvsr", "basicvsr")
@@ -29,7 +34,9 @@ _DIALS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec:
-    """Read the model that the settings name. Nothing is put on a device before a variant of it is built.
+    """Read the model that the settings name, and the networks of the steps after it.
+
+    Nothing is put on a device before a variant of it is built.
 
     Args:
         settings: which model, and how it runs.
@@ -40,6 +47,32 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
         ModelError: the model is unknown, or its weights are missing, damaged or of another kind.
         ResourceError: the device is not there.
     """
+    spec = _model_alone(settings, allow_cpu=allow_cpu)
+    return with_net_steps(spec, _net_steps(settings, spec))
+
+
+def _net_steps(settings: UpscaleConfig, spec: ModelSpec) -> tuple[NetStepSpec, ...]:
+    """Return the steps that the settings ask for, in their order; raises as `open_model`."""
+    steps: list[NetStepSpec] = []
+    if (refine := settings.refine_with) is not None:
+        entry = manifest.chosen(refine[0])
+        if entry.kind != "frame" or entry.architecture == "opencv":
+            raise UsageError(f"--refine {entry.name}: it is no frame model of Real-ESRGAN's kind: see vsr models list")
+        path = manifest.verified_path(entry.name)
+        checkpoint = _frame_checkpoint(entry.architecture, path, entry.name, UpscaleConfig(), entry)
+        steps.append(refine_step(checkpoint, refine[1], spec, settings, choose_device(settings.device)))
+    if settings.faces != "off":
+        net, sha256, name = None, "", ""
+        if settings.faces == "gfpgan":
+            name = manifest.chosen_faces().name
+            path = manifest.verified_path(name)
+            net, sha256 = load_face_net(path), file_sha256(path)
+        steps.append(faces_step(net, sha256, name, settings.face_strength, choose_device(settings.device)))
+    return tuple(steps)
+
+
+def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
+    """Return the model without steps; raises as `open_model`."""
     entry = None if settings.checkpoint else manifest.chosen(settings.model)
     architecture = _architecture(settings.checkpoint) if settings.checkpoint else entry.architecture  # type: ignore[union-attr]
     name = settings.checkpoint.name if settings.checkpoint else entry.name  # type: ignore[union-attr]

@@ -43,6 +43,8 @@ class Context:
     """How many frames of a shot its `Decision` is made from."""
     decides_slowly: bool = False
     """Whether a decision takes minutes: a network is trained. To measure the speed, an empty one does."""
+    decides_on_places: bool = False
+    """Whether a decision is about places in the frame, so that another part of the frame needs its own."""
 
     def segments(self, timeline: Timeline) -> tuple[Segment, ...]:
         """Cut a clip; see `plan_segments`."""
@@ -130,6 +132,8 @@ class ModelSpec:
     """The best one first; each needs less memory than the one before it."""
     choice: str = ""
     """Which precision was chosen and why, in a line; empty where the settings name it."""
+    summary: Callable[[Sequence[Decision]], tuple[str, ...]] = lambda _: ()
+    """What is worth knowing of the decisions on all shots together, in lines for the report."""
 
     @property
     def device(self) -> torch.device | None:

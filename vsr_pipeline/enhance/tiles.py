@@ -15,7 +15,7 @@ BLENDED_OVERLAP = 40
 """LQ pixels that a tile has around its core where the network sees farther than tiles can. With Real-ESRGAN's x4plus,
 400x240 in tiles of 128, the worst strip of 32 HR pixels beside a seam has 58 dB against the whole (24: 45 dB)."""
 
-_AUTOMATIC_SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, SMALLEST_TILE)
+AUTOMATIC_SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, SMALLEST_TILE)
 
 MemoryBytes = Callable[[int, int], int]
 """Memory in bytes for a height and width in LQ pixels."""
@@ -87,7 +87,7 @@ def automatic_tile(
     It depends on the network, the frame and the limit only, so all workers choose alike. The smallest tile is returned
     even where it is beyond the limit.
     """
-    for tile in (0, *_AUTOMATIC_SIDES):
+    for tile in (0, *AUTOMATIC_SIDES):
         tiling = plan_tiles(height, width, tile=tile, radius=radius, multiple_of=multiple_of)
         if memory_bytes(*tiling.tile_size) <= limit_bytes:
             return tile
@@ -106,14 +106,34 @@ def smaller_tile(tile: int, height: int, width: int) -> int | None:
     return max(SMALLEST_TILE, ceil(side / 2)) if side > SMALLEST_TILE else None
 
 
+def tiles_for(tiling: Tiling, needed_HW: Tensor | None) -> list[tuple[Span, Span]]:
+    """Return the tiles, as rows and columns, that have a part in places of a frame.
+
+    Args:
+        tiling: of the frame.
+        needed_HW: the places, bool, in LQ pixels; None: all.
+    """
+    both = [(row, column) for row in tiling.rows for column in tiling.columns]
+    if needed_HW is None:
+        return both
+    reach = 0 if tiling.is_exact else ceil(tiling.overlap / 2)
+
+    def part(span: Span) -> slice:
+        return slice(max(0, span.core_start - reach), span.core_stop + reach)
+
+    return [(row, column) for row, column in both if needed_HW[part(row), part(column)].any()]
+
+
 @torch.inference_mode()
-def upscale_in_tiles(net: FrameNet, frame_1CHW: Tensor, tiling: Tiling) -> Tensor:
+def upscale_in_tiles(net: FrameNet, frame_1CHW: Tensor, tiling: Tiling, *, needed_HW: Tensor | None = None) -> Tensor:
     """Enlarge a frame tile by tile.
 
     Args:
         net: the network; the tiling is planned with its receptive radius and `multiple_of`.
         frame_1CHW: the frame, float32.
         tiling: of a frame of this size.
+        needed_HW: which LQ pixels are to be enlarged, at least one of them; what else is in the result has no meaning.
+            None: all.
 
     Returns:
         (1, C, scale * H, scale * W), float32, not clipped.
@@ -126,20 +146,20 @@ def upscale_in_tiles(net: FrameNet, frame_1CHW: Tensor, tiling: Tiling) -> Tenso
         raise ValueError(f"tiles for {tiling.width}x{tiling.height} in a frame of {width}x{height}")
     scale = net.scale
     whole: Tensor | None = None
-    shares = [_shares(spans, tiling.overlap, scale, frame.device) for spans in (tiling.rows, tiling.columns)]
-    for row, row_share in zip(tiling.rows, shares[0], strict=True):
-        for column, column_share in zip(tiling.columns, shares[1], strict=True):
-            tile = net(frame[..., row.start : row.stop, column.start : column.stop].contiguous())
-            if whole is None:
-                whole = tile.new_zeros((*tile.shape[:2], scale * tiling.height, scale * tiling.width))
-            if tiling.is_exact:
-                _core(whole, row, column, scale, (0, 0)).copy_(
-                    _core(tile, row, column, scale, (row.start, column.start))
-                )
-            else:
-                target = whole[..., scale * row.start : scale * row.stop, scale * column.start : scale * column.stop]
-                target.add_(tile.mul_(row_share[:, None]).mul_(column_share))
-            del tile  # not to be held beside the next one
+    row_shares, column_shares = (
+        dict(zip(spans, _shares(spans, tiling.overlap, scale, frame.device), strict=True))
+        for spans in (tiling.rows, tiling.columns)
+    )
+    for row, column in tiles_for(tiling, needed_HW):
+        tile = net(frame[..., row.start : row.stop, column.start : column.stop].contiguous())
+        if whole is None:
+            whole = tile.new_zeros((*tile.shape[:2], scale * tiling.height, scale * tiling.width))
+        if tiling.is_exact:
+            _core(whole, row, column, scale, (0, 0)).copy_(_core(tile, row, column, scale, (row.start, column.start)))
+        else:
+            target = whole[..., scale * row.start : scale * row.stop, scale * column.start : scale * column.stop]
+            target.add_(tile.mul_(row_shares[row][:, None]).mul_(column_shares[column]))
+        del tile  # not to be held beside the next one
     assert whole is not None
     return whole[..., : scale * height, : scale * width]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from vsr_pipeline import __version__
-from vsr_pipeline.config import MEANS, Config
+from vsr_pipeline.config import LATER, MEANS, Config
 from vsr_pipeline.errors import InputError, ReadError
 from vsr_pipeline.media.images import images_of
 from vsr_pipeline.runtime.files import FileIdentity, file_sha256, read_failure
@@ -112,7 +112,8 @@ def fingerprint_of(source: FileIdentity, config: Config, upscaler: Mapping[str, 
 
     Args:
         source: by what the clip is known.
-        config: the resolved settings; every field but `MEANS` is taken, under its dotted name.
+        config: the resolved settings; every field but `MEANS` is taken, under its dotted name, and those of `LATER`
+            where they are not at their defaults.
         upscaler: `BuiltUpscaler.identity`. What it says about a setting is what was chosen for `auto`, and takes the
             place of what the user wrote; of a device it is the type, so that another GPU of the kind may continue.
     """
@@ -126,6 +127,7 @@ def fingerprint_of(source: FileIdentity, config: Config, upscaler: Mapping[str, 
     }
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": value for name, value in values.items()}
+    fields = {name: value for name, value in fields.items() if name not in LATER or LATER[name] != value}
     fields |= {f"upscale.{name}": value for name, value in chosen.items()}
     return {name: "none" if value is None else str(value) for name, value in fields.items() if name not in MEANS}
 

@@ -387,7 +387,7 @@ class Job:
             decode_errors=work.analysis.decode_errors,
             missing_seconds=float(work.analysis.missing_seconds),
             warnings=(*self._warnings, *said),
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._spec.summary(list(self._decisions.values()))),
             before_still=self._still("before.jpg"),
             after_still=self._still("after.jpg"),
         )

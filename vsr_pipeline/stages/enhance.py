@@ -134,6 +134,9 @@ def enhance(
     fallback = Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=allow_cpu)
     fitted = fallback.begin(geometry.of_model(footage.clip_size), reporter) if todo else ()
     decisions = job.make(todo, fallback) if todo else {}
+    said = spec.summary(list(decisions.values()))
+    for note in said:
+        reporter.note(note)
     if target.is_frames_folder:
         remove_frames_from(target.folder, count)
         if before is not None and not footage.header.images:
@@ -147,7 +150,7 @@ def enhance(
         decisions=tuple(decision.description for decision in decisions.values()),
         decode_errors=analysis.decode_errors,
         missing_seconds=float(analysis.missing_seconds),
-        notes=(*analysis.notes, *repeats_note(footage.timeline), *kept, *fitted),
+        notes=(*analysis.notes, *repeats_note(footage.timeline), *kept, *fitted, *said),
     )
 
 

@@ -14,6 +14,7 @@ from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import Samples, decide, enhance_frames
+from vsr_pipeline.enhance.net_steps import model_alone
 from vsr_pipeline.enhance.spec import ModelSpec, OnWork, Upscaler
 from vsr_pipeline.enhance.steps import Step
 from vsr_pipeline.media.alpha import Plane, divided, is_opaque, within_neighbours
@@ -87,11 +88,8 @@ class PictureWriter:
 
         def attempt(upscaler: Upscaler) -> None:
             indices = sample_indices(segment.shot, self._decision_frames)
-            decision = decide(
-                upscaler,
-                Samples(lambda start, stop: map(self._alpha_as_frame, range(start, stop)), indices),
-                self._geometry,
-            )
+            samples = Samples(lambda start, stop: map(self._alpha_as_frame, range(start, stop)), indices)
+            decision = model_alone(decide(upscaler, samples, self._geometry))  # there are no faces in it
             frames = map(self._alpha_as_frame, range(segment.context_start, segment.context_stop))
             with retracted_on_failure(on_work) as counted:
                 enlarged = enhance_frames(

@@ -74,6 +74,8 @@ def settings_of(config: Config, name_template: str) -> dict[str, str]:
     does not make a whole archive look old.
     """
     fields = {NAME: name_template, "weights": weights_identity(config.upscale.model, config.upscale.checkpoint)}
+    if (refine := config.upscale.refine_with) is not None:
+        fields["refine_weights"] = weights_identity(refine[0], None)
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": str(value) for name, value in values.items()}
     for of_no_effect in ("upscale.model", "upscale.checkpoint", "upscale.device", *MEANS):  # the weights are named

@@ -17,6 +17,9 @@ SIGHT_FILE = ".workers.tmp"
 """One name, so that what a killed driver leaves is written over, or deleted with the other temporaries."""
 
 
+_OF_A_DEVICE = ("device", "precision", "convolutions", "refine_precision")
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A machine of the cluster, and how many workers fit on it."""
@@ -75,7 +78,8 @@ def wants_gpus(settings: UpscaleConfig, has_gpu: bool) -> bool:
     Raises:
         ResourceError: one is asked for, and none is there.
     """
-    if settings.device == "cpu" or not needs_device(settings.model, settings.checkpoint):
+    needs_one = settings.has_net_steps or needs_device(settings.model, settings.checkpoint)
+    if settings.device == "cpu" or not needs_one:
         return False
     if settings.device == "cuda" and not has_gpu:
         raise ResourceError("no machine of the Ray cluster has a GPU: see `ray status`, or give --device cpu")
@@ -114,7 +118,7 @@ def refuse_other_pixels(identity: Identity, expected: Identity, node: str) -> No
     for key, value in expected.items():
         if identity.get(key) != value:
             message = f"{node} has {key} {identity.get(key)}, the others have {value}"
-            if key == "weights_sha256":
+            if key.endswith("weights_sha256"):
                 raise ModelError(f"{message}: put the same weights on all machines")
             if key in ("precision", "convolutions"):
                 raise PrecisionError(f"{message}: give it as an option, or leave that machine out")
@@ -129,7 +133,7 @@ def most_common(ready: Sequence[Ready]) -> Ready:
 
 def without_device(identity: Identity) -> Identity:
     """Return what must be the same on a machine without the workers' kind of device."""
-    return {key: value for key, value in identity.items() if key not in ("device", "precision", "convolutions")}
+    return {key: value for key, value in identity.items() if key not in _OF_A_DEVICE}
 
 
 def with_absolute_paths(task: SegmentTask) -> SegmentTask:

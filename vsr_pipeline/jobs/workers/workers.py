@@ -118,7 +118,9 @@ def uses_ray(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter
     if options.executor == "serial" and options.ray_address is not None:
         raise UsageError("--ray-address is of no use with --executor serial: leave out one of them")
     is_asked_for = options.executor == "ray" or options.ray_address is not None
-    takes_any_gpu = settings.device in ("auto", "cuda") and needs_device(settings.model, settings.checkpoint)
+    takes_any_gpu = settings.device in ("auto", "cuda") and (
+        settings.has_net_steps or needs_device(settings.model, settings.checkpoint)
+    )
     gpus = torch.cuda.device_count() if takes_any_gpu and options.executor == "auto" else 0
     is_installed = _ray_is_installed()
     if is_asked_for and not is_installed:
