@@ -43,7 +43,7 @@ _WORTH, _NOT_WORTH = 1.5, 2.0
 # HR frames that are held at once: the frame, the changed one, places and weights around a face.
 _FRAMES_HELD = 4
 # Of GFPGAN and the square around it, in float32.
-_NETWORK_BYTES = 700_000_000
+_NETWORK_BYTES = 850_000_000
 
 
 @dataclass(frozen=True, slots=True)
