@@ -15,8 +15,9 @@ video or folder of images) is spoiled in four strengths:
 This is what `vsr degrade` does in these strengths, but made by code of its own: models are trained with that, and a
 fault in it must not pass for a success here. Both agree as two seeds of the noise do.
 
-A model is a name of `vsr models list`, bicubic-x4, or the path of a checkpoint. Inputs, outputs and scores are kept in
-the cache while what they are made from stays the same; a checkpoint that has changed is computed again, under its name.
+A model is a name of `vsr models list`, bicubic-x4, or the path of a checkpoint; `:cleaning=1` after it sets that dial.
+Inputs, outputs and scores are kept in the cache while what they are made from stays the same; a
+checkpoint that has changed is computed again, under its name.
 The cache knows weights, settings and the code of the metrics, not that of the networks: delete it when that changes.
 """
 
@@ -94,9 +95,10 @@ def main() -> None:
             )
             lq = spoiled.frames(lambda truth=truth, strength=strength: spoil(truth, STRENGTHS[strength], options.seed))
             for model, spec in specs.items():
-                output = _Cached(folder / Path(model).name, {"input": _digest(lq), **spec.identity})
                 decision = decide_in_memory(upscalers[model], spec.context, lq, spec.scale)
-                made = partial(enhance_in_memory, upscalers[model], spec.context, lq, decision)
+                about = {"input": _digest(lq), **spec.identity, "decision": str(dict(decision.values))}
+                output = _Cached(folder / Path(model).name, about)
+                made = partial(enhance_in_memory, upscalers[model], spec.context, lq, decision, spec.scale)
                 frames = output.frames(made)
                 scores = output.scores(truth, frames)
                 rows.append(Row(path.stem, strength, Path(model).name, decision.description, scores))
@@ -221,8 +223,10 @@ def _truth(path: Path, count: int | None) -> list[Pixels]:
 
 
 def _opened(model: str) -> ModelSpec:
-    path = Path(model)
-    return open_model(UpscaleConfig(checkpoint=path) if path.is_file() else UpscaleConfig(model=model))
+    name, _, cleaning = model.partition(":cleaning=")
+    path = Path(name)
+    chosen = {"checkpoint": path} if path.is_file() else {"model": name}
+    return open_model(UpscaleConfig(**chosen, cleaning=cleaning or "auto"))
 
 
 def _digest(frames: list[Pixels]) -> str:

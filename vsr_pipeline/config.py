@@ -121,7 +121,11 @@ class UpscaleConfig(Section):
     refine: str = Field("none", description="a frame model over the result at half its size, MODEL or MODEL:SHARE")
     faces: Literal["off", "detect", "gfpgan"] = Field("off", description="detect: report them; gfpgan: restore them")
     face_strength: float = Field(0.5, ge=0, le=1, strict=False, description="share of a restored face")
-    cleaning: float = Field(1.0, ge=0, le=1, strict=False, description="share of what RealBasicVSR's cleaning changes")
+    cleaning: float | Literal["auto"] = Field(
+        "auto",
+        description="share of what RealBasicVSR's cleaning changes, 0 to 1; auto: measured for each shot, for our own "
+        "models, else 1",
+    )
     denoise: float = Field(1.0, ge=0, le=1, strict=False, description="of realesr-general-x4v3: 0 keeps noise")
     alpha: Literal["net", "bicubic"] = Field(
         "net", description="what enlarges the transparency of images: the model, as a grey picture, or interpolation"
@@ -153,6 +157,19 @@ class UpscaleConfig(Section):
         if side != "auto" and not (isinstance(side, int) and (side == 0 or side >= SMALLEST_TILE)):
             raise ValueError(f"must be auto, 0 (whole frames), or at least {SMALLEST_TILE}")
         return side
+
+    @field_validator("cleaning", mode="before")
+    @classmethod
+    def _is_share(cls, share: object) -> object:
+        if share == "auto":
+            return share
+        try:
+            number = float(share)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = -1.0
+        if isinstance(share, bool) or not 0 <= number <= 1:
+            raise ValueError("must be auto, or from 0 to 1")
+        return number
 
     @field_validator("width")
     @classmethod

@@ -42,6 +42,8 @@ class ModelEntry:
     auto: bool = False
     stand_in: str | None = None
     """The model that is taken while this one's file is not here."""
+    measures_damage: bool = False
+    """Whether `--cleaning auto` measures each shot; else it means 1."""
     denoising: str | None = None
     """The model that is mixed in for `--denoise`."""
 
@@ -266,6 +268,23 @@ def choose_auto() -> ModelEntry:
             return entry
     ways = ", or ".join(entry.how_to_get for entry in candidates if entry.source != "shipped")
     raise ModelError(f"no model's weights are here: {ways}")
+
+
+def why_chosen(name: str) -> str:
+    """Say in a sentence which model is meant by `auto`, or stands in for another one, and why; else nothing.
+
+    Raises:
+        ModelError: there is none.
+    """
+    entry = chosen(name)
+    if name != "auto":
+        return "" if entry.name == name else f"model {name}: its file is not here, {entry.name} stands in for it"
+    better = [other for other in load_manifest() if other.auto]
+    missing = [other for other in better[: better.index(entry)] if other is not entry]
+    if not missing:
+        return f"model auto: {entry.name}, the best that there is"
+    ways = " and ".join(f"{other.name} is not here ({other.how_to_get})" for other in missing)
+    return f"model auto: {entry.name}, the best that is here; {ways}"
 
 
 def refuse_unknown(model: str, checkpoint: Path | None, *, must_be_here: bool = True) -> None:

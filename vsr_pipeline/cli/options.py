@@ -79,7 +79,11 @@ UPSCALE = {
     ],
     "face_strength": Annotated[float | None, typer.Option(help="Share of a restored face, 0 to 1. [default: 0.5]")],
     "cleaning": Annotated[
-        float | None, typer.Option(help="Share of what RealBasicVSR's cleaning changes, 0 to 1. [default: 1]")
+        str | None,
+        typer.Option(
+            help="Share of what RealBasicVSR's cleaning changes, 0 to 1; auto: 1, and measured for each shot with "
+            "realbasicvsr-open-x4. [default: auto]"
+        ),
     ],
     "denoise": Annotated[float | None, typer.Option(help="Of realesr-general-x4v3: 0 keeps noise. [default: 1]")],
     "alpha": Annotated[

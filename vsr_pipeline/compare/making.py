@@ -81,7 +81,7 @@ def take(footage: Footage, moment: Moment) -> Take:
     stop = min(shot.stop, max(shot.start, moment.index - LOOP_FRAMES // 2) + LOOP_FRAMES)
     start = max(shot.start, stop - LOOP_FRAMES)
     first, end = max(shot.start, start - SETTLED_FRAMES), min(shot.stop, stop + SETTLED_FRAMES)
-    region = moment.crop.grown(_MARGIN, footage.header.info.display_size)
+    region = moment.crop.grown(_MARGIN, footage.header.info.display_size).aligned()
     with footage.open() as source:
         frames = tuple(cut(pixels, region) for pixels in source.read(first, end))
     return Take(

@@ -58,6 +58,11 @@ class Box:
         right, bottom = min(size[0], self.right + margin), min(size[1], self.bottom + margin)
         return Box(left, top, right - left, bottom - top)
 
+    def aligned(self) -> "Box":
+        """Return the part from where a codec's block begins, so that its traces are found as in whole frames."""
+        left, top = self.left - self.left % 8, self.top - self.top % 8
+        return Box(left, top, self.right - left, self.bottom - top)
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:

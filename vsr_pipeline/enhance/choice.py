@@ -35,9 +35,12 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
         here: where it will be computed. What is of another kind of device is not taken, and no Winograd's method
             where ncnn is missing: whoever compares identities says so. None: workers will look themselves.
     """
-    if here is not None and identity.get("device") != here.type:
-        return settings
     chosen: dict[str, object] = {}
+    # What was begun before it was measured is cleaned wholly, as it was.
+    if settings.cleaning == "auto" and identity and (share := identity.get("cleaning", 1.0)) != "auto":
+        chosen["cleaning"] = float(share)
+    if here is not None and identity.get("device") != here.type:
+        return settings.model_copy(update=chosen)
     # A model that another one stands in for keeps those weights.
     if settings.checkpoint is None and identity.get("model") in stand_ins_of(settings.model):
         chosen["model"] = identity["model"]

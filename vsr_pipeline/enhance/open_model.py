@@ -1,8 +1,10 @@
 """From settings to a model that is ready: which one, its weights, device, precision."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from vsr_pipeline.checkpoints import frame_nets, manifest
 from vsr_pipeline.checkpoints.load import Checkpoint, architecture_of, load_animesr, load_checkpoint
@@ -48,6 +50,8 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
         ResourceError: the device is not there.
     """
     spec = _model_alone(settings, allow_cpu=allow_cpu)
+    why = "" if settings.checkpoint else manifest.why_chosen(settings.model)
+    spec = replace(spec, choice="; ".join(filter(None, (why, spec.choice))))
     return with_net_steps(spec, _net_steps(settings, spec))
 
 
@@ -93,11 +97,20 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
         frame_checkpoint = _frame_checkpoint(architecture, path, name, settings, entry)
         return frame_spec(frame_checkpoint, settings, device, allow_cpu=allow_cpu)
     checkpoint = load_checkpoint(path)
+    settings = settings.model_copy(update={"cleaning": _cleaning(settings, entry)})
     if settings.backend == "mmedit":
         from vsr_pipeline.enhance.realbasicvsr_mmedit import mmedit_spec
 
         return mmedit_spec(name, checkpoint, settings, device)
     return realbasicvsr_spec(name, checkpoint, settings, device, allow_cpu=allow_cpu)
+
+
+def _cleaning(settings: UpscaleConfig, entry: manifest.ModelEntry | None) -> float | Literal["auto"]:
+    """Return the share of cleaning that the settings mean; measured is it only for models that say so."""
+    is_measured = entry is not None and entry.measures_damage
+    if settings.cleaning != "auto" or (is_measured and settings.windows == "exact" and settings.backend == "torch"):
+        return settings.cleaning
+    return 1.0
 
 
 def sizing_of(settings: UpscaleConfig) -> Sizing:
@@ -181,7 +194,9 @@ def refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_d
     """
     defaults = UpscaleConfig()
     for option, (architectures, whose) in _DIALS.items():
-        if getattr(settings, option) != getattr(defaults, option) and architecture not in architectures:
+        # 1 was the default of cleaning, and is written in older files for all models.
+        neutral = (getattr(defaults, option), *((1.0,) if option == "cleaning" else ()))
+        if getattr(settings, option) not in neutral and architecture not in architectures:
             raise UsageError(f"--{option.replace('_', '-')} is for {whose}, not for {name}: leave it out")
     if settings.denoise != defaults.denoise and not can_denoise:
         raise UsageError(f"--denoise is for realesr-general-x4v3, not for {name}: leave it out")

@@ -1,15 +1,18 @@
 """BasicVSR and RealBasicVSR as a model: segments over their stream, one decision per shot, ways to need less memory."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vsr_pipeline.checkpoints.load import Checkpoint
+from vsr_pipeline.clip.damage import damage_of
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.cleaning import cleaned, cleaned_in_part, passes_of, share_of, with_input_given_back
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step, cuda_recorder
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
@@ -29,23 +32,10 @@ from vsr_pipeline.timeline import Decision, Segment
 CLEANING_SAMPLES = 5
 """Frames of a shot by which its number of cleaning passes is decided."""
 
-_PASSES = "cleaning_passes"
-_TIMES = ("", "once", "twice", "three times")
 # Each window runs backward through its lookahead again, so shorter ones would save little and cost much.
 _SHORTEST_WINDOW = 5
 # Rows that neighbouring bands both compute (30 residual blocks reach 61 rows) make the lowest cost three times as much.
 _BANDS = (512, 256, 128, 64)
-
-
-def _cleaned_in_part(cleaner: RealBasicVSRNet, share: float, frames_NCHW: Tensor, passes: int) -> Tensor:
-    """Return frames (N, 3, H, W) with so much of what cleaning changes: 0 is nothing, 1 is all."""
-    cleaned = cleaner.clean(frames_NCHW, passes)
-    return cleaned if share == 1 else torch.lerp(frames_NCHW, cleaned, share)
-
-
-def cleaned(passes: int) -> Decision:
-    """Return the decision to clean a shot so often."""
-    return Decision({_PASSES: passes}, f"cleaned {_TIMES[passes]}" if passes else "")
 
 
 class SegmentUpscaler:
@@ -56,7 +46,8 @@ class SegmentUpscaler:
         device: where it is.
         windows: how clips are cut.
         refine_threshold: of dynamic refinement.
-        cleaning: share of what cleaning changes that is taken, 0 to 1.
+        cleaning: share of what cleaning changes that is taken, 0 to 1; `auto`: as damaged as each shot is measured to
+            be, and by the rest of that share, HR frames show again what of the LQ frames is lost in them.
         record: what records propagation and reconstruction, which are computed frame by frame, as graphs; None: they
             are not recorded. Reading needs none on a GPU: it computes several frames at once.
 
@@ -71,7 +62,7 @@ class SegmentUpscaler:
         device: torch.device,
         windows: Windows,
         refine_threshold: float,
-        cleaning: float = 1.0,
+        cleaning: float | Literal["auto"] = 1.0,
         record: Record | None = None,
     ) -> None:
         self._cleaner = net if isinstance(net, RealBasicVSRNet) else None
@@ -83,7 +74,7 @@ class SegmentUpscaler:
             return GraphedStep(step, record, self._notes.append) if record else step
 
         self.steps = Steps(
-            clean=partial(_cleaned_in_part, self._cleaner, cleaning) if self._cleaner and cleaning else None,
+            clean=partial(cleaned_in_part, self._cleaner) if self._cleaner else None,
             compute_flow=self._net.compute_flow,
             backward=by_frame(self._net.backward_step),
             forward=by_frame(self._net.forward_step),
@@ -92,17 +83,20 @@ class SegmentUpscaler:
         self._device = device
         self._windows = windows
         self._refine_threshold = refine_threshold
+        self._cleaning = cleaning
 
     @torch.inference_mode()
     def decide(self, samples: Sequence[Pixels], **about: object) -> Decision:  # noqa: ARG002
         """Apply dynamic refinement to the sample frames; a network without cleaning decides nothing."""
         if self._cleaner is None:
             return cleaned(0)
+        frames = list(samples)
+        share = damage_of(frames).share if self._cleaning == "auto" else None
         with out_of_memory_as_error():
-            frames_NCHW = torch.cat([pad_to_minimum(to_tensor(pixels, self._device)) for pixels in samples])
+            frames_NCHW = torch.cat([pad_to_minimum(to_tensor(pixels, self._device)) for pixels in frames])
             frames_NTCHW, passes = self._cleaner.clean_until(frames_NCHW[None], self._refine_threshold)
             check_finite(frames_NTCHW)
-            return cleaned(passes)
+            return cleaned(passes, share)
 
     @torch.inference_mode()
     def upscale(
@@ -110,17 +104,32 @@ class SegmentUpscaler:
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
         del geometry  # a network has its own factor
-        passes = int(decision.values[_PASSES])
+        passes, share = passes_of(decision), share_of(decision, self._cleaning)
+        shown = take(iter(frames), segment.context_stop - segment.context_start)
+        if self._cleaning == "auto" and share < 1:
+            return with_input_given_back(
+                lambda inputs: self._enlarged(inputs, segment, passes, share, on_work),
+                shown,
+                segment.warm_up,
+                1 - share,
+            )
+        return self._enlarged(shown, segment, passes, share, on_work)
+
+    @torch.inference_mode()
+    def _enlarged(
+        self, frames: Iterable[Pixels], segment: Segment, passes: int, share: float, on_work: OnWork
+    ) -> Iterator[Tensor]:
+        clean = partial(self.steps.clean, share) if self.steps.clean and share else None
         with out_of_memory_as_error():
             stream = RecurrentStream(
-                self.steps,
+                replace(self.steps, clean=clean),
                 device=self._device,
                 windows=self._windows,
                 cleaning_passes=passes,
                 warm_up=segment.warm_up,
                 did=self._work_of(segment, passes, on_work),
             )
-            for pixels in take(iter(frames), segment.context_stop - segment.context_start):
+            for pixels in frames:
                 yield from stream.push(pixels)
             yield from stream.finish(segment.lookahead)
 

@@ -131,7 +131,7 @@ class ModelSpec:
     variants: tuple[Variant, ...]
     """The best one first; each needs less memory than the one before it."""
     choice: str = ""
-    """Which precision was chosen and why, in a line; empty where the settings name it."""
+    """Which model and precision were chosen and why, in a line; empty where the settings name both."""
     summary: Callable[[Sequence[Decision]], tuple[str, ...]] = lambda _: ()
     """What is worth knowing of the decisions on all shots together, in lines for the report."""
 

@@ -117,7 +117,8 @@ def fingerprint_of(source: FileIdentity, config: Config, upscaler: Mapping[str, 
         upscaler: `BuiltUpscaler.identity`. What it says about a setting is what was chosen for `auto`, and takes the
             place of what the user wrote; of a device it is the type, so that another GPU of the kind may continue.
     """
-    chosen = dict(upscaler)
+    # `auto` means 1 where nothing is said of it.
+    chosen: dict[str, str | int | float] = {"cleaning": 1.0, **upscaler}
     fields = {
         "source.sha256": source.sha256,
         "source.size_bytes": source.size_bytes,
