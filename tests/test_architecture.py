@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 # Lowest first; a module may import its own layer and those under it.
 LAYERS = [
     {"errors", "timeline", ""},
-    {"runtime", "config_section"},
+    {"runtime", "config_section", "config_text"},
     {"config", "config_steps", "config_zssr", "mmedit_config", "plan", "media", "models", "metrics"},
     {"clip", "checkpoints"},
     {"enhance"},

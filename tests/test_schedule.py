@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsr_pipeline.config import InputConfig, seconds_from
+from vsr_pipeline.config import InputConfig
+from vsr_pipeline.config_text import seconds_from
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.plan import even_ticks, part_of, schedule_of
 from vsr_pipeline.timeline import Segment, Shot, Timeline

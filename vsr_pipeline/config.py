@@ -12,13 +12,13 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from vsr_pipeline.config_section import Section
 from vsr_pipeline.config_steps import refine_from
+from vsr_pipeline.config_text import frame_rate_from, memory_bytes_from, seconds_from
 from vsr_pipeline.config_zssr import ZssrConfig
 from vsr_pipeline.errors import ConfigError, InputError
 
 _PACKAGE = Path(__file__).parent
 # Options of the command line that are not called as their settings are.
 _OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option"}
-_FINEST_RATE = 1_000_000
 _QUALITY = "give quality = 0 to 100 in [encode] (72 is about crf {crf}), or encoder_options = {{{key} = ...}}"
 # What other programs call the settings here, and what to write instead.
 _WORDS_OF_OTHERS = {
@@ -35,53 +35,7 @@ _WORDS_OF_OTHERS = {
     "tile_size": "give tile in [upscale]",
     "outscale": "give scale in [upscale]",
 }
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", re.IGNORECASE)
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
-_TIME = re.compile(r"(?:(?:([0-9]+):)?([0-5]?[0-9]):)?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
-
-
-def seconds_from(text: str) -> Fraction:
-    """Read a time, exactly: seconds (`90.5`), or `[HH:]MM:SS[.sss]`.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    found = _TIME.fullmatch(text.strip())
-    seconds = Fraction(found[3]) if found else Fraction(0)
-    if found is None or (found[2] is not None and seconds >= 60):
-        raise ValueError("must be seconds, such as 90.5, or a time, such as 1:30.5 or 00:01:30.5")
-    return int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + seconds
-
-
-def frame_rate_from(text: str) -> Fraction:
-    """Read a frame rate, exactly: a number or a fraction.
-
-    Raises:
-        ValueError: it is neither, is not positive, or is one that no video has.
-    """
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not Fraction(1, 1000) <= rate <= 1000:
-        raise ValueError("must be a positive number or fraction, such as 25, 29.97 or 30000/1001, at most 1000")
-    # 29.970029970029970 is meant to be 30000/1001.
-    return rate if max(rate.numerator, rate.denominator) <= _FINEST_RATE else rate.limit_denominator(1001)
-
-
-def memory_bytes_from(text: str) -> int:
-    """Read an amount of memory: `800MB`, `6 GB`, and `24 GiB` in units of 1024.
-
-    Raises:
-        ValueError: it is none, or nothing.
-    """
-    found = _SIZE.fullmatch(text.strip())
-    base = 1024 if found and found[3] else 1000
-    count = round(Fraction(found[1]) * base ** ("KMGT".index(found[2].upper()) + 1)) if found else 0
-    if count == 0:
-        raise ValueError("must be a number with its unit, such as 800MB, 6GB or 24GiB")
-    return count
-
 
 SMALLEST_TILE = 32
 """LQ pixels; below that, nearly all the work would be overlap."""

@@ -96,7 +96,7 @@ def compare(
 
 
 def _seconds(text: str) -> Fraction:
-    from vsr_pipeline.config import seconds_from
+    from vsr_pipeline.config_text import seconds_from
 
     try:
         return seconds_from(text)

@@ -274,10 +274,10 @@ def help_without_command(context: typer.Context) -> None:
 
 def frame_rate_from(text: str) -> Fraction:
     """Read the value of a `--fps` that is no setting: a number or a fraction."""
-    from vsr_pipeline import config
+    from vsr_pipeline import config_text
 
     try:
-        return config.frame_rate_from(text)
+        return config_text.frame_rate_from(text)
     except ValueError as error:
         raise UsageError(f"--fps {text}: {error}") from error
 

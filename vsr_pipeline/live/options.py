@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from vsr_pipeline.config import frame_rate_from
+from vsr_pipeline.config_text import frame_rate_from
 from vsr_pipeline.errors import UsageError
 
 View = Literal["original", "bicubic"]
