@@ -40,12 +40,12 @@ app.callback(invoke_without_command=True)(help_without_command)
 _OF_CLIPS = {name: option for name, option in UPSCALE.items() if name not in ("device", "memory_limit")}
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the batch's outputs.")]
-Clips = Annotated[list[str], typer.Argument(metavar="CLIP...", help="As `vsr queue list` names them, or files.")]
+Clips = Annotated[list[str], typer.Argument(metavar="CLIP", help="As `vsr queue list` names them, or files.")]
 
 
 @app.command("list", epilog="Example: vsr queue list --output /media/enhanced")
 def list_clips(output: Output, as_json: Json = False) -> None:
-    """Show all clips, those that wait in their order, and how far the batch is that is at work."""
+    """Show all clips in their order, and how far the batch is."""
     from vsr_pipeline.jobs.batch.live import progress_of, workers_of
     from vsr_pipeline.jobs.batch.queue import open_queue
 
@@ -59,7 +59,7 @@ def list_clips(output: Output, as_json: Json = False) -> None:
 )
 @takes_settings(_OF_CLIPS, READING, REPEATS, PART, ENCODING, RATE)
 def add(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Videos in the batch's folder.")],
+    clips: Annotated[list[str], typer.Argument(metavar="CLIP", help="Videos in the batch's folder.")],
     output: Output,
     given: Given,
     folder: Annotated[
@@ -67,9 +67,9 @@ def add(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Add clips, or ask for them again; settings given here are for them alone, all others are the batch's.
+    """Add clips, with settings of their own.
 
-    They come before what the batch finds in its folder by itself.
+    All other settings are the batch's. Added clips come before what the batch finds in its folder by itself.
     """
     from vsr_pipeline.jobs.batch.queue import open_queue
 
@@ -92,9 +92,10 @@ def add(
 )
 @takes_settings(_OF_CLIPS, READING, REPEATS, PART, ENCODING, RATE)
 def retry(clips: Clips, output: Output, given: Given, as_json: Json = False) -> int:
-    """Make clips that failed, were given up or cancelled; or ones that are done, with other settings.
+    """Make clips that failed or were cancelled.
 
-    Settings given here take the place of all that the clips had for themselves.
+    Also ones that are done, with other settings. Settings given here take the place of all that the clips had for
+    themselves.
     """
     from vsr_pipeline.jobs.batch.queue import open_queue
 
@@ -112,7 +113,7 @@ def move(
     first: Annotated[bool, typer.Option("--first", help="Put it before all others that wait.")] = False,
     last: Annotated[bool, typer.Option("--last", help="Put it after all others that wait.")] = False,
 ) -> None:
-    """Put a clip that waits somewhere else in the order."""
+    """Put a clip somewhere else in the order."""
     from vsr_pipeline.jobs.batch.queue import open_queue
 
     if (before is not None) + first + last != 1:
@@ -140,7 +141,10 @@ def cancel(
 
 @app.command("remove", epilog="Example: vsr queue remove holiday.mp4 --output /media/enhanced")
 def remove(clips: Clips, output: Output) -> None:
-    """Forget clips, and delete no file: a batch of the folder finds them again as new ones; `cancel` keeps them out."""
+    """Forget clips; no file is deleted.
+
+    A batch of the folder finds them again as new ones; `vsr queue cancel` keeps them out.
+    """
     from vsr_pipeline.jobs.batch.queue import open_queue
 
     with open_queue(output) as queue:
@@ -152,7 +156,10 @@ def remove(clips: Clips, output: Output) -> None:
 def hours(
     between: Annotated[str, typer.Argument(metavar="HH:MM-HH:MM", help="Local times, or `always`.")], output: Output
 ) -> None:
-    """Say when batches may work that are not told so by --between; the one that is at work hears of it, too."""
+    """Say when batches may work.
+
+    It counts for those without --between, also the one that is at work.
+    """
     from vsr_pipeline.jobs.batch.queue import open_queue
 
     wanted = None if between == "always" else hours_from("hours", between)
