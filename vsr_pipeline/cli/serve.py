@@ -84,16 +84,13 @@ def _run(options: "ServeOptions", *, new_token: bool, print_url: bool) -> None:
     from vsr_pipeline.runtime.http import Access, allowed_hosts
     from vsr_pipeline.runtime.token_file import token_in
     from vsr_pipeline.serve.app import guarded
-    from vsr_pipeline.serve.server import listening_socket
-    from vsr_pipeline.serve.server import serve as serve_until_stopped
+    from vsr_pipeline.serve.server import Server, listening_socket
     from vsr_pipeline.serve.site import opened_site
 
     hosts = allowed_hosts(options.allow_hosts)
     with listening_socket(options.listen, options.port) as opened, opened_site(options) as site:
         access = Access(token_in(options.token_file, new=new_token), hosts)
-        host = options.allow_hosts[0] if options.allow_hosts else "127.0.0.1"
-        port = opened.getsockname()[1]
-        url = f"http://{host if ':' in host.rpartition(']')[2] else f'{host}:{port}'}{options.root_path}/"
+        url = _address(options, opened.getsockname()[1])
 
         def announce() -> None:
             if print_url or sys.stdout.isatty():
@@ -101,7 +98,17 @@ def _run(options: "ServeOptions", *, new_token: bool, print_url: bool) -> None:
             else:
                 print(f"{url} (its token is in {options.token_file}; --print-url prints it)", flush=True)
 
-        serve_until_stopped(guarded(site, access), opened, on_started=announce)
+        Server(guarded(site, access), announce).run(sockets=[opened])
+
+
+def _address(options: "ServeOptions", port: int) -> str:
+    """Return the address to open. With other names and only this machine to listen to, a proxy speaks HTTPS."""
+    if options.listen in _LOOPBACK and options.allow_hosts:
+        return f"https://{options.allow_hosts[0]}{options.root_path}/"
+    host = options.allow_hosts[0] if options.allow_hosts else options.listen
+    if ":" in host.rpartition("]")[2]:  # an address of IPv6, or a name with a port
+        return f"http://[{host}]:{port}/" if host.count(":") > 1 else f"http://{host}{options.root_path}/"
+    return f"http://{host}:{port}{options.root_path}/"
 
 
 def _seconds(text: str) -> float:

@@ -118,68 +118,6 @@ class Program:
         self._process.returncode = self._process.returncode or 0
 
 
-class Helper:
-    """A child process that answers calls one after the other, and is replaced when it has died; for any thread.
-
-    Unlike those of `Isolation`, it is kept: what a function loads (a model, PyTorch) is there for the next one.
-    """
-
-    def __init__(self) -> None:
-        self._child: _Child | None = None
-        self._lock = threading.Lock()
-        self._used = time.monotonic()
-
-    def call(self, function: Callable[[], T], *, what: str, seconds: float) -> T:
-        """Return what a function returns, which can be pickled, as its result can.
-
-        Args:
-            function: what to do.
-            what: named in messages.
-            seconds: it may take; then the child is ended.
-
-        Raises:
-            ResourceError: the child cannot be started, has died, or took longer; and whatever `function` raises.
-        """
-        with self._lock:
-            if self._child is None or not self._child.is_alive():
-                self.end()
-                try:
-                    self._child = _Child()
-                except OSError as error:
-                    raise ResourceError(f"cannot start a process ({error.strerror or error})") from error
-            child = self._child
-            late = threading.Timer(seconds, child.kill)
-            late.start()
-            try:
-                result, raised = child.answer(function, None)
-            except _LostError as lost:
-                self._child = None
-                took_longer = not late.is_alive()
-                child.end()
-                why = f"took longer than {seconds:.0f} s" if took_longer else "ended the process that computed it"
-                raise ResourceError(f"{what} {why}: try something smaller") from lost
-            finally:
-                late.cancel()
-                self._used = time.monotonic()
-        if raised is not None:
-            raise raised
-        return result  # type: ignore[no-any-return]
-
-    def end_if_unused(self, seconds: float) -> None:
-        """End the child if nobody has called for so long."""
-        if time.monotonic() - self._used > seconds and self._lock.acquire(blocking=False):
-            try:
-                self.end()
-            finally:
-                self._lock.release()
-
-    def end(self) -> None:
-        """End the child, if there is one; what it has loaded is gone."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.end()
-
-
 class Isolation:
     """Calls functions in child processes; a context manager that leaves none. Any thread may call.
 
@@ -191,7 +129,7 @@ class Isolation:
     """
 
     def __init__(self) -> None:
-        self._idle: list[_Child] = []
+        self._idle: list[Child] = []
 
     def __enter__(self) -> Self:
         return self
@@ -207,7 +145,7 @@ class Isolation:
         child = self._take(path, only_this=on_frame is not None)
         try:
             result, error = child.answer(function, on_frame)
-        except _LostError as lost:
+        except LostError as lost:
             death = child.death(path)
             if child.paths == {path}:
                 raise death from lost
@@ -223,7 +161,7 @@ class Isolation:
             raise error
         return result  # type: ignore[no-any-return]
 
-    def _take(self, path: Path, *, only_this: bool) -> "_Child":
+    def _take(self, path: Path, *, only_this: bool) -> "Child":
         """Return an idle child, or a new one where there is none, or none that has read `only_this` file."""
         while self._idle:
             with suppress(IndexError):  # another thread was faster
@@ -234,7 +172,7 @@ class Isolation:
                 child.end()
         try:
             with uninterrupted():
-                child = _Child()
+                child = Child()
         except OSError as error:
             reason = error.strerror or error
             raise ResourceError(f"cannot start a process that reads {path} ({reason}): close other programs") from error
@@ -242,11 +180,11 @@ class Isolation:
         return child
 
 
-class _LostError(Exception):
+class LostError(Exception):
     """A child no longer answers."""
 
 
-class _Child:
+class Child:
     """One child process."""
 
     def __init__(self) -> None:
@@ -263,6 +201,7 @@ class _Child:
         )
 
     def is_alive(self) -> bool:
+        """Whether it runs."""
         return self._process.poll() is None
 
     def answer(self, function: Callable[..., Any], on_frame: OnFrame | None) -> tuple[Any, Exception | None]:
@@ -274,7 +213,7 @@ class _Child:
             requests.write(request)
             requests.flush()
         except OSError as error:
-            raise _LostError from error
+            raise LostError from error
         while isinstance(message := self._received(), int):
             for _ in range(message):
                 assert on_frame is not None
@@ -286,7 +225,7 @@ class _Child:
         try:
             return pickle.load(self._process.stdout)  # noqa: S301 - from our own child
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            raise _LostError from error
+            raise LostError from error
 
     def death(self, path: Path) -> Exception:
         """Wait for the end of a child that no longer answers; say how it ended."""

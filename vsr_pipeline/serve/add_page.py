@@ -9,6 +9,7 @@ from vsr_pipeline.runtime.progress import size_text
 from vsr_pipeline.serve.pages import AddPage, ClipEstimate
 from vsr_pipeline.serve.settings_form import chosen_from, settings_form
 from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.uploads import PIECE_BYTES
 from vsr_pipeline.stages.workspace import VIDEO_SUFFIXES
 
 
@@ -43,7 +44,7 @@ def add_page(site: Site, ticked: Sequence[str], form: Mapping[str, str]) -> AddP
         size_bytes=sum(estimate.size_bytes for estimate in estimates),
         free=size_text(shutil.disk_usage(site.options.folder).free),
         batch_is_running=site.batch.state().is_running,
-        max_bytes=site.options.max_upload_bytes,
+        piece_bytes=PIECE_BYTES,
         suffixes=",".join(VIDEO_SUFFIXES.split()),
     )
 

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vsr_pipeline import __version__
 from vsr_pipeline.errors import VsrError
@@ -62,6 +63,7 @@ def application(site: Site) -> FastAPI:
         description=_INTRODUCTION,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
     )
@@ -118,7 +120,11 @@ def application(site: Site) -> FastAPI:
         where = ".".join(map(str, first["loc"][1:])) or "body"
         return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
 
+    async def gone(_request: Request, _error: Exception) -> Response:
+        return JSONResponse({"error": "the body did not come"}, 400)
+
     app.add_exception_handler(VsrError, failed)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(RequestValidationError, invalid)
     return app

@@ -33,7 +33,7 @@ class BodyLimits:
             await _refuse(send, limit)
             return
         received = 0
-        is_answered = False
+        is_answered = is_refused = False
 
         async def receiving() -> MutableMapping[str, Any]:
             nonlocal received
@@ -45,17 +45,15 @@ class BodyLimits:
             return {"type": "http.disconnect"} if received > limit else message
 
         async def sending(message: MutableMapping[str, Any]) -> None:
-            nonlocal is_answered
+            nonlocal is_answered, is_refused
+            if received > limit and not is_answered:
+                is_answered = is_refused = True
+                await _refuse(send, limit)  # whatever the application says to a body that it did not get
             is_answered = True
-            await send(message)
+            if not is_refused:
+                await send(message)
 
-        try:
-            await self._application(scope, receiving, sending)
-        except Exception:
-            if received <= limit or is_answered:
-                raise
-        if received > limit and not is_answered:
-            await _refuse(send, limit)
+        await self._application(scope, receiving, sending)
 
     def _limit(self, path: str) -> int | None:
         return next((size for start, size in self._larger.items() if path.startswith(start)), SMALL_BODY_BYTES)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr_pipeline.errors import VsrError
-from vsr_pipeline.runtime.process import Helper
+from vsr_pipeline.runtime.helper import Helper
 from vsr_pipeline.serve.pages import ClipEstimate
 from vsr_pipeline.serve.uploads import Upload
 from vsr_pipeline.serve.work import Timing, timing_of

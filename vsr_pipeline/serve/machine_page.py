@@ -9,7 +9,7 @@ from pathlib import Path
 from vsr_pipeline.checkpoints.download import pull
 from vsr_pipeline.checkpoints.manifest import ModelEntry, checkpoints_folder, find, is_here, load_manifest
 from vsr_pipeline.errors import VsrError
-from vsr_pipeline.runtime.process import Helper
+from vsr_pipeline.runtime.helper import Helper
 from vsr_pipeline.runtime.progress import size_text
 from vsr_pipeline.serve.pages import MachinePage, ModelView
 

@@ -103,7 +103,8 @@ class AddPage:
     size_bytes: int
     free: str
     batch_is_running: bool
-    max_bytes: int
+    piece_bytes: int
+    """How much of a file the browser sends at once."""
     suffixes: str
 
     @property

@@ -16,7 +16,7 @@ from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.jobs.batch.chosen import check_chosen
 from vsr_pipeline.media.picture_facts import picture_size
 from vsr_pipeline.runtime.files import make_folder, write_failure
-from vsr_pipeline.runtime.process import Helper
+from vsr_pipeline.runtime.helper import Helper
 from vsr_pipeline.serve.errors import FullError, NotThereError, TooLargeError
 from vsr_pipeline.serve.work import enlarge
 

@@ -71,33 +71,36 @@ def listening_socket(address: str, port: int) -> socket.socket:
     return opened
 
 
-def serve(application: Application, opened: socket.socket, *, on_started: Callable[[], None]) -> None:
-    """Serve until a signal comes, which then goes on to whoever handled it before.
+class Server(uvicorn.Server):
+    """A server that says when it answers.
+
+    It serves until a signal comes, which then goes on to whoever handled it before.
 
     Args:
         application: what answers.
-        opened: where it listens; closed at the end.
         on_started: called when requests are answered.
     """
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                on_started()
+    def __init__(self, application: Application, on_started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=Protocol,
+                ws="none",
+                lifespan="on",
+                access_log=False,  # URLs may hold the token
+                log_level="warning",
+                server_header=False,
+                h11_max_incomplete_event_size=HEADER_BYTES,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=_CLOSING_SECONDS,
+            )
+        )
+        self._on_started = on_started
 
-    config = uvicorn.Config(
-        application,
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        access_log=False,  # URLs may hold the token
-        log_level="warning",
-        server_header=False,
-        date_header=True,
-        h11_max_incomplete_event_size=HEADER_BYTES,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=_CLOSING_SECONDS,
-    )
-    Server(config).run(sockets=[opened])
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.files import make_folder
-from vsr_pipeline.runtime.process import Helper, Isolation
+from vsr_pipeline.runtime.helper import Helper
+from vsr_pipeline.runtime.process import Isolation
 from vsr_pipeline.serve.batch_process import BatchProcess
 from vsr_pipeline.serve.checks import Checks
 from vsr_pipeline.serve.estimates import Estimates

@@ -25,6 +25,8 @@ from vsr_pipeline.stages.workspace import VIDEO_SUFFIXES
 
 KEPT_FOR = datetime.timedelta(days=7)
 """Since the last byte; then an upload that was not taken into the queue is deleted."""
+PIECE_BYTES = 16 * 1024**2
+"""What a browser sends at once; other clients do as they like."""
 MOST_UPLOADS = 200
 _FREE_BYTES_LEFT = 1000**3
 _NAME_BYTES = 120
@@ -98,8 +100,9 @@ class Uploads:
             OutputError: the folder cannot be written.
         """
         shown = clean_name(name)
-        if Path(shown).suffix.lower() not in VIDEO_SUFFIXES.split():
-            raise UsageError(f"{shown} is no video by its name: allowed are {VIDEO_SUFFIXES}")
+        suffixes = VIDEO_SUFFIXES.split()
+        if Path(shown).suffix.lower() not in suffixes:
+            raise UsageError(f"{shown} is no video by its name: allowed are {' '.join(suffixes)}")
         if length > self.max_bytes:
             raise TooLargeError(f"{size_text(length)} are too large: at most {size_text(self.max_bytes)} are taken")
         make_folder(self._folder)

@@ -1,5 +1,4 @@
-// Uploads that go on: the protocol tus 1.0 in pieces of 16 MB. Where a file was is kept by this browser.
-const PIECE_BYTES = 16 * 1024 * 1024;
+// Uploads that go on: the protocol tus 1.0 in pieces. The URL of an upload is kept by this browser.
 const LONGEST_PAUSE_SECONDS = 30;
 const drop = document.getElementById("drop");
 const input = document.getElementById("files");
@@ -45,7 +44,7 @@ function send(url, file, offset, onProgress) {
       else fail(new Error(request.responseText));
     });
     request.addEventListener("error", () => fail(new Error("connection")));
-    request.send(file.slice(offset, offset + PIECE_BYTES));
+    request.send(file.slice(offset, offset + Number(drop.dataset.piece)));
   });
 }
 
