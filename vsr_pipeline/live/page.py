@@ -250,6 +250,7 @@ def _listening(port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((_ADDRESS, port))
+        listening.listen()  # who comes before the server is ready waits
     except OSError as error:
         listening.close()
         raise OutputError(f"--to http:{port}: {error.strerror}; give another port, or 0 for any") from error

@@ -160,7 +160,8 @@ class Y4mSink:
 class Recording:
     """A Matroska file with the times at which frames were captured.
 
-    It grows as `NAME.partial.mkv`, which can be played at any time, and gets its name at the end, whatever that is.
+    It grows as `NAME.partial.mkv`, which can be played at any time but for its last second or two, and gets its name at
+    the end, whatever that is.
 
     Args:
         path: the name at the end.
@@ -193,6 +194,7 @@ class Recording:
             colour=_colour_for(size),
             sample_aspect_ratio=sample_aspect_ratio,
             settings=settings,
+            is_recording=True,
         )
 
     def write(self, shown: Shown) -> bool:

@@ -79,6 +79,7 @@ class VideoWriter:
         hdr: what the source says about the display it was mastered on; written into the stream where the codec has a
             place for it, and into the file's header.
         settings: codec, quality, preset and further options; `check_encoder` tells beforehand what cannot work.
+        is_recording: whether all but the last second can be played when the process is killed; `.mkv` only.
 
     Raises:
         ValueError: an argument that no caller should give: see `LUMA_WEIGHTS` for the matrices that can be written.
@@ -100,6 +101,7 @@ class VideoWriter:
         bit_depth: int = 8,
         hdr: HdrMetadata | None = None,
         settings: EncodeConfig = EncodeConfig(),
+        is_recording: bool = False,
     ) -> None:
         if path.suffix.lower() not in _CONTAINERS:
             raise ValueError(f"{path} ends in {path.suffix!r}; a video track is one of {', '.join(_CONTAINERS)}")
@@ -119,7 +121,7 @@ class VideoWriter:
         self._conversion = RgbToYuv(colour, pixel_format_for(self._codec, bit_depth))
         quiet_encoders()
         try:
-            self._container = self._open()
+            self._container = self._open(is_recording=is_recording)
         except av.FFmpegError as error:
             raise self._failure(error) from error
         try:
@@ -129,7 +131,7 @@ class VideoWriter:
             check_encoder(settings, size=(width, height), bit_depth=bit_depth)  # says what it is
             raise OutputError(f"{self._codec.encoder} cannot encode {width}x{height} frames: {error}") from error
 
-    def _open(self) -> av.container.OutputContainer:
+    def _open(self, *, is_recording: bool) -> av.container.OutputContainer:
         options = {"fflags": "+bitexact"}  # no library version in the file
         if self.path.suffix.lower() != ".mkv":
             # Edit lists count in the movie's time scale: in its default of milliseconds they would move the start.
@@ -138,6 +140,8 @@ class VideoWriter:
             # With HDR metadata the header must stay at the end, where boxes can be added to it.
             movflags = "+write_colr" if self._hdr else "+write_colr+faststart"
             options |= {"video_track_timescale": scale, "movie_timescale": scale, "movflags": movflags}
+        elif is_recording:
+            options |= {"flush_packets": "1", "cluster_time_limit": "1000"}
         container = _CONTAINERS[self.path.suffix.lower()]
         return av.open(file_url(self.path), "w", format=container, container_options=options)
 
