@@ -130,7 +130,8 @@ class Planner:
         sources = {source.relative_to(self._folder).as_posix(): source for source in found}
         sources |= {name: self._folder / name for name, row in rows.items() if row.is_added and name not in sources}
         clips = [clip for name, source in sources.items() if (clip := self.clip(name, source, rows.get(name)))]
-        return tuple(sorted(self.refuse_clashes(clips), key=self.turn))
+        refuse_equal_outputs({clip.source: clip.output for clip in clips if not _is_added(clip)})
+        return tuple(sorted(self.without_clashes(clips), key=self.turn))
 
     def clip(self, name: str, source: Path, row: QueueRow | None) -> BatchClip | None:
         """Decide what to do with one clip; None: it is not there, and nobody asked for it, or it was done before.
@@ -164,14 +165,9 @@ class Planner:
             refusal=refusal,
         )
 
-    def refuse_clashes(self, clips: Iterable[BatchClip]) -> list[BatchClip]:
-        """Return clips of which those are refused that were added and would get the output of another one.
-
-        Raises:
-            UsageError: two sources that were found would get the same output.
-        """
+    def without_clashes(self, clips: Iterable[BatchClip]) -> list[BatchClip]:
+        """Return clips of which those are refused that would get the output of another one."""
         clips = tuple(clips)
-        refuse_equal_outputs({clip.source: clip.output for clip in clips if not _is_added(clip)})
         # The output is that of the clip that was found, or begun; of others, the first one's.
         by_right = sorted(clips, key=lambda clip: (_is_added(clip), clip.row is None or clip.row.source is None))
         owners: dict[str, Path] = {}

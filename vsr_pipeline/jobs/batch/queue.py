@@ -159,9 +159,13 @@ class Queue:
                     connection.execute("INSERT INTO clips (clip, state) VALUES (?, 'queued')", (clip,))
                 elif row.state == "working":
                     raise _working(clip)
-                if row is None or row.state != "done" or _differs(row, chosen):
+                if row is not None and row.state == "done" and not _differs(row, chosen):
+                    self._set(
+                        clip, {"is_added": 1}, only_if=("done",)
+                    )  # the batch sees whether its files are as they were
+                else:
                     self._enqueue(clip, row, chosen)
-                    self.table.note("changed", clip, "added")
+                self.table.note("changed", clip, "added")
         return tuple(map(self._there, names))
 
     def retry(self, clip: str, chosen: Mapping[str, Any] | None = None) -> QueueRow:

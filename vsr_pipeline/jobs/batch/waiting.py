@@ -110,7 +110,7 @@ class Waiting:
         for name in rows.keys() - self._clips.keys():
             if rows[name].is_added and rows[name].state in WAITING:
                 self._take_in(name, self._folder / name, rows[name])
-        kept = self._planner.refuse_clashes(self._clips.values())
+        kept = self._planner.without_clashes(self._clips.values())
         self._clips = {clip.clip: clip for clip in kept}
 
     def _take_in(self, name: str, source: Path, row: QueueRow | None) -> None:
