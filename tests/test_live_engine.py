@@ -225,6 +225,7 @@ def test_a_stream_that_names_files_reads_none(tmp_path):
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{(tmp_path / 'a.mkv').as_uri()}\n#EXT-X-ENDLIST\n"
 
     def serve():
+        listening._listening.settimeout(20)
         client, _ = listening._listening.accept()
         with client:
             client.recv(4096)

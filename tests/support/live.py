@@ -59,6 +59,7 @@ class CameraServer:
     def __init__(self, protocol="http"):
         self._protocol = protocol
         self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(0.1)
         self.port = self._listening.getsockname()[1]
         self.sent = {}
         self.requests = []
@@ -88,7 +89,6 @@ class CameraServer:
                 self._client.shutdown(socket.SHUT_RDWR)
 
     def _serve(self):
-        self._listening.settimeout(0.1)
         while not self._stop.is_set():
             try:
                 client, _ = self._listening.accept()
