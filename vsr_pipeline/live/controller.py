@@ -40,8 +40,8 @@ def controlled(
     Args:
         before: where it stood.
         seconds: how long was measured.
-        p95_age_seconds: what 95 % of the frames were not older than; infinite where frames came in and none went out;
-            None where none came in.
+        p95_age_seconds: what 95 % of the frames were not older than; where frames came in and none was made, how long
+            there has been none; None where none came in.
         budget_seconds: what it may be.
         last_level: the cheapest one.
     """

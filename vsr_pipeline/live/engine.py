@@ -100,7 +100,7 @@ class Engine:
         """End soon; a frame that is being computed is waited for, but not longer than this."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout_seconds)
+            self._thread.join(None if math.isinf(timeout_seconds) else timeout_seconds)
 
     @torch.inference_mode()
     def seconds_per_frame(self, level: int, captured: Captured, *, frames: int, until_seconds: float) -> float:

@@ -117,7 +117,7 @@ class _Run:
         self._page: PageSink | None = None
         self._levels: tuple[Level, ...] = ()
         self._control = Control()
-        self._start = time.monotonic()
+        self._start = self._last_made = time.monotonic()
         self._said_ended: set[str] = set()
 
     def begin(self) -> None:
@@ -213,6 +213,7 @@ class _Run:
 
     def _show(self, shown: Shown) -> None:
         if not shown.is_stalled:
+            self._last_made = time.monotonic()
             self._meter.made()
         for sink in self._sinks:
             sink.put(shown)
@@ -221,6 +222,7 @@ class _Run:
         """Measure, control and say, once a second, until there is nothing more to do."""
         assert self._engine is not None
         before = time.monotonic()
+        self._last_made = before
         self._meter.take(0.0)  # while it was opened
         end = None if self._options.seconds is None else self._start + self._options.seconds
         while not self._is_done() and (end is None or time.monotonic() < end):
@@ -252,7 +254,7 @@ class _Run:
             return
         p95 = measured.age_seconds(0.95)
         if measured.frames_in and not measured.frames_made:
-            p95 = math.inf
+            p95 = time.monotonic() - self._last_made  # or more: what comes next is as old at least
         before = self._control
         budget = self._options.max_age_seconds
         self._control = controlled(
@@ -266,7 +268,7 @@ class _Run:
         if level == before.level:
             return
         self._engine.go_to(level)
-        age = "no frame came out" if p95 in (None, math.inf) else f"95 % were up to {1000 * (p95 or 0):.0f} ms old"
+        age = f"95 % were up to {1000 * (p95 or 0):.0f} ms old" if measured.frames_made else "no frame came out"
         way = "down" if level > before.level else "up"
         self._reporter.note(
             f"{way} to level {level} of {len(self._levels) - 1}, {self._levels[level].name}: "
@@ -303,6 +305,9 @@ class _Run:
             if self._box.take(0.0) is not None:
                 self._meter.dropped("end")
             hanging = [sink for sink in self._sinks if not sink.join(deadline - time.monotonic())]
+            if self._engine is not None:
+                # The process must not end inside a network. After a signal, its watcher bounds the wait.
+                self._engine.stop(math.inf)
             self._status.end()
         for sink in hanging:
             self._reporter.warn(f"{sink.sink.name} did not end in time")
