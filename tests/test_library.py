@@ -166,6 +166,12 @@ def test_other_frames_are_refused_with_what_is_allowed(frames, said):
         list(vsr.open_model("nearest").enhance(frames))
 
 
+def test_faces_are_not_followed_in_frames_that_come_one_by_one(tmp_path):
+    (tmp_path / "faces.toml").write_text('[upscale]\nmodel = "bicubic"\nfaces = "detect"\n')
+    with pytest.raises(vsr.VsrError, match="faces is for run"):
+        vsr.open_model(config=tmp_path / "faces.toml")
+
+
 def test_settings_are_checked_as_those_of_the_command_line():
     with pytest.raises(ModelError, match="no-such-model"):
         vsr.open_model("no-such-model")

@@ -164,6 +164,8 @@ def open_model(
         strength=strength,
         memory_limit=memory_limit,
     )
+    if settings.upscale.faces != "off":
+        raise UsageError("faces is for run: of frames that come one by one, nobody knows where a face will go")
     return Model(api.open_model(settings.upscale), settings.upscale, _reporter(on_event))
 
 
