@@ -24,7 +24,7 @@ from vsr_pipeline.jobs.segment import SegmentResult
 from vsr_pipeline.jobs.workers.spec import nodes_of, refuse_other_pixels, spec_of
 from vsr_pipeline.jobs.workers.task_queue import Dispatch, Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
-from vsr_pipeline.jobs.workers.workers import uses_ray
+from vsr_pipeline.jobs.workers.workers import uses_processes
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.runtime.progress import Reporter
@@ -366,15 +366,15 @@ def test_without_ray_the_program_works_and_says_how_to_get_it(clip, tmp_path):
 
 def test_where_ray_is_used():
     cpu = UpscaleConfig(device="cpu")
-    assert not uses_ray(api.WorkerOptions(), cpu, Reporter())
-    assert not uses_ray(api.WorkerOptions(executor="serial"), cpu, Reporter())
+    assert not uses_processes(api.WorkerOptions(), cpu, Reporter())
+    assert not uses_processes(api.WorkerOptions(executor="serial"), cpu, Reporter())
     with pytest.raises(UsageError, match="--ray-address is of no use"):
-        uses_ray(api.WorkerOptions(executor="serial", ray_address="auto"), cpu, Reporter())
+        uses_processes(api.WorkerOptions(executor="serial", ray_address="auto"), cpu, Reporter())
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeline[ray]'")
-    assert uses_ray(api.WorkerOptions(executor="ray"), cpu, Reporter())
-    assert uses_ray(api.WorkerOptions(ray_address="head:6379"), cpu, Reporter())
+    assert uses_processes(api.WorkerOptions(executor="ray"), cpu, Reporter())
+    assert uses_processes(api.WorkerOptions(ray_address="head:6379"), cpu, Reporter())
     with pytest.raises(UsageError, match="--device cuda:1 names one device"):
-        uses_ray(api.WorkerOptions(executor="ray"), UpscaleConfig(device="cuda:1"), Reporter())
+        uses_processes(api.WorkerOptions(executor="ray"), UpscaleConfig(device="cuda:1"), Reporter())
 
 
 def test_an_address_of_the_environment_counts_where_no_option_says_otherwise():

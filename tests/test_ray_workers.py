@@ -20,9 +20,9 @@ from vsr_pipeline.enhance.device import computes
 from vsr_pipeline.errors import DiskFullError, InputError, ModelError, PrecisionError, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult
-from vsr_pipeline.jobs.workers import ray_executor, ray_worker, worker
+from vsr_pipeline.jobs.workers import cluster_executor, cluster_worker, worker
+from vsr_pipeline.jobs.workers.cluster_executor import ClusterWorkers
 from vsr_pipeline.jobs.workers.ray_cluster import WorkerDied
-from vsr_pipeline.jobs.workers.ray_executor import RayWorkers
 from vsr_pipeline.jobs.workers.spec import Node, Ready, spec_of
 from vsr_pipeline.jobs.workers.task_queue import Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
@@ -130,14 +130,14 @@ class Times:
 def quick(monkeypatch):
     """What takes minutes of a cluster takes parts of a second here."""
     for name in ("POLL_SECONDS", "_ANSWER_SECONDS"):
-        monkeypatch.setattr(ray_worker, name, 0.05)
+        monkeypatch.setattr(cluster_worker, name, 0.05)
     for name in ("POLL_SECONDS", "_NODES_POLL_SECONDS", "_OTHERS_SECONDS"):
-        monkeypatch.setattr(ray_executor, name, 0.05)
+        monkeypatch.setattr(cluster_executor, name, 0.05)
     for name in ("_START_SECONDS", "_PREPARE_SECONDS"):
-        monkeypatch.setattr(ray_worker, name, 0.4)
-    monkeypatch.setattr(ray_worker, "_CHOICE_SECONDS", 5.0)
-    monkeypatch.setattr(ray_executor, "_PATIENCE_SECONDS", 0.4)
-    monkeypatch.setattr(ray_worker, "with_absolute_paths", lambda task: task)
+        monkeypatch.setattr(cluster_worker, name, 0.4)
+    monkeypatch.setattr(cluster_worker, "_CHOICE_SECONDS", 5.0)
+    monkeypatch.setattr(cluster_executor, "_PATIENCE_SECONDS", 0.4)
+    monkeypatch.setattr(cluster_worker, "with_absolute_paths", lambda task: task)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def workers_of(tmp_path):
         notes = Listener()
         settings = UpscaleConfig(model="bicubic-x4", device="cpu")
         options = api.WorkerOptions(executor="ray", cpus_per_worker=1)
-        workers = RayWorkers(
+        workers = ClusterWorkers(
             Machines(*machines), settings, options, tmp_path, allow_cpu=False, retries=retries, reporter=notes
         )
         made.append(workers)
@@ -241,7 +241,7 @@ def test_the_first_worker_chooses_the_precision_and_the_others_follow(workers_of
 
 
 def test_a_machine_that_hangs_while_it_chooses_is_not_waited_for(workers_of, monkeypatch):
-    monkeypatch.setattr(ray_worker, "_CHOICE_SECONDS", 0.05)
+    monkeypatch.setattr(cluster_worker, "_CHOICE_SECONDS", 0.05)
     hangs = Machine("a", prepare=lambda: time.sleep(3))
     workers, _ = workers_of(hangs, Machine("b", prepare=returning(BF16)))
     workers.start()

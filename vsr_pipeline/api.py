@@ -20,6 +20,7 @@ from vsr_pipeline.compare.tool import Comparison, compare
 from vsr_pipeline.config import Config, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
+from vsr_pipeline.enhance.device import devices_of
 from vsr_pipeline.enhance.open_model import note_model, open_model, sizing_of
 from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.batch.batch import batch_status, preview_batch, run_batch
@@ -34,7 +35,7 @@ from vsr_pipeline.jobs.report.files import REPORT_HTML, ReportFiles, write_repor
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
 from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
 from vsr_pipeline.jobs.workers.options import WorkerOptions
-from vsr_pipeline.jobs.workers.workers import uses_ray, with_default_address, workers_for
+from vsr_pipeline.jobs.workers.workers import uses_processes, with_default_address, workers_for
 from vsr_pipeline.live.options import LiveOptions
 from vsr_pipeline.live.run import LiveResult
 from vsr_pipeline.live.run import run_live as live
@@ -44,7 +45,7 @@ from vsr_pipeline.metrics import Scores
 from vsr_pipeline.metrics.measure import measure
 from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.memory import memory_as_error
-from vsr_pipeline.runtime.progress import Reporter, all_of, locked, reported
+from vsr_pipeline.runtime.progress import Reporter, all_of, counted, locked, reported
 from vsr_pipeline.runtime.terminal import reporter_for
 from vsr_pipeline.stages.each import each_picture
 from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
@@ -129,7 +130,7 @@ def run(source: Path, output: Path, config: Config, *, options: RunOptions, repo
     """
     # Before there is a folder for the log.
     clip = inspect(source, output, config, sizing=sizing_of(config.upscale))
-    with_ray = uses_ray(options.workers, config.upscale, reporter)
+    with_ray = uses_processes(options.workers, config.upscale, reporter)
     settings = settings_as_begun(config.upscale, _begun(output, options), with_ray=with_ray)
     spec = None if with_ray else open_model(settings, allow_cpu=options.allow_cpu)
     folder = job_folder(output)
@@ -215,7 +216,11 @@ def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, 
 def estimate(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> Estimate:
     """Say what `run` would need, without beginning it; see `vsr_pipeline.jobs.runner.estimate_clip`."""
     clip = inspect(source, output, config, sizing=sizing_of(config.upscale))
-    settings = settings_as_begun(config.upscale, _begun(output, options), with_ray=False)
+    upscale = config.upscale
+    if len(devices := devices_of(upscale.device)) > 1:
+        upscale = upscale.model_copy(update={"device": devices[0]})
+        reporter.note(f"what follows is for {devices[0]} alone, of {counted(len(devices), 'device')}")
+    settings = settings_as_begun(upscale, _begun(output, options), with_ray=False)
     spec = open_model(settings, allow_cpu=options.allow_cpu)
     note_model(spec, reporter)
     return estimate_clip(clip, spec, options=options, reporter=reporter)

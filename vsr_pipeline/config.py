@@ -35,7 +35,7 @@ _WORDS_OF_OTHERS = {
     "tile_size": "give tile in [upscale]",
     "outscale": "give scale in [upscale]",
 }
-_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
+_DEVICE = re.compile(r"auto|cpu(,cpu)*|cuda(:[0-9]+(,(cuda:)?[0-9]+)*)?|mps")
 
 SMALLEST_TILE = 32
 """LQ pixels; below that, nearly all the work would be overlap."""
@@ -88,14 +88,14 @@ class UpscaleConfig(Section):
     kernel: Path | None = Field(None, strict=False, description="of zssr: a file with the blur of the reduction")
     zssr: ZssrConfig = Field(ZssrConfig(), description="of zssr: the network and its training")
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; cuda:0,1: a process on each")
     memory_limit: str | None = Field(None, description="the most memory to take, such as 6GB; else what is free")
 
     @field_validator("device")
     @classmethod
     def _is_device(cls, name: str) -> str:
         if not _DEVICE.fullmatch(name):
-            raise ValueError("must be auto, cpu, cuda, cuda:N or mps")
+            raise ValueError("must be auto, cpu, cuda, cuda:N, cuda:N,M,... or mps")
         return name
 
     @field_validator("refine")

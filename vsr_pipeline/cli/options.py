@@ -121,7 +121,10 @@ UPSCALE = {
             help="On a GPU, launch the steps for small frames as CUDA graphs. [default: they are]",
         ),
     ],
-    "device": Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")],
+    "device": Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda, cuda:N or mps; cuda:0,1: a process on each GPU. [default: auto]"),
+    ],
     "memory_limit": Annotated[
         str | None, typer.Option(metavar="SIZE", help="Most memory to take, such as 6GB. [default: what is free]")
     ],

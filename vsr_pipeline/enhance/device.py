@@ -14,6 +14,20 @@ GPU_IS_BROKEN = "the GPU no longer computes: see nvidia-smi and the system's log
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def devices_of(name: str) -> tuple[str, ...]:
+    """Return the devices that a name stands for: `cuda:0,2` is (`cuda:0`, `cuda:2`), `cpu,cpu` is two processes.
+
+    Raises:
+        UsageError: GPUs and the CPU, whose pixels differ, or a GPU twice.
+    """
+    first, *others = name.split(",")
+    devices = (first, *(f"cuda:{other}" if other.isdecimal() else other for other in others))
+    kinds = {device.partition(":")[0] for device in devices}
+    if others and kinds != {"cpu"} and (kinds != {"cuda"} or len(set(devices)) < len(devices) or "cuda" in devices):
+        raise UsageError(f"device '{name}' is not known: several are cuda:N,M,..., each GPU once, or cpu,cpu")
+    return devices
+
+
 def choose_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device that is there.
 
@@ -21,6 +35,8 @@ def choose_device(name: str) -> torch.device:
         UsageError: the name is none of these.
         ResourceError: the device that was asked for is not there.
     """
+    if len(devices_of(name)) > 1:
+        raise UsageError(f"--device {name}: only `vsr run` and `vsr batch` compute on several devices: name one")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)

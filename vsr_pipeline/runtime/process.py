@@ -31,7 +31,7 @@ OnFrame = Callable[[], None]
 # How often progress is sent at most: each message wakes the parent.
 _PROGRESS_SECONDS = 0.1
 _STDERR_BYTES_KEPT = 2_000
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from vsr_pipeline.runtime.process import serve; serve()"
+_PROGRAM = "from vsr_pipeline.runtime.process import serve; serve()"
 
 
 class Call(Protocol):
@@ -118,6 +118,37 @@ class Program:
         self._process.returncode = self._process.returncode or 0
 
 
+def start_python(
+    program: str, environment: Mapping[str, str], stderr: IO[bytes] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a child that runs a line of Python, with pipes for its input and its output.
+
+    Args:
+        program: imports from this package, wherever that lies.
+        environment: added to this process's.
+        stderr: where its errors go; None: where this program's go.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    package = str(Path(__file__).parent.parent.parent)
+    # A session of its own: Ctrl-C in the terminal is for the parent, which ends its children.
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-P", "-c", f"import sys; sys.path.append(sys.argv[1]); {program}", package],
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
+def ignore_signals() -> None:
+    """Ignore what ends programs: whoever signals all processes of a service means the parent."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Isolation:
     """Calls functions in child processes; a context manager that leaves none. Any thread may call.
 
@@ -191,14 +222,7 @@ class Child:
         self.paths: set[Path] = set()
         """Files that it has read, or begins to read."""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
-        # A session of its own: Ctrl-C in the terminal is for the parent, which ends its children.
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parent.parent.parent)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            start_new_session=True,
-        )
+        self._process = start_python(_PROGRAM, {}, self._stderr)
 
     def is_alive(self) -> bool:
         """Whether it runs."""
@@ -264,8 +288,7 @@ class Child:
 
 def serve() -> None:
     """Be a child: answer calls until the parent closes its end."""
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)):
-        signal.signal(number, signal.SIG_IGN)  # whoever signals all processes of a service means the parent
+    ignore_signals()
     _leave_no_core()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what C libraries print must not get between the answers

@@ -19,7 +19,7 @@ from vsr_pipeline.jobs.batch.run import LOG, Batch, BatchPlaces
 from vsr_pipeline.jobs.batch.settings import BatchSettings
 from vsr_pipeline.jobs.report.outcome import BatchOutcome
 from vsr_pipeline.jobs.runner import LOCK, locked
-from vsr_pipeline.jobs.workers.workers import Workers, uses_ray, workers_for
+from vsr_pipeline.jobs.workers.workers import Workers, uses_processes, workers_for
 from vsr_pipeline.runtime.files import WORK_FOLDER, make_folder
 from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.process import Isolation
@@ -59,7 +59,7 @@ def run_batch(
     """
     check_folders(folder, output)
     settings = BatchSettings(config, options.name_template)
-    with_ray = uses_ray(options.workers, config.upscale, reporter)
+    with_ray = uses_processes(options.workers, config.upscale, reporter)
     with ExitStack() as stack:
         work = make_folder(output / WORK_FOLDER)
         stack.enter_context(locked(work / LOCK, f"another batch is at work in {output}: run again when it has ended"))

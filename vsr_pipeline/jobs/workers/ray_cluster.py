@@ -16,16 +16,13 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vsr_pipeline.errors import ResourceError
+from vsr_pipeline.jobs.workers.cluster import WorkerDied
 from vsr_pipeline.jobs.workers.spec import Node, nodes_of
 from vsr_pipeline.jobs.workers.worker import SegmentWorker
 
 _RAY_FAILURES = (RayError, ConnectionError, RuntimeError, ValueError, ImportError, OSError)
 # Segments go through files: nothing but tasks and results is ever in Ray's memory, of which this is about the least.
 _OBJECT_STORE_BYTES = 100 * 1024**2
-
-
-class WorkerDied(Exception):  # noqa: N818 - it is what happened, and the driver goes on
-    """A worker's process is gone or cannot be reached; the message is one line."""
 
 
 @contextmanager
@@ -77,7 +74,7 @@ def _connect(address: str | None, folder: str) -> None:
 
 
 class RayCluster:
-    """The cluster that this process is connected to."""
+    """The cluster that this process is connected to; see `Cluster`."""
 
     def has_gpu(self) -> bool:
         """Whether any machine has a GPU."""
@@ -110,7 +107,7 @@ class RayCluster:
 
 
 class RayProcess:
-    """A process with a `SegmentWorker`: an actor of Ray."""
+    """A process with a `SegmentWorker`: an actor of Ray; see `WorkerProcess`."""
 
     def __init__(self, actor: Any) -> None:  # noqa: ANN401 - ray's own
         self._actor = actor

@@ -12,7 +12,7 @@ import torch
 from vsr_pipeline.checkpoints.manifest import needs_device
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import as_recorded
-from vsr_pipeline.enhance.device import computes
+from vsr_pipeline.enhance.device import choose_device, computes, devices_of
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import note_model, open_model
 from vsr_pipeline.enhance.spec import ModelSpec
@@ -109,14 +109,18 @@ class SerialWorkers:
         return ()
 
 
-def uses_ray(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter) -> bool:
-    """Decide where segments are computed.
+def uses_processes(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter) -> bool:
+    """Decide where segments are computed: by workers in processes of their own, or by this one.
 
     Raises:
+        ResourceError: a device is named that is not there.
         UsageError: Ray is asked for and is not installed, or what is asked for contradicts itself.
     """
     if options.executor == "serial" and options.ray_address is not None:
         raise UsageError("--ray-address is of no use with --executor serial: leave out one of them")
+    devices = devices_of(settings.device)
+    if len(devices) > 1 and options.executor == "serial":
+        raise UsageError(f"--device {settings.device} starts workers, --executor serial none: leave out one of them")
     is_asked_for = options.executor == "ray" or options.ray_address is not None
     takes_any_gpu = settings.device in ("auto", "cuda") and (
         settings.has_net_steps or needs_device(settings.model, settings.checkpoint)
@@ -130,10 +134,16 @@ def uses_ray(options: WorkerOptions, settings: UpscaleConfig, reporter: Reporter
         )
     if is_asked_for and settings.device not in _DEVICES_WITH_RAY:
         raise UsageError(
-            f"--device {settings.device} names one device, with Ray every GPU is a worker: use auto, cpu or cuda"
+            f"--device {settings.device} names devices of this machine, with Ray every GPU is a worker: use auto, cpu "
+            "or cuda"
         )
+    if len(devices) > 1:
+        for device in devices:
+            choose_device(device)
+        return True
     if gpus > 1 and not is_installed:
-        reporter.note(f"{gpus} GPUs are visible and one is used: for all of them, {HOW_TO_GET_RAY}")
+        all_of_them = ",".join(map(str, range(gpus)))
+        reporter.note(f"{gpus} GPUs are visible and one is used: for all of them, --device cuda:{all_of_them}")
     return is_asked_for or (gpus > 1 and is_installed)
 
 
@@ -170,7 +180,7 @@ def workers_for(
     Args:
         settings: what to compute.
         options: where.
-        spec: the model, for this process; None: Ray's workers read it, as `uses_ray` has decided.
+        spec: the model, for this process; None: the workers read it, as `uses_processes` has decided.
         folder: on a file system that all of them must see.
         allow_cpu: whether the CPU may be the last resort.
         retries: how often a segment is given to another worker when its worker has died.
@@ -182,9 +192,15 @@ def workers_for(
     if spec is not None:
         yield SerialWorkers(settings, spec, reporter, allow_cpu=allow_cpu)
         return
-    from vsr_pipeline.jobs.workers.ray_executor import ray_workers
+    from vsr_pipeline.jobs.workers.cluster_executor import cluster_workers
 
-    with ray_workers(
-        settings, options, folder=folder, allow_cpu=allow_cpu, retries=retries, reporter=reporter
+    with cluster_workers(
+        settings,
+        options,
+        devices=devices_of(settings.device),
+        folder=folder,
+        allow_cpu=allow_cpu,
+        retries=retries,
+        reporter=reporter,
     ) as workers:
         yield workers

@@ -1,4 +1,4 @@
-"""Segments on Ray: a long-lived worker per GPU, or per so many cores, on this machine or on all of a cluster.
+"""Segments in processes: a long-lived worker per GPU, or per so many cores, on this machine or on all of a cluster.
 
 Each worker is a process, and has a thread here that gives it one segment after the other and replaces it on the same
 machine when it dies. Machines that join later get workers, too. A machine that cannot be used is left out.
@@ -9,8 +9,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import Executor, SegmentResult
+from vsr_pipeline.jobs.workers.cluster import Cluster, WorkerDied
+from vsr_pipeline.jobs.workers.cluster_worker import POLL_SECONDS, ClusterWorker, CommonSpec
 from vsr_pipeline.jobs.workers.options import WorkerOptions
-from vsr_pipeline.jobs.workers.ray_cluster import RayCluster, WorkerDied, connected
-from vsr_pipeline.jobs.workers.ray_worker import POLL_SECONDS, CommonSpec, RayWorker
 from vsr_pipeline.jobs.workers.spec import (
     Node,
     for_planning,
@@ -49,18 +49,19 @@ _CLOSE_SECONDS = 60.0
 
 
 @contextmanager
-def ray_workers(
+def cluster_workers(
     settings: UpscaleConfig,
     options: WorkerOptions,
     *,
+    devices: Sequence[str],
     folder: Path,
     allow_cpu: bool,
     retries: int,
     reporter: Reporter,
-) -> Iterator["RayWorkers"]:
-    """Yield the workers of a cluster; see `workers_for`."""
-    with connected(options.ray_address) as cluster:
-        workers = RayWorkers(
+) -> Iterator["ClusterWorkers"]:
+    """Yield the workers of a cluster; see `workers_for`. With several `devices`, it is those of this machine."""
+    with _cluster(options, devices) as cluster:
+        workers = ClusterWorkers(
             cluster, settings, options, folder, allow_cpu=allow_cpu, retries=retries, reporter=reporter
         )
         try:
@@ -70,12 +71,22 @@ def ray_workers(
             workers.close()
 
 
-class RayWorkers:
+def _cluster(options: WorkerOptions, devices: Sequence[str]) -> AbstractContextManager[Cluster]:
+    if len(devices) > 1:
+        from vsr_pipeline.jobs.workers.local_cluster import LocalCluster
+
+        return nullcontext(LocalCluster(devices))
+    from vsr_pipeline.jobs.workers.ray_cluster import connected
+
+    return connected(options.ray_address)
+
+
+class ClusterWorkers:
     """The workers of a cluster; see `Workers`."""
 
     def __init__(
         self,
-        cluster: RayCluster,
+        cluster: Cluster,
         settings: UpscaleConfig,
         options: WorkerOptions,
         folder: Path,
@@ -94,7 +105,7 @@ class RayWorkers:
         self._retries = retries
         self._reporter = reporter
         self._dispatch = Dispatch()
-        self._all: list[RayWorker] = []
+        self._all: list[ClusterWorker] = []
         self._threads: list[threading.Thread] = []
         self._expected: Identity = without_device(self._driver.identity)
         """What the identity of every worker has to hold."""
@@ -132,9 +143,9 @@ class RayWorkers:
         if late := sum(worker.ready is None and worker.error is None for worker in self._all):
             self._reporter.note(f"{_workers(late)} not ready after {_OTHERS_SECONDS:.0f} s: the run begins without")
         alike = sum(one.identity == first.identity for one in ready)
-        description = f"{first.description}, {counted(alike, 'Ray worker')}"
+        description = f"{first.description}, {counted(alike, 'worker')}"
         self.spec = replace(self._driver, description=description, identity=first.identity, choice=first.choice)
-        self._start_thread(self._watch_nodes, "ray-nodes")
+        self._start_thread(self._watch_nodes, "nodes")
 
     def spec_for(self, settings: UpscaleConfig, identity: Mapping[str, str]) -> ModelSpec:
         """Return what the clip was begun with; a worker that cannot compute in that gets nothing of the clip."""
@@ -191,9 +202,9 @@ class RayWorkers:
 
     def _start_workers_on(self, node: Node) -> None:
         for _ in range(node.workers):
-            worker = RayWorker(node, self._cluster, gpus=self._gpus, cpus=self._cpus, closing=self._closing)
+            worker = ClusterWorker(node, self._cluster, gpus=self._gpus, cpus=self._cpus, closing=self._closing)
             self._all.append(worker)
-            self._start_thread(partial(self._serve, worker), f"ray-{node.name}")
+            self._start_thread(partial(self._serve, worker), f"worker-{node.name}")
 
     def _start_thread(self, target: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)
@@ -229,7 +240,7 @@ class RayWorkers:
                 self._dispatch.stop(self._lost)
                 return
 
-    def _serve(self, worker: RayWorker) -> None:
+    def _serve(self, worker: ClusterWorker) -> None:
         """Start a worker, and give it work until there is no more or it can do no more."""
         try:
             worker.start(self._spec, self._expected)
@@ -242,7 +253,7 @@ class RayWorkers:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for a worker that is gone
             self._end(worker, error)
 
-    def _end(self, worker: RayWorker, error: Exception) -> None:
+    def _end(self, worker: ClusterWorker, error: Exception) -> None:
         with self._lock:
             worker.ended = time.monotonic()
             worker.error = error
@@ -252,7 +263,7 @@ class RayWorkers:
         if is_told:
             self._reporter.note(f"{_workers(1)} less: {_reason(error)}")
 
-    def _work(self, worker: RayWorker, assignment: Assignment) -> None:
+    def _work(self, worker: ClusterWorker, assignment: Assignment) -> None:
         """Let a worker make a segment, and see to what becomes of it, whatever happens."""
         started = time.monotonic()
         try:
@@ -279,7 +290,7 @@ class RayWorkers:
         else:
             self._dispatch.tell(assignment, answer.exception())
 
-    def _replace_broken(self, worker: RayWorker, assignment: Assignment, failure: Failure) -> None:
+    def _replace_broken(self, worker: ClusterWorker, assignment: Assignment, failure: Failure) -> None:
         """Start a new process where a GPU no longer computes.
 
         Where that cannot compute either, the GPU is broken, and the segment is not to blame. Else the segment may have
@@ -293,7 +304,7 @@ class RayWorkers:
             raise
         self._give_to_another(assignment, worker, failure.message)
 
-    def _give_to_another(self, assignment: Assignment, worker: RayWorker, reason: str) -> None:
+    def _give_to_another(self, assignment: Assignment, worker: ClusterWorker, reason: str) -> None:
         if self._closing.is_set():
             return
         segment = assignment.task.segment
@@ -307,7 +318,7 @@ class RayWorkers:
         died = f"{counted(assignment.deaths, 'worker')} died at {what}, the last on {worker.node.name} ({reason})"
         self._dispatch.tell(assignment, ResourceError(f"{died}: {remedy}"))
 
-    def _living(self) -> list[RayWorker]:
+    def _living(self) -> list[ClusterWorker]:
         return [worker for worker in self._all if worker.error is None]
 
     def _nobody(self) -> str:

@@ -14,7 +14,7 @@ from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import ResourceError, UsageError, VsrError
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.jobs.segment import SegmentResult
-from vsr_pipeline.jobs.workers.ray_cluster import RayCluster, RayProcess, WorkerDied
+from vsr_pipeline.jobs.workers.cluster import Cluster, WorkerDied, WorkerProcess
 from vsr_pipeline.jobs.workers.spec import Node, Ready, WorkerSpec, refuse_other_pixels, with_absolute_paths
 from vsr_pipeline.jobs.workers.task_queue import Assignment, Progress
 from vsr_pipeline.jobs.workers.worker import Failure
@@ -62,7 +62,7 @@ class CommonSpec:
 
 
 @dataclass(eq=False, slots=True)
-class RayWorker:
+class ClusterWorker:
     """A worker on a machine: a process that dies is replaced. Written by its own thread alone.
 
     Args:
@@ -74,11 +74,11 @@ class RayWorker:
     """
 
     node: Node
-    cluster: RayCluster
+    cluster: Cluster
     gpus: bool
     cpus: int
     closing: threading.Event
-    process: RayProcess | None = None
+    process: WorkerProcess | None = None
     """None: not started yet."""
     ready: Ready | None = None
     error: Exception | None = None
