@@ -26,7 +26,7 @@ from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.runtime.signals import stoppable
 
-SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
+SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--encoder-preset", "ultrafast"]
 CONFIG = Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")
 
 

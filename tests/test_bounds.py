@@ -19,8 +19,17 @@ from vsr_pipeline import cli
 from vsr_pipeline.models import RealBasicVSRNet
 
 REPOSITORY = Path(__file__).parent.parent
-BICUBIC = ("--model", "bicubic-x4", "--segment-frames", "5", "--preset", "ultrafast")
-NETWORK = ("--checkpoint", "tiny.pth", "--config", "tiny.toml", "--segment-frames", "5", "--preset", "ultrafast")
+BICUBIC = ("--model", "bicubic-x4", "--segment-frames", "5", "--encoder-preset", "ultrafast")
+NETWORK = (
+    "--checkpoint",
+    "tiny.pth",
+    "--config",
+    "tiny.toml",
+    "--segment-frames",
+    "5",
+    "--encoder-preset",
+    "ultrafast",
+)
 MIB = 1024**2
 
 # A process counts as its own what its parent had in memory when it was started: so a small one stands in between.

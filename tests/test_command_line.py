@@ -8,7 +8,7 @@ from vsr_pipeline import cli
 from vsr_pipeline.cli.help import GROUPS
 from vsr_pipeline.media.images import write_image
 
-QUICK = ["--model", "fsrcnn-small-x2", "--preset", "ultrafast"]
+QUICK = ["--model", "fsrcnn-small-x2", "--encoder-preset", "ultrafast"]
 
 
 @pytest.mark.parametrize(

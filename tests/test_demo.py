@@ -75,9 +75,10 @@ def test_line_starts_stops_and_rests_where_it_should():
     options = DemoOptions(start_frame=2, pause_frame=4, repeats=1, slide_step=30)
     shown = moments(clip_frames=6, width=100, rate=4, options=options)
     assert shown[:5] == [(0, 100), (1, 100), (2, 70), (3, 40), (4, 10)]
-    assert shown[5:8] == [(4, 0)] * 3  # arrives, then rests for half a second
-    assert shown[8:14] == [(4, 30), (4, 60), (4, 90), (4, 100), (4, 100), (4, 100)]
-    assert shown[14:17] == [(5, 70), (0, 50), (1, 50)]  # plays on and, being short, plays again
+    # Arrives, then rests for half a second, while the clip plays at half speed, again from its start.
+    assert shown[5:8] == [(4, 0), (5, 0), (5, 0)]
+    assert shown[8:14] == [(0, 30), (0, 60), (1, 90), (1, 100), (2, 100), (2, 100)]
+    assert shown[14:17] == [(3, 70), (4, 50), (5, 50)]  # plays on and, being short, plays again
     assert shown[-1] == (5, 50)
 
 

@@ -18,7 +18,7 @@ from vsr_pipeline.media.ffmpeg import ffmpeg_binary
 
 FRAMES = 30
 CONFIG = {"upscale": {"model": "bicubic-x4", "segment_frames": 5}, "encode": {"preset": "ultrafast"}}
-OPTIONS = ["--model", "bicubic-x4", "--segment-frames", "5", "--preset", "ultrafast"]
+OPTIONS = ["--model", "bicubic-x4", "--segment-frames", "5", "--encoder-preset", "ultrafast"]
 KIB = 1024
 
 

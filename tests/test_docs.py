@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]
 COMMANDS = [
     *("run", "batch", "queue", "split", "enhance", "merge", "demo", "metrics"),
-    *("compare", "degrade", "live", "train", "models", "probe", "doctor", "serve"),
+    *("compare", "degrade", "live", "train", "models", "probe", "doctor", "serve", "report"),
 ]
 
 

@@ -14,7 +14,7 @@ from vsr_pipeline.errors import OutputError
 from vsr_pipeline.media.streams.dry import check_times
 from vsr_pipeline.media.write.order import packet_times
 
-B_FRAMES = ("--preset", "fast")
+B_FRAMES = ("--encoder-preset", "fast")
 MILLISECOND = Fraction(1, 1000)
 
 
@@ -215,11 +215,11 @@ def test_the_stages_and_the_batch_move_the_sound_as_well(faults, tmp_path, monke
     shutil.copy(faults / "fwd.ts", tmp_path / "fwd.ts")
     assert cli.run(["split", "fwd.ts"]) == 0
     assert cli.run(["enhance", "--model", "bicubic-x4"]) == 0
-    assert cli.run(["merge", "results/fwd/enhanced", "--preset", "ultrafast", "--output", "merged.mp4"]) == 0
+    assert cli.run(["merge", "results/fwd/enhanced", "--encoder-preset", "ultrafast", "--output", "merged.mp4"]) == 0
     assert streams_of(tmp_path / "merged.mp4")[0] == whole
     (tmp_path / "in").mkdir()
     shutil.copy(faults / "fwd.ts", tmp_path / "in/fwd.ts")
-    assert cli.run(["batch", "in", "--output", "out", "--model", "bicubic-x4", "--preset", "ultrafast"]) == 0
+    assert cli.run(["batch", "in", "--output", "out", "--model", "bicubic-x4", "--encoder-preset", "ultrafast"]) == 0
     (made,) = (path for path in (tmp_path / "out").iterdir() if path.suffix == ".mkv")
     assert [len(stream) for stream in streams_of(made)[0]] == [len(stream) for stream in whole]
     assert max(abs(a - b) for a, b in zip(times_of(made, 1), [t for t, _ in whole[1]], strict=True)) < MILLISECOND
@@ -228,7 +228,7 @@ def test_the_stages_and_the_batch_move_the_sound_as_well(faults, tmp_path, monke
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_a_recording_of_a_screen_with_a_pause(faults, tmp_path, suffix, codec):
-    options = ("--codec", codec, *(B_FRAMES if codec == "h264" else ("--preset", "ultrafast")))
+    options = ("--codec", codec, *(B_FRAMES if codec == "h264" else ("--encoder-preset", "ultrafast")))
     result = ran(faults / "late_start_gap20s.mkv", tmp_path, *options, suffix=suffix)
     shown = times_of(result.output)
     assert shown == times_of(faults / "late_start_gap20s.mkv")

@@ -68,6 +68,17 @@ def test_a_file_that_is_right_is_published(workspace, command):
 @pytest.mark.parametrize("rate", ["24", "30000/1001"])
 def test_webm_rounds_times_to_milliseconds_as_matroska_does(workspace, rate):
     make_video(workspace / "clip.mp4", frames=6, cut=3, audio=False)
-    command = ["run", "clip.mp4", "--output", "out.webm", "--model", "bicubic-x4", "--codec", "av1", "--preset", "12"]
+    command = [
+        "run",
+        "clip.mp4",
+        "--output",
+        "out.webm",
+        "--model",
+        "bicubic-x4",
+        "--codec",
+        "av1",
+        "--encoder-preset",
+        "12",
+    ]
     assert cli.run([*command, "--fps", rate]) == 0
     assert len(times(workspace / "out.webm")) in (6, 7)

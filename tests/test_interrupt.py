@@ -13,7 +13,7 @@ from vsr_pipeline import api, cli
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
-BICUBIC = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
+BICUBIC = ["--model", "bicubic-x4", "--segment-frames", "4", "--encoder-preset", "ultrafast"]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from vsr_pipeline.errors import InputError, ResourceError, UsageError
 from vsr_pipeline.jobs.batch.discovery import check_template
 from vsr_pipeline.runtime.process import Isolation
 
-SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
+SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--encoder-preset", "ultrafast"]
 CONFIG = api.Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")
 FILE = Path("some.mov")
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

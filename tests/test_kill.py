@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 def start(folder, name):
     command = [sys.executable, "-m", "vsr_pipeline", "run", "walk.mp4", "--output", f"{name}/out.mp4"]
-    options = ["--model", "bicubic-x4", "--segment-frames", "5", "--preset", "ultrafast"]
+    options = ["--model", "bicubic-x4", "--segment-frames", "5", "--encoder-preset", "ultrafast"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([*command, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
 

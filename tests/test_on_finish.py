@@ -13,7 +13,7 @@ from tests.support.clips import make_video
 from vsr_pipeline import cli
 
 REPOSITORY = Path(__file__).parent.parent
-QUICK = ["--model", "bicubic", "--preset", "ultrafast"]
+QUICK = ["--model", "bicubic", "--encoder-preset", "ultrafast"]
 
 
 @pytest.fixture

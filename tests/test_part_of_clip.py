@@ -11,7 +11,7 @@ from tests.support.clips import audio_packets, decoded, make_video, times
 from vsr_pipeline import cli
 from vsr_pipeline.jobs.ledger import Ledger
 
-QUICK = ("--model", "bicubic-x4", "--preset", "ultrafast")
+QUICK = ("--model", "bicubic-x4", "--encoder-preset", "ultrafast")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_stages_know_the_same_part(workspace, clip):
     run(clip, "--output", "run.mp4", *part, "--quality", "100")
     assert cli.run(["split", str(clip), *part]) == 0
     assert cli.run(["enhance", *QUICK[:2]]) == 0
-    assert cli.run(["merge", "--quality", "100", "--preset", "ultrafast"]) == 0
+    assert cli.run(["merge", "--quality", "100", "--encoder-preset", "ultrafast"]) == 0
     merged = workspace / "results" / "walk" / "walk_x4.mp4"
     assert times(merged) == times(workspace / "run.mp4")
     assert len(times(merged)) == 5
@@ -57,7 +57,7 @@ def test_the_stages_know_the_same_part(workspace, clip):
 def test_what_enhance_makes_of_a_video_can_be_merged(workspace, clip, monkeypatch):
     assert cli.run(["enhance", "walk.mp4", "--max-frames", "3", *QUICK[:2]]) == 0
     monkeypatch.chdir("results")
-    assert cli.run(["merge", "walk/enhanced", "--preset", "ultrafast"]) == 0
+    assert cli.run(["merge", "walk/enhanced", "--encoder-preset", "ultrafast"]) == 0
     assert times(workspace / "results" / "walk" / "walk_x4.mp4") == times(clip)[:3]
 
 

@@ -13,7 +13,7 @@ from vsr_pipeline.runtime.terminal import Bars, Lines
 
 # A plural after the number one; "is" and the like are no nouns.
 _WRONG_PLURAL = re.compile(r"(?<![\d.,:/x-])(?:\d+/)?1 (?!is\b|has\b|was\b)[a-z]+s\b")
-BICUBIC = ["--model", "bicubic-x4", "--preset", "ultrafast"]
+BICUBIC = ["--model", "bicubic-x4", "--encoder-preset", "ultrafast"]
 
 
 def of_analysis(text):
@@ -64,7 +64,7 @@ def test_one_of_anything_is_not_in_the_plural(workspace, capsys):
         ["split", "clip.mp4"],
         ["enhance", *BICUBIC[:2]],
         ["enhance", *BICUBIC[:2]],
-        ["merge", "--preset", "ultrafast"],
+        ["merge", "--encoder-preset", "ultrafast"],
         ["demo", "one", "one", "--output", "demo.mp4", "--repeats", "0", "--fps", "1"],
         ["demo", "one", "clip.mp4", "--output", "demo.mp4", "--overwrite", "--fps", "1"],
         ["degrade", "one", "small.mp4"],

@@ -31,7 +31,7 @@ from vsr_pipeline.runtime.progress import Reporter
 REPOSITORY = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "batch_queue_1.sql"
 CONFIG = Config().override(model="bicubic-x4", segment_frames=4, preset="ultrafast")
-SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--preset", "ultrafast"]
+SETTINGS = ["--model", "bicubic-x4", "--segment-frames", "4", "--encoder-preset", "ultrafast"]
 LOOK_SECONDS = 0.6
 """A batch looks at what it is asked a little more often than that."""
 

@@ -28,7 +28,7 @@ from vsr_pipeline.media.streams.mux import mux
 
 STRACE = shutil.which("strace")
 needs_strace = pytest.mark.skipif(STRACE is None, reason="no strace: apt-get install strace")
-QUICK = ("--model", "bicubic-x4", "--preset", "ultrafast")
+QUICK = ("--model", "bicubic-x4", "--encoder-preset", "ultrafast")
 SEGMENTS = 10
 
 

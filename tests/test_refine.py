@@ -260,7 +260,16 @@ def test_a_job_that_is_stopped_ends_with_the_same_pixels(tmp_path):
     run(source, tmp_path / "plain.mp4", segment_frames=2)
     plain, refined = (decoded(tmp_path / name) for name in ("plain.mp4", "whole.mp4"))
     assert all(np.abs(a.astype(int) - b).mean() > 0.5 for (_, a), (_, b) in zip(plain, refined, strict=True))
-    again = ["run", str(source), "--output", str(tmp_path / "whole.mp4"), "--model", "bicubic", "--preset", "ultrafast"]
+    again = [
+        "run",
+        str(source),
+        "--output",
+        str(tmp_path / "whole.mp4"),
+        "--model",
+        "bicubic",
+        "--encoder-preset",
+        "ultrafast",
+    ]
     assert (
         cli.run([*again, "--segment-frames", "2", "--precision", "fp32", "--refine", f"{SMALL}:0.6"]) == 2
     )  # other settings

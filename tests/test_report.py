@@ -13,6 +13,7 @@ import cv2
 import pytest
 
 from tests.support.enhancing import H264, make, picture, ran
+from vsr_pipeline import cli
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.report.files import outcome_from_json, report_json, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome
@@ -22,6 +23,7 @@ from vsr_pipeline.jobs.segment import save_stills
 from vsr_pipeline.media.read.reader import VideoReader
 
 DATA = Path(__file__).parent.parent / "data"
+HERE = Path("/videos/out")
 NASTY = "<b>&\"'\n\u202e\udcff\ud800</script><img src=x onerror=alert(1)>$title ${x}.mp4"
 
 
@@ -177,7 +179,7 @@ class _Page(HTMLParser):
 
 
 def test_page_is_self_contained_and_embeds_the_stills(stills):
-    html = report_page(night(stills))
+    html = report_page(night(stills), HERE)
     page = _Page(html)
     assert not re.search(r"https?:|url\(|@import|<link|<script src", html)
     sources = [image["src"] for image in page.images]
@@ -187,7 +189,7 @@ def test_page_is_self_contained_and_embeds_the_stills(stills):
 
 
 def test_failures_come_first_with_reason_and_exit_code(stills):
-    words = "".join(_Page(report_page(night(stills))).words)
+    words = "".join(_Page(report_page(night(stills), HERE)).words)
     places = [
         words.index(part)
         for part in (
@@ -195,10 +197,28 @@ def test_failures_come_first_with_reason_and_exit_code(stills):
             "cannot be decoded: frame 812",
             "3: the input",
             "--until 06:00",
-            "holiday.mp4",
+            "windows of 15 instead of 30",
         )
     ]
     assert places == sorted(places)
+
+
+def test_a_table_says_it_all_at_a_glance_and_leads_to_card_and_result(stills):
+    html = report_page(night(stills), HERE)
+    assert html.index("Overview") < html.index("<article")
+    assert '<a href="#clip-1"><bdi>holiday.mp4</bdi></a>' in html
+    assert 'id="clip-1"' in html
+    assert '<a href="holiday.mp4">open</a>' in html
+    assert '<a href="a%20film%20with%20many%20cuts.mkv">open</a>' in html
+    assert '<a href="christmas.avi">' not in html
+    assert '<a href=".vsr/batch.log">' in html
+    assert '<a href=".">' in html
+    assert '<a href="../in/holiday.mp4">' in html
+    # Of one clip, each figure is said once.
+    alone = report_page(batch(clip()), HERE / ".vsr" / "holiday.mp4")
+    assert "Overview" not in alone
+    assert alone.count("5.00 fps") == 1
+    assert '<a href="../../holiday.mp4">' in alone
 
 
 def test_names_are_text_and_nothing_else(stills):
@@ -206,26 +226,26 @@ def test_names_are_text_and_nothing_else(stills):
     plain = replace(plain, before_still=stills / "before.jpg", after_still=stills / "after.jpg")
     nasty = replace(plain, input=Path(NASTY), output=Path(NASTY), reason=NASTY, model=NASTY, warnings=(NASTY,))
     fields = dict.fromkeys(("program", "title", "started_at", "machine", "config_toml"), NASTY)
-    html = report_page(batch(nasty, **fields, log_file=Path(NASTY)))
+    html = report_page(batch(nasty, **fields, log_file=Path(NASTY)), HERE)
     html.encode("utf-8")
     page = _Page(html)
-    assert page.tags == _Page(report_page(batch(plain))).tags
+    assert page.tags == _Page(report_page(batch(plain), HERE)).tags
     assert r"<b>&" in "".join(page.words)
     assert r"\n\u202e\udcff\ud800</script><img src=x onerror=alert(1)>$title ${x}.mp4" in "".join(page.words)
 
 
 def test_missing_stills_are_no_failure(tmp_path):
     gone = clip(before_still=tmp_path / "before.jpg", after_still=tmp_path / "after.jpg")
-    assert "could not be read" in report_page(batch(gone))
-    assert "<img" not in report_page(batch(replace(gone, before_still=None)))
+    assert "could not be read" in report_page(batch(gone), HERE)
+    assert "<img" not in report_page(batch(replace(gone, before_still=None)), HERE)
 
 
 def test_shots_of_a_film_do_not_flood_the_page():
     shots = tuple(ShotOutcome(n, n + 1, ("cleaned once", "cleaned twice")[n % 2]) for n in range(3000))
-    html = report_page(batch(clip(shots=shots)))
+    html = report_page(batch(clip(shots=shots)), HERE)
     assert "3,000 shots, 1,500 cleaned once, 1,500 cleaned twice" in html
     assert "2999–2999: cleaned twice" in html
-    assert len(_Page(html).tags) == len(_Page(report_page(batch(clip()))).tags)
+    assert len(_Page(html).tags) == len(_Page(report_page(batch(clip()), HERE)).tags)
 
 
 def test_four_hundred_clips_stay_within_the_room_for_stills(tmp_path):
@@ -235,7 +255,7 @@ def test_four_hundred_clips_stay_within_the_room_for_stills(tmp_path):
     pictures = {"before_still": tmp_path / "before.jpg", "after_still": tmp_path / "after.jpg"}
     earlier = (clip(f"{n}.mp4", "unchanged", **pictures) for n in range(390))
     now = (clip(f"new{n}.mp4", **pictures) for n in range(10))
-    html = report_page(batch(*earlier, *now))
+    html = report_page(batch(*earlier, *now), HERE)
     page = _Page(html)
     assert page.tags.count("article") == 400
     assert 200 < len(page.images) < 300
@@ -328,3 +348,16 @@ def test_stills_have_the_shape_that_players_show(tmp_path, ratio, shape):
         assert width / height == pytest.approx(shape, rel=0.03)
     html = (tmp_path / ".vsr" / "out.mp4" / "report.html").read_text()
     assert float(re.search(r"--shape:([\d.]+)", html)[1]) == pytest.approx(shape, rel=0.01)
+
+
+def test_the_report_of_an_output_is_found(tmp_path, stills, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = write_report(batch(clip()), tmp_path / "out" / ".vsr" / "a.mp4").html.relative_to(tmp_path)
+    assert cli.run(["report", "out/a.mp4"]) == 0
+    assert capsys.readouterr().out == f"{own}\n"
+    assert cli.run(["report", "out"]) == 3
+    assert "no report of out: name the output of a run, or the folder of a batch" in capsys.readouterr().err
+    whole = write_report(night(stills), tmp_path / "out").html.relative_to(tmp_path)
+    for output in ("out", "out/b.mp4"):
+        assert cli.run(["report", output]) == 0
+        assert capsys.readouterr().out == f"{whole}\n"

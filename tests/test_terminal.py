@@ -110,7 +110,7 @@ def test_a_failure_on_a_terminal_is_one_line(more_inputs, terminal, capsys, monk
 
 
 def test_the_first_line_comes_before_pytorch_is_loaded(more_inputs, terminal):
-    options = ["--model", "bicubic-x4", "--preset", "ultrafast"]
+    options = ["--model", "bicubic-x4", "--encoder-preset", "ultrafast"]
     code, lines = terminal(["run", "clip.mp4", "--output", "x.mp4", *options, "--dry-run"])
     assert code == 0
     assert lines[0] == "loading PyTorch and the model"

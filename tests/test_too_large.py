@@ -21,7 +21,7 @@ def reason(capsys):
 
 def test_the_command_that_reduces_a_video_makes_it_fit(workspace, capsys):
     make_video(workspace / "a clip.mp4", frames=3, cut=9, width=640, height=480)
-    limited = ["--model", "bicubic-x4", "--preset", "ultrafast", "--memory-limit", "480MB"]
+    limited = ["--model", "bicubic-x4", "--encoder-preset", "ultrafast", "--memory-limit", "480MB"]
     assert cli.run(["run", "a clip.mp4", "--output", "out.mkv", *limited]) == 5
     said = reason(capsys)
     assert "--memory-limit allows 480 MB: allow more, or reduce the video: ffmpeg -i 'a clip.mp4'" in said
@@ -36,7 +36,7 @@ def test_the_option_that_is_advised_makes_it_fit(workspace, capsys):
     torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")
     make_video(workspace / "clip.mp4", frames=8, cut=9, width=192, height=128, audio=False)
     command = ["run", "clip.mp4", "--output", "out.mp4", "--checkpoint", "tiny.pth", "--device", "cpu"]
-    command += ["--precision", "fp32", "--convolutions", "direct", "--preset", "ultrafast"]
+    command += ["--precision", "fp32", "--convolutions", "direct", "--encoder-preset", "ultrafast"]
     for limit in range(400, 900, 10):
         if cli.run([*command, "--memory-limit", f"{limit}MB"]) == 0:
             pytest.fail("no limit was refused with an option that helps")
@@ -53,7 +53,7 @@ def test_images_are_told_their_size(workspace, capsys):
 
 def test_the_limit_counts_for_bicubic_too(workspace, capsys):
     make_video(workspace / "clip.mp4", frames=3, cut=9, audio=False)
-    command = ["run", "clip.mp4", "--output", "out.mp4", "--model", "bicubic-x4", "--preset", "ultrafast"]
+    command = ["run", "clip.mp4", "--output", "out.mp4", "--model", "bicubic-x4", "--encoder-preset", "ultrafast"]
     assert cli.run([*command, "--memory-limit", "300MB"]) == 5
     assert reason(capsys).endswith("--memory-limit allows 300 MB: allow more")
     assert cli.run([*command, "--memory-limit", "600MB"]) == 0

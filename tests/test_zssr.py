@@ -380,7 +380,7 @@ def clip(workspace):
 
 def run(output, *options, code=0):
     command = ["run", "walk.mp4", "--output", output, "--config", "tiny.toml", "--segment-frames", "2", *options]
-    assert cli.run([*command, "--preset", "ultrafast"]) == code
+    assert cli.run([*command, "--encoder-preset", "ultrafast"]) == code
 
 
 def test_a_video_of_two_shots_that_was_stopped_goes_on_with_the_same_networks(workspace, clip, monkeypatch, capsys):

@@ -13,16 +13,17 @@ from vsr_pipeline.bench import BenchResult, bench
 from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
 from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
 from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
-from vsr_pipeline.clip.footage import look_at
+from vsr_pipeline.clip.footage import footage_of, look_at
 from vsr_pipeline.clip.geometry import size_label
-from vsr_pipeline.clip.inspect import default_suffix, inspect
+from vsr_pipeline.clip.inspect import analysed, default_suffix, inspect
+from vsr_pipeline.clip.traits import Proposal, propose
 from vsr_pipeline.compare.tool import Comparison, compare
-from vsr_pipeline.config import Config, load_config
+from vsr_pipeline.config import Config, InputConfig, load_config
 from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
 from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.enhance.device import devices_of
 from vsr_pipeline.enhance.open_model import note_model, open_model, sizing_of
-from vsr_pipeline.errors import Interrupted, LockedError, OutputError, UsageError, VsrError
+from vsr_pipeline.errors import InputError, Interrupted, LockedError, OutputError, UsageError, VsrError
 from vsr_pipeline.jobs.batch.batch import batch_status, preview_batch, run_batch
 from vsr_pipeline.jobs.batch.live import BatchProgress, ClipProgress, progress_of, workers_of
 from vsr_pipeline.jobs.batch.on_finish import call_on_finish, program_of
@@ -33,7 +34,14 @@ from vsr_pipeline.jobs.estimate import Estimate
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import REPORT_HTML, ReportFiles, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, Status, WorkerOutcome
-from vsr_pipeline.jobs.runner import estimate_clip, job_folder, recorded_identity, run_clip, settings_as_begun
+from vsr_pipeline.jobs.runner import (
+    estimate_clip,
+    job_folder,
+    recorded_identity,
+    recorded_model,
+    run_clip,
+    settings_as_begun,
+)
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import uses_processes, with_default_address, workers_for
 from vsr_pipeline.live.options import LiveOptions
@@ -77,6 +85,7 @@ __all__ = [
     "MergeResult",
     "ModelAt",
     "ModelTimes",
+    "Proposal",
     "Queue",
     "QueueEvent",
     "QueueRow",
@@ -112,8 +121,10 @@ __all__ = [
     "preview_batch",
     "probe",
     "progress_of",
+    "propose_preset",
     "pull_model",
     "refuse_equal_stems",
+    "report_of",
     "reporter_for",
     "run",
     "split",
@@ -121,6 +132,10 @@ __all__ = [
     "with_default_address",
     "workers_of",
 ]
+
+
+_PROPOSAL_FRAMES = 150
+"""Six seconds of most clips."""
 
 
 def run(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
@@ -279,12 +294,38 @@ def demo(
     """
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists: give --overwrite to replace it, or another --output")
+    if options.label_after is None:
+        options = replace(options, label_after=recorded_model(after))
     with ExitStack() as progress:
 
         def begin(total: int) -> None:
             progress.enter_context(reported(reporter, f"demo {output.name}", total))
 
         return make_demo(before, after, output, options, on_total=begin, on_frame=partial(reporter.worked, 1.0))
+
+
+def propose_preset(source: Path, settings: InputConfig) -> Proposal:
+    """Say which preset suits a clip, by its first frames; see `vsr_pipeline.clip.traits.propose`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    first = settings.max_frames or _PROPOSAL_FRAMES
+    header = look_at(source, settings.model_copy(update={"max_frames": min(first, _PROPOSAL_FRAMES)}))
+    return propose(footage_of(header, analysed(header, Reporter())))
+
+
+def report_of(output: Path) -> Path:
+    """Return the page about an output of a run, or about a folder of a batch or one of its outputs.
+
+    Raises:
+        InputError: there is none.
+    """
+    candidates = (output / REPORT_HTML, job_folder(output) / REPORT_HTML, output.parent / REPORT_HTML)
+    page = next((page for page in candidates if page.is_file()), None)
+    if page is None:
+        raise InputError(f"no report of {output}: name the output of a run, or the folder of a batch")
+    return page
 
 
 def pull_model(name: str, *, reporter: Reporter) -> Path:

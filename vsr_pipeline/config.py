@@ -18,7 +18,7 @@ from vsr_pipeline.errors import ConfigError, InputError
 
 _PACKAGE = Path(__file__).parent
 # Options of the command line that are not called as their settings are.
-_OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option"}
+_OPTION_OF = {"frame_rate": "fps", "encoder_options": "encoder-option", "preset": "encoder-preset"}
 _QUALITY = "give quality = 0 to 100 in [encode] (72 is about crf {crf}), or encoder_options = {{{key} = ...}}"
 # What other programs call the settings here, and what to write instead.
 _WORDS_OF_OTHERS = {
@@ -170,8 +170,10 @@ class InputConfig(Section):
     start: str | None = Field(None, description="where to begin, in seconds or as HH:MM:SS.sss of the source's picture")
     end: str | None = Field(None, description="where to end, likewise; that frame is not there any more")
     max_frames: int | None = Field(None, ge=1, description="enhance this many frames at most")
-    interlaced: Literal["auto", "bwdif", "keep", "refuse"] = Field(
-        "auto", description="auto: bwdif for what is interlaced; keep: as coded; refuse: exit code 3"
+    interlaced: Literal["auto", "bwdif", "bwdif-double", "keep", "refuse"] = Field(
+        "auto",
+        description="auto: bwdif for what is interlaced; bwdif-double: so, and a frame for each field (50i to 50p); "
+        "keep: as coded; refuse: exit code 3",
     )
     keep_rotation: bool = Field(False, description="enhance the frames as coded, and keep the rotation tag")
     dolby_vision: Literal["refuse", "ignore"] = Field(

@@ -15,6 +15,9 @@ from typing import Literal
 FieldOrder = Literal["tff", "bff"]
 """Which field of an interlaced frame was taken first: the top or the bottom one."""
 
+Deinterlacing = Literal["tff", "bff", "tff-double", "bff-double"]
+"""The order of fields, and whether both fields of a frame become frames of their own."""
+
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 
 
@@ -192,7 +195,8 @@ class Timeline:
 
     `pts` are ticks of `time_base` seconds, strictly increasing, one per frame. `last_duration` is how many ticks the
     last frame is shown. `cuts` are the indices of the first frames of all shots but the first. `deinterlace` is the
-    order of the fields that the reader makes whole pictures of; None where it leaves the frames as they are. `repeats`
+    order of the fields that the reader makes whole pictures of, one of a frame, or two (`-double`), each with its own
+    time and index here; None where it leaves the frames as they are. `repeats`
     are the indices of frames that need not be computed: each is equal, to the pixel, to the one before it. `tints` has
     one entry per shot, the tint that all its frames have everywhere, or None where it has several colours; empty where
     nobody has looked.
@@ -205,7 +209,7 @@ class Timeline:
     pts: tuple[int, ...]
     last_duration: int
     cuts: tuple[int, ...] = ()
-    deinterlace: FieldOrder | None = None
+    deinterlace: Deinterlacing | None = None
     repeats: tuple[int, ...] = ()
     tints: tuple[Tint | None, ...] = ()
     coded_pts: tuple[int, ...] = ()
@@ -235,6 +239,44 @@ class Timeline:
     def frame_count(self) -> int:
         """Number of frames, repeats and all."""
         return len(self.pts)
+
+    @property
+    def fields_per_frame(self) -> int:
+        """How many frames the reader makes of one of the file: 2 where each field becomes one, else 1."""
+        return 2 if self.deinterlace in ("tff-double", "bff-double") else 1
+
+    @property
+    def frames_in_file(self) -> int:
+        """Number of frames that the file has."""
+        return len(self.pts) // self.fields_per_frame
+
+    def doubled(self) -> "Timeline":
+        """Return the timeline with a frame for each field: the second field of a frame is shown half its time later.
+
+        Ticks are half as long, so that these times are exact. A frame that stands for longer than usual (a pause) has
+        its second field when the usual time is half over.
+        """
+        assert self.deinterlace in ("tff", "bff"), "only pictures with two fields can be doubled"
+        lengths = [*(b - a for a, b in pairwise(self.pts)), self.last_duration]
+        usual = sorted(lengths)[(len(lengths) - 1) // 2]
+        halves = [min(length, usual) for length in lengths]
+        return replace(
+            self,
+            time_base=self.time_base / 2,
+            pts=tuple(2 * pts + extra for pts, half in zip(self.pts, halves, strict=True) for extra in (0, half)),
+            last_duration=2 * lengths[-1] - halves[-1],
+            cuts=tuple(2 * cut for cut in self.cuts),
+            deinterlace="tff-double" if self.deinterlace == "tff" else "bff-double",
+            coded_pts=tuple(pts for pts in self.pts_in_file for _ in (0, 1)),
+        )
+
+    @property
+    def as_coded(self) -> "Timeline":
+        """The timeline of the file's own frames, by which they are found."""
+        if self.fields_per_frame == 1:
+            return self
+        coded = self.coded_pts[::2]
+        return Timeline(time_base=2 * self.time_base, pts=tuple(range(len(coded))), last_duration=1, coded_pts=coded)
 
     @property
     def pts_in_file(self) -> tuple[int, ...]:

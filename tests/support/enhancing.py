@@ -39,7 +39,7 @@ class Enhanced:
 
 def enhance(source: Path, output: Path, *options: str) -> Enhanced:
     """Enhance a file by `bicubic-x4`, fast."""
-    fast = [] if "--preset" in options or "--codec" in options else ["--preset", "ultrafast"]
+    fast = [] if "--encoder-preset" in options or "--codec" in options else ["--encoder-preset", "ultrafast"]
     command = ["run", "--output", str(output), "--model", "bicubic-x4", "--json", *fast, *options, "--", str(source)]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -30,7 +30,7 @@ DOCUMENTED = frozenset({0, 2, 3, 4, 5, 6, 75})
 
 _SECONDS = 30.0
 _MEMORY_BYTES = 6 << 30
-_OPTIONS = ("--model", "bicubic-x4", "--preset", "ultrafast", "--json")
+_OPTIONS = ("--model", "bicubic-x4", "--encoder-preset", "ultrafast", "--json")
 
 
 @dataclass(frozen=True, slots=True)

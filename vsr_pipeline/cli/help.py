@@ -17,7 +17,7 @@ GROUPS = {
         *("skip_duplicates", "strict", "allow_url"),
     ),
     "Pictures": ("each_picture", "suffix", "recursive_pictures", "alpha"),
-    "Encoding": ("codec", "quality", "preset", "encoder_option", "fps", "transcode_audio", "drop"),
+    "Encoding": ("codec", "quality", "encoder_preset", "encoder_option", "fps", "transcode_audio", "drop"),
     "Which clips, and when": (
         *("recursive", "follow_links", "include", "exclude", "name", "queued", "until", "between"),
         *("retry_failed", "redo_outdated", "max_clips", "order"),

@@ -35,14 +35,32 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command(cls=GroupedCommand, epilog="Example: vsr probe holiday.mp4")
 @takes_settings(VIDEO_STREAM)
 def probe(input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A video.")], given: Given) -> int:
-    """Print what a video's header says, as JSON."""
+    """Print what a video's header says, as JSON, and which preset suits it by what its first frames show."""
     from vsr_pipeline.runtime.progress import Reporter
 
     settings = settings_from(given, Reporter())
     refuse_missing(input_path)
     from vsr_pipeline import api
 
-    print_json(dataclasses.asdict(api.probe(input_path, settings.input)))
+    proposal = api.propose_preset(input_path, settings.input)
+    print_json({**dataclasses.asdict(api.probe(input_path, settings.input)), "proposal": dataclasses.asdict(proposal)})
+    return 0
+
+
+@app.command(epilog="Example: vsr report enhanced/holiday_x4.mp4 --open")
+def report(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="What a run has made, or the folder of a batch.")],
+    in_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+) -> int:
+    """Print where the report about an output lies."""
+    from vsr_pipeline import api
+
+    page = api.report_of(output)
+    print(one_line(str(page)))
+    if in_browser:
+        import webbrowser
+
+        webbrowser.open(page.absolute().as_uri())
     return 0
 
 

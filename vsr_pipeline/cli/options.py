@@ -52,7 +52,15 @@ CpusPerWorker = Annotated[
 ]
 
 # Options that are settings, in the groups in which commands take them. None: what the configuration says.
-UPSCALE = {
+PRESET = {
+    "preset": Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="Settings for vhs, dvd, phone, anime, screen or archive; options go before it."
+        ),
+    ],
+}
+UPSCALE = PRESET | {
     "model": Annotated[str | None, typer.Option(help="A name of `vsr models list`. [default: auto, the best here]")],
     "checkpoint": Annotated[
         Path | None, typer.Option(help="A file: RealBasicVSR, Real-ESRGAN, OpenCV's .pb, or what spandrel reads.")
@@ -134,17 +142,25 @@ VIDEO_STREAM = {
         int | None, typer.Option(help="Which video stream, counted from 0. [default: the one marked as default]")
     ],
 }
-READING = VIDEO_STREAM | {
-    "interlaced": Annotated[
-        str | None, typer.Option(help="auto, bwdif (always), keep (as coded), refuse. [default: auto]")
-    ],
-    "keep_rotation": Annotated[
-        bool | None, typer.Option("--keep-rotation", help="Frames as coded, with the rotation tag; else upright.")
-    ],
-    "dolby_vision": Annotated[
-        str | None, typer.Option(help="Profile 5: refuse, or ignore (wrong colours). [default: refuse]")
-    ],
-}
+READING = (
+    PRESET
+    | VIDEO_STREAM
+    | {
+        "interlaced": Annotated[
+            str | None,
+            typer.Option(
+                help="auto, bwdif (always), bwdif-double (a frame for each field), keep (as coded), refuse. "
+                "[default: auto]"
+            ),
+        ],
+        "keep_rotation": Annotated[
+            bool | None, typer.Option("--keep-rotation", help="Frames as coded, with the rotation tag; else upright.")
+        ],
+        "dolby_vision": Annotated[
+            str | None, typer.Option(help="Profile 5: refuse, or ignore (wrong colours). [default: refuse]")
+        ],
+    }
+)
 REPEATS = {
     "skip_duplicates": Annotated[
         bool | None,
@@ -159,13 +175,13 @@ PART = {
     "end": Annotated[str | None, typer.Option(metavar="TIME", help="End before the frame that is shown here.")],
     "max_frames": Annotated[int | None, typer.Option(help="So many frames at most, such as 100 to try settings.")],
 }
-ENCODING = {
+ENCODING = PRESET | {
     "codec": Annotated[
         str | None,
         typer.Option(help="h264, hevc, av1, prores, ffv1, or what `vsr doctor` lists. [default: h264; hevc for HDR]"),
     ],
     "quality": Annotated[int | None, typer.Option(help="Of the encoding, 0 to 100 (the best there is). [default: 72]")],
-    "preset": Annotated[str | None, typer.Option(help="The encoder's speed, such as fast or slow.")],
+    "encoder_preset": Annotated[str | None, typer.Option(help="The encoder's speed, such as fast or slow.")],
     "encoder_option": Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="For the encoder, such as tune=grain; repeatable.")
     ],
@@ -217,7 +233,9 @@ def takes_settings(*groups: Mapping[str, object]) -> Callable[[Callable[..., int
 
 def options_from(given: Given) -> dict[str, Any]:
     """Return the settings of a command line by the names of their fields; None where one is not given."""
-    options = {name: value for name, value in given.items() if name != "config"}
+    options = {name: value for name, value in given.items() if name not in ("config", "preset")}
+    if "encoder_preset" in options:
+        options["preset"] = options.pop("encoder_preset")
     if "fps" in options:
         options["frame_rate"] = options.pop("fps")
     if (pairs := options.pop("encoder_option", None)) is not None:
@@ -228,11 +246,16 @@ def options_from(given: Given) -> dict[str, Any]:
 
 
 def settings_from(given: Given, reporter: "Reporter") -> "Config":
-    """Read the configuration file, or the default one, and lay the command line's options over it."""
+    """Read the configuration file, or the default one, and lay the preset over it, and the options over both."""
     from vsr_pipeline.config import default_config_path, load_config
+    from vsr_pipeline.presets import with_preset
 
     config_file: Path | None = given["config"]
-    settings = load_config(config_file or default_config_path()).override(**options_from(given))
+    options = options_from(given)
+    settings = load_config(config_file or default_config_path())
+    if (preset := given.get("preset")) is not None:
+        settings = with_preset(settings, preset, options)
+    settings = settings.override(**options)
     if config_file and config_file.suffix == ".py" and settings.upscale.refine_threshold >= 255:
         reporter.note(
             f"{config_file} has dynamic_refine_thres=255: each frame is cleaned once "

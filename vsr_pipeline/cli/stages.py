@@ -190,13 +190,15 @@ def demo(
         Literal["bicubic", "nearest"], typer.Option(help="How the input is enlarged.")
     ] = "bicubic",
     start_frame: Annotated[int | None, typer.Option(min=0, help="Frame at which the line begins to slide.")] = None,
-    pause_frame: Annotated[int | None, typer.Option(min=0, help="Frame at which the picture pauses.")] = None,
-    repeats: Annotated[int, typer.Option(min=0, help="Sweeps of the line during the pause.")] = 2,
+    pause_frame: Annotated[int | None, typer.Option(min=0, help="Frame from which on the clip plays slowly.")] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="Sweeps of the line while the clip plays slowly.")] = 2,
     slide_step: Annotated[int | None, typer.Option(min=1, help="Pixels that the line moves per frame.")] = None,
     line_width: Annotated[int | None, typer.Option(min=0, help="Width of the line in pixels; 0: none.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frame rate (25, 30000/1001); default: the inputs' own.")] = None,
     label_before: Annotated[str | None, typer.Option(help="Text on the left; empty: none.")] = None,
-    label_after: Annotated[str, typer.Option(help="Text on the right; empty: none.")] = "enhanced",
+    label_after: Annotated[
+        str | None, typer.Option(help="Text on the right; empty: none. [default: the model, where its job is known]")
+    ] = None,
     overwrite: Overwrite = False,
     log_format: LogFormat = "text",
     as_json: Json = False,

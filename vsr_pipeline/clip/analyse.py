@@ -98,11 +98,14 @@ def analyse(
         coded_pts=() if shown.pts == tuple(times.coded) else tuple(times.coded),
         clock_parts=shown.clock_parts,
     )
+    missing = missing_seconds(info, contents, timeline, source.hidden_frames) if is_whole else Fraction(0)
+    if settings.interlaced == "bwdif-double" and timeline.deinterlace is not None:
+        timeline = timeline.doubled()
     return Analysis(
         timeline=timeline.with_repeats(meters.finder.repeats) if meters.finder is not None else timeline,
         decode_errors=source.decode_errors,
         hidden_frames=source.hidden_frames,
-        missing_seconds=missing_seconds(info, contents, timeline, source.hidden_frames) if is_whole else Fraction(0),
+        missing_seconds=missing,
         notes=tuple(dict.fromkeys((*notes, *tint_note(timeline.tints)))),
     )
 

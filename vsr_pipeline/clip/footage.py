@@ -127,6 +127,12 @@ class Footage:
         return self.header.clip_size(len(self.timeline.distinct))
 
     @property
+    def average_frame_rate(self) -> Fraction | None:
+        """Frames per second, as the header says, and twice that where each field becomes one; None: it does not say."""
+        rate = self.header.info.average_frame_rate
+        return None if rate is None else rate * self.file_timeline.fields_per_frame
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing is left out."""
         all_frames = self.part.timeline.frame_count == self.file_timeline.frame_count

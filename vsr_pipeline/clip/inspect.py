@@ -101,9 +101,9 @@ def damage_of(header: Header, analysis: Analysis) -> tuple[str, ...]:
         damage.append(f"{name} is damaged: {errors}, what can be decoded is kept")
     announced = header.info.frame_count_from_header
     announced = None if announced is None else announced - analysis.hidden_frames
-    if not header.settings.is_part and announced is not None and timeline.frame_count < announced:
+    if not header.settings.is_part and announced is not None and timeline.frames_in_file < announced:
         damage.append(
-            f"{name} announces {counted(announced, 'frame')}, {timeline.frame_count} could be decoded: "
+            f"{name} announces {counted(announced, 'frame')}, {timeline.frames_in_file} could be decoded: "
             "it may be damaged or cut off"
         )
     if analysis.missing_seconds > 0:

@@ -13,6 +13,7 @@ from pathlib import Path
 from vsr_pipeline.clip.footage import USUAL_FRAME_RATE, Footage, Header, footage_of, look_at
 from vsr_pipeline.clip.geometry import Geometry, size_label
 from vsr_pipeline.clip.inspect import analysed, default_suffix
+from vsr_pipeline.clip.traits import propose
 from vsr_pipeline.compare.candidates import Candidate, common_scale, entry_of
 from vsr_pipeline.compare.judging import Score, against, naturalness, scores_of
 from vsr_pipeline.compare.making import Made, Pictures, Take, make, measured_seconds, reference_pictures, take
@@ -102,6 +103,7 @@ def compare(options: CompareOptions, config: Config, reporter: Reporter) -> Comp
     header = _header(options.source, options.at, config)
     entries = _entries(options, header, config)
     footage = _footage(header, reporter)
+    reporter.note(str(propose(footage)))
     chosen = moments_at(footage, options.at, reporter) if options.at else choose_moments(footage, reporter)
     takes = [take(footage, moment) for moment in chosen]
     truth = _Truth(options.reference, header, footage, takes, config, reporter) if options.reference else None

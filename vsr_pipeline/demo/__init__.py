@@ -4,8 +4,8 @@ What is left of the line is BEFORE (the input, enlarged), what is right of it is
 
 1. plays BEFORE alone, the line at the right edge, until `start_frame`;
 2. slides the line to the left by `slide_step` pixels per frame while the clip plays on;
-3. freezes at `pause_frame` and sweeps the line to the left edge and back to the right one, `repeats` times, resting a
-   moment at each edge;
+3. from `pause_frame` on plays at half speed, again and again, and sweeps the line to the left edge and back to the
+   right one, `repeats` times, resting a moment at each edge: so motion can be judged on both sides;
 4. plays the clip to its end while the line goes to the middle and stays there. A clip of which too little is left
    for judging motion is played again from its start until 3 seconds of it have been seen.
 

@@ -48,7 +48,8 @@ class Canvas:
         factor = round(after.width / before.width, 1)
         described = f"input, {options.interpolation} x{factor:g}" if factor > 1 else "input"
         label_before = described if options.label_before is None else options.label_before
-        text_scale = _text_scale((label_before, options.label_after), width, height)
+        label_after = "enhanced" if options.label_after is None else options.label_after
+        text_scale = _text_scale((label_before, label_after), width, height)
         return cls(
             width=width,
             height=height,
@@ -56,7 +57,7 @@ class Canvas:
             enlarge=_INTERPOLATIONS[options.interpolation],
             line_width=max(2, round(width / 320)) if options.line_width is None else options.line_width,
             label_before=_Label.draw(label_before, text_scale, width, height, at_right=False),
-            label_after=_Label.draw(options.label_after, text_scale, width, height, at_right=True),
+            label_after=_Label.draw(label_after, text_scale, width, height, at_right=True),
         )
 
     def fit(self, pixels: Pixels, label: "_Label") -> Picture:

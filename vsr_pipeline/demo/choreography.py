@@ -11,8 +11,9 @@ from vsr_pipeline.errors import UsageError
 Interpolation = Literal["nearest", "bicubic"]
 
 _SWEEP_SECONDS = 2  # from edge to edge
-_REST_SECONDS = Fraction(1, 2)  # at each edge, while the picture is frozen
+_REST_SECONDS = Fraction(1, 2)  # at each edge, while the clip plays slowly
 _LEAD_SECONDS = 1  # at most, before the line starts and again before the pause
+_SLOW = 2  # frames of the demo that show one frame of the clip while the line sweeps
 _MOTION_SECONDS = 3  # at least, with both sides in view at the end
 
 
@@ -35,7 +36,7 @@ class DemoOptions:
     line_width: int | None = None
     frame_rate: Fraction | None = None
     label_before: str | None = None
-    label_after: str = "enhanced"
+    label_after: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, minimum in (
@@ -109,17 +110,25 @@ class Choreography:
             if index >= self.start_frame:
                 line_x = self._towards(line_x, 0)
             yield Moment(index, line_x)
-        for edge in (0, self.width) * self.repeats:
-            while line_x != edge:
-                line_x = self._towards(line_x, edge)
-                yield Moment(self.pause_frame, line_x)
-            for _ in range(self.rest_frames):
-                yield Moment(self.pause_frame, line_x)
-        left = self.clip_frames - self.pause_frame - 1
+        shown = self.pause_frame
+        for count, place in enumerate(self._sweeps(line_x), 1):
+            line_x = place
+            shown = (self.pause_frame + count // _SLOW) % self.clip_frames
+            yield Moment(shown, line_x)
+        left = self.clip_frames - shown - 1
         replays = math.ceil(max(0, self.motion_frames - left) / self.clip_frames)
         for number in range(left + replays * self.clip_frames):
             line_x = self._towards(line_x, self.width // 2)
-            yield Moment((self.pause_frame + 1 + number) % self.clip_frames, line_x)
+            yield Moment((shown + 1 + number) % self.clip_frames, line_x)
+
+    def _sweeps(self, line_x: int) -> Iterator[int]:
+        """Yield where the line is while it goes from edge to edge."""
+        for edge in (0, self.width) * self.repeats:
+            while line_x != edge:
+                line_x = self._towards(line_x, edge)
+                yield line_x
+            for _ in range(self.rest_frames):
+                yield line_x
 
     def _towards(self, line_x: int, target: int) -> int:
         return line_x + max(-self.slide_step, min(self.slide_step, target - line_x))

@@ -201,7 +201,8 @@ def realbasicvsr_spec(
     precision = taken.precision
     winograd = winograd_library() if taken.convolutions == "winograd" else None
     by = f" by {winograd}" if winograd else ""
-    windows = f"{settings.windows} windows of {settings.max_seq_len}"
+    official = "official " if settings.windows == "official" else ""
+    windows = f"{official}windows of {settings.max_seq_len} frames"
     chosen = settings.model_copy(update={"precision": taken.precision, "convolutions": taken.convolutions})
     return ModelSpec(
         name=name,

@@ -58,7 +58,7 @@ def mmedit_spec(name: str, checkpoint: Checkpoint, settings: UpscaleConfig, devi
     return ModelSpec(
         name=name,
         sizing=Sizing(scale=SCALE),
-        description=f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len}",
+        description=f"{name} by mmedit on {describe(device)}, official windows of {settings.max_seq_len} frames",
         identity=identity_of(settings, checkpoint, "fp32", device, "direct"),
         context=context_of(settings),
         variants=(

@@ -103,6 +103,19 @@ def recorded_identity(output: Path) -> Mapping[str, str]:
         return {}  # `run_clip` will say what is wrong with it
 
 
+def recorded_model(output: Path) -> str | None:
+    """Return the name of the model that an output was made by; None where no ledger says it."""
+    path = job_folder(output) / LEDGER
+    try:
+        if not path.exists():
+            return None
+        with Ledger(path, only_read=True) as ledger:
+            known = ledger.finished()
+    except (VsrError, OSError):
+        return None
+    return outcome_of(known).model.partition(" ")[0] or None if known else None
+
+
 def settings_as_begun(settings: UpscaleConfig, identity: Mapping[str, str], *, with_ray: bool) -> UpscaleConfig:
     """Return the settings with what was chosen for `auto` when a clip was begun; nothing is measured for it again."""
     return as_recorded(settings, identity, here=None if with_ray or not identity else choose_device(settings.device))

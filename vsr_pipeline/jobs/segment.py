@@ -204,7 +204,7 @@ def _writer(task: SegmentTask, path: Path) -> VideoWriter:
         width=width,
         height=height,
         time_base=task.schedule.time_base,
-        frame_rate=task.encode.constant_rate or info.average_frame_rate,
+        frame_rate=task.encode.constant_rate or task.footage.average_frame_rate,
         colour=colour_to_write(info),
         sample_aspect_ratio=geometry.sample_aspect_ratio,
         bit_depth=info.bit_depth,

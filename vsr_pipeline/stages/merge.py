@@ -243,6 +243,7 @@ def _encode(plan: _Plan, config: Config, path: Path, reporter: Reporter) -> None
     """Write the video track to `path`."""
     schedule, info = plan.schedule, plan.info
     height, width = plan.pixels.shape
+    rate = plan.footage.average_frame_rate if plan.footage is not None else info.average_frame_rate
     with (
         reported(reporter, f"merge {clip_folder_of(plan.images[0].parent).name}", len(plan.images)),
         read_ahead(plan.pixels.read(0, len(plan.images)), depth=4) as frames,
@@ -251,7 +252,7 @@ def _encode(plan: _Plan, config: Config, path: Path, reporter: Reporter) -> None
             width=width,
             height=height,
             time_base=schedule.time_base,
-            frame_rate=config.encode.constant_rate or info.average_frame_rate,
+            frame_rate=config.encode.constant_rate or rate,
             colour=colour_to_write(info),
             sample_aspect_ratio=info.display_aspect_ratio_of_pixels,
             bit_depth=plan.pixels.bit_depth,

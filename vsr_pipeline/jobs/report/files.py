@@ -38,7 +38,7 @@ def write_report(outcome: BatchOutcome, folder: Path) -> ReportFiles:
     """
     files = ReportFiles(folder / "report.json", folder / REPORT_HTML)
     write_text(files.json, report_json(outcome))
-    write_text(files.html, report_page(outcome))
+    write_text(files.html, report_page(outcome, folder))
     return files
 
 

@@ -3,15 +3,19 @@
 The template `report.html.jinja` has the page; this file prepares what it shows. Jinja escapes every value.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status
 from vsr_pipeline.jobs.report.template import data_uri, page_template
 from vsr_pipeline.jobs.report.totals import headline, totals_of
 from vsr_pipeline.media.picture_facts import picture_size
+from vsr_pipeline.runtime.progress import size_text
 
 STILLS_BYTES = 24 * 1024**2
 """JPEGs that a page holds at most. Pictures inside a page cannot be loaded lazily, and a phone has to open it."""
@@ -48,11 +52,13 @@ class Fact:
 
     label: str
     value: str
+    href: str = ""
+    """Where it leads, seen from the page; empty: nowhere."""
 
     @property
     def is_wide(self) -> bool:
         """Whether it takes a whole line."""
-        return self.label in ("Model", "From", "To")
+        return self.label in ("Model", "From", "To", "Folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,15 @@ class Pair:
 class Card:
     """What the page shows of a clip."""
 
+    anchor: str
     name: str
     status: str
     reason: str
     exit_code: str
+    output: str
+    """Where its output lies, seen from the page; empty: it is not there."""
+    row: tuple[str, ...]
+    """Its cells in the overview, behind name and status."""
     pair: Pair | None
     facts: tuple[Fact, ...]
     warnings: tuple[str, ...]
@@ -98,28 +109,36 @@ class Section:
     is_folded: bool
 
 
-def report_page(outcome: BatchOutcome, *, stills_bytes: int = STILLS_BYTES) -> str:
-    """Return the whole page.
+def report_page(outcome: BatchOutcome, folder: Path, *, stills_bytes: int = STILLS_BYTES) -> str:
+    """Return the whole page, as it lies in `folder`, from where its links lead.
 
     Clips get their stills in the page's order for as long as `stills_bytes` last; the others say where theirs lie.
     """
     album = _Album(stills_bytes)
+    numbers = {id(clip): number for number, clip in enumerate(outcome.clips, 1)}
     by_status: dict[Status, list[ClipOutcome]] = {status: [] for status in _SECTIONS}
     for clip in outcome.clips:
         by_status[clip.status].append(clip)
     sections = [
-        Section(_SECTIONS[status], tuple(_card(clip, album) for clip in clips), status == "unchanged")
+        Section(
+            _SECTIONS[status],
+            tuple(_card(clip, numbers[id(clip)], album, folder) for clip in clips),
+            status == "unchanged",
+        )
         for status, clips in by_status.items()
         if clips
     ]
     origin = [outcome.program, f"begun {_moment(outcome.started_at)}"]
     origin += [f"on {outcome.machine}"] if outcome.machine else []
-    origin += [f"log: {outcome.log_file}"] if outcome.log_file else []
     return page_template("vsr_pipeline.jobs.report", "report.html.jinja").render(
         title=outcome.title,
         tone="bad" if by_status["failed"] or by_status["given up"] else "open" if outcome.exit_code else "good",
         headline=headline(outcome),
-        facts=tuple(_run_facts(outcome)),
+        # Of one clip, its own figures are all there are.
+        facts=tuple(_run_facts(outcome)) if len(outcome.clips) != 1 else (),
+        overview=sections if len(outcome.clips) > 1 else (),
+        columns=_COLUMNS,
+        log=Fact("log", str(outcome.log_file), _link(outcome.log_file, folder)) if outcome.log_file else None,
         exit_code=_exit_code(outcome.exit_code),
         sections=sections,
         workers=outcome.workers,
@@ -150,14 +169,40 @@ class _Album:
         return Pair(data_uri(before), data_uri(after), min(width, _STILL_WIDTH), width / height)
 
 
-def _card(clip: ClipOutcome, album: _Album) -> Card:
+_COLUMNS = ("Size", "Length", "Time", "Speed", "File")
+
+
+def _link(path: Path, folder: Path) -> str:
+    """Return a path as an address relative to a folder, so that both can be moved together."""
+    try:
+        relative = os.path.relpath(path.absolute(), folder.absolute())
+    except ValueError:  # on another drive of Windows
+        return path.absolute().as_uri()
+    text = relative.replace(os.sep, "/")
+    try:
+        return quote(text, errors="surrogateescape")  # the bytes of a name that is no valid Unicode
+    except UnicodeEncodeError:
+        return quote(text, errors="surrogatepass")
+
+
+def _card(clip: ClipOutcome, number: int, album: _Album, folder: Path) -> Card:
+    is_there = clip.status in ("done", "unchanged")
     return Card(
+        anchor=f"clip-{number}",
+        output=_link(clip.output, folder) if is_there else "",
+        row=(
+            _size(clip.output_size) if clip.output_size else "",
+            duration(clip.duration_seconds) if clip.duration_seconds else "",
+            duration(clip.elapsed_seconds) if clip.elapsed_seconds else "",
+            f"{clip.fps:.2f} fps" if clip.fps else "",
+            size_text(clip.output_bytes) if clip.output_bytes else "",
+        ),
         name=clip.input.name,
         status=clip.status,
         reason=clip.reason,
         exit_code=_exit_code(clip.exit_code) if clip.exit_code else "",
         pair=album.pair_of(clip),
-        facts=tuple(_clip_facts(clip)),
+        facts=tuple(_clip_facts(clip, folder)),
         warnings=clip.warnings,
         notes=clip.notes,
         shots=_shots(clip.shots) if clip.shots else "",
@@ -171,7 +216,7 @@ def _shots(shots: Sequence[ShotOutcome]) -> str:
     return f"{len(shots):,} shot{'s' if len(shots) > 1 else ''}" + "".join(decided)
 
 
-def _clip_facts(clip: ClipOutcome) -> Iterable[Fact]:
+def _clip_facts(clip: ClipOutcome, folder: Path) -> Iterable[Fact]:
     """Yield what is known of a clip, as label and text."""
     if clip.frame_count:
         yield Fact("Size", f"{_size(clip.input_size)} → {_size(clip.output_size)}")
@@ -194,8 +239,12 @@ def _clip_facts(clip: ClipOutcome) -> Iterable[Fact]:
         yield Fact("Begun", _moment(clip.started_at))
     if clip.model:
         yield Fact("Model", clip.model)
-    yield Fact("From", str(clip.input))
-    yield Fact("To", str(clip.output))
+    yield Fact("From", str(clip.input), _link(clip.input, folder))
+    if clip.status in ("done", "unchanged"):
+        yield Fact("To", str(clip.output), _link(clip.output, folder))
+        yield Fact("Folder", str(clip.output.parent), _link(clip.output.parent, folder))
+    else:
+        yield Fact("To", str(clip.output))
 
 
 def _run_facts(outcome: BatchOutcome) -> Iterable[Fact]:

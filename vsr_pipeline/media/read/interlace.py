@@ -19,7 +19,7 @@ from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.colour import matrix_for_swscale
 from vsr_pipeline.media.read.cursor import TimedFrame
 from vsr_pipeline.media.read.filters import FilterChain
-from vsr_pipeline.timeline import FieldOrder, VideoInfo
+from vsr_pipeline.timeline import Deinterlacing, FieldOrder, VideoInfo
 
 _BURSTS = 16
 _BURST_FRAMES = 12
@@ -118,7 +118,10 @@ class FieldMeter:
 
 
 def decide(
-    info: VideoInfo, meter: FieldMeter, wish: Literal["auto", "bwdif", "keep", "refuse"], notes: list[str]
+    info: VideoInfo,
+    meter: FieldMeter,
+    wish: Literal["auto", "bwdif", "bwdif-double", "keep", "refuse"],
+    notes: list[str],
 ) -> FieldOrder | None:
     """Choose the order of fields that is deinterlaced, or None for leaving the frames alone; say why in `notes`.
 
@@ -146,25 +149,31 @@ def decide(
         )
     if wish == "bwdif":
         found = found or flagged or "tff"
+    elif wish == "bwdif-double" and measured != "progressive":
+        found = found or flagged  # no order is guessed: a wrong one shakes the picture to and fro
     elif wish == "keep" and found:
         notes.append(f"the frames are interlaced ({disagree}) and kept so: the model was trained on whole pictures")
         return None
     if found:
-        notes.append(f"deinterlaced with bwdif, one frame per frame ({disagree}, taken as {found})")
-    elif flagged and measured == "progressive":
+        made = "two frames per frame" if wish == "bwdif-double" else "one frame per frame"
+        notes.append(f"deinterlaced with bwdif, {made} ({disagree}, taken as {found})")
+    elif flagged and measured == "progressive" and wish != "bwdif-double":
         notes.append(f"{disagree}: not deinterlaced")
+    elif wish == "bwdif-double":
+        notes.append(f"not interlaced ({disagree}): no frame is doubled")
     return found
 
 
-def deinterlaced(frames: Iterator[TimedFrame], order: FieldOrder) -> Iterator[TimedFrame]:
-    """Make whole pictures with bwdif, one per frame, with the same timestamps.
+def deinterlaced(frames: Iterator[TimedFrame], how: Deinterlacing) -> Iterator[TimedFrame]:
+    """Make whole pictures with bwdif, one or two per frame, with the frame's timestamp.
 
     Each is made of a frame and its two neighbours, if they have its size and format.
     """
-    bwdif = FilterChain(("bwdif", f"mode=send_frame:parity={order}:deint=all"))
+    order, _, double = how.partition("-")
+    bwdif = FilterChain(("bwdif", f"mode={'send_field' if double else 'send_frame'}:parity={order}:deint=all"))
     times: deque[int] = deque()
     for frame in frames:
-        times.append(frame.pts)
+        times += [frame.pts] * (2 if double else 1)
         for picture in bwdif.push(frame.picture):
             yield TimedFrame(times.popleft(), picture)
     for picture in bwdif.end():

@@ -102,9 +102,10 @@ class VideoReader:
         if timeline.deinterlace is None:
             frames = self._source.part(timeline, start, stop)
         else:
-            first, end = max(0, start - 1), min(timeline.frame_count, stop + 1)
-            whole = deinterlaced(self._source.part(timeline, first, end), timeline.deinterlace)
-            frames = islice(whole, start - first, stop - first)
+            fields, coded = timeline.fields_per_frame, timeline.as_coded
+            first, end = max(0, start // fields - 1), min(coded.frame_count, -(-stop // fields) + 1)
+            whole = deinterlaced(self._source.part(coded, first, end), timeline.deinterlace)
+            frames = islice(whole, start - first * fields, stop - first * fields)
         return self._converted(frame for index, frame in enumerate(frames, start) if index not in without)
 
     def _converted(self, frames: Iterator[TimedFrame]) -> Iterator[Frame]:

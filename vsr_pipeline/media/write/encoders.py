@@ -84,7 +84,9 @@ def check_encoder(settings: EncodeConfig, *, size: tuple[int, int] | None = None
             f"this build of PyAV has no encoder {codec.encoder}: --codec is one of {', '.join(available_codecs())}"
         ) from error
     if settings.preset is not None and settings.preset not in codec.presets:
-        allowed = f"known are {', '.join(codec.presets)}" if codec.presets else "it has none, leave --preset out"
+        allowed = (
+            f"known are {', '.join(codec.presets)}" if codec.presets else "it has none, leave --encoder-preset out"
+        )
         raise UsageError(f"{name} has no preset {settings.preset!r}: {allowed}")
     _check_names(settings.encoder_options, context, name)
     if codec.hardware and (reason := _refusal(codec, EncodeConfig(codec=name))):
@@ -92,7 +94,7 @@ def check_encoder(settings: EncodeConfig, *, size: tuple[int, int] | None = None
             f"{name} does not work on this machine ({reason}): --codec is one of {', '.join(available_codecs())}"
         )
     if reason := _refusal(codec, settings):
-        raise UsageError(f"{name} refuses --preset or --encoder-option: {reason}")
+        raise UsageError(f"{name} refuses --encoder-preset or --encoder-option: {reason}")
     pixel_format_for(codec, bit_depth)
     if size is None or (not codec.hardware and all(length in _SIZES_THAT_ARE_SAFE for length in size)):
         return
