@@ -9,7 +9,7 @@ REFERENCE := .venv-reference
 RELEASE := .venv-release
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' vsr_pipeline/__init__.py)
 
-.PHONY: install demo test nightly check golden reference bench dist release clean
+.PHONY: install demo test nightly check golden reference bench docs dist release clean
 
 install: $(INSTALLED)
 
@@ -58,6 +58,12 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/vid4.py
 	$(BIN)/python benchmarks/windows.py --size 128x72 --repeats 3
 
+# The site, into build/html. Strict: a link that leads nowhere ends it.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/make_site.py build/site
+	$(BIN)/zensical build --strict
+
 # sdist and wheel, as a package index wants them; the wheel is built from the sdist.
 dist:
 	$(PYTHON) -m venv $(RELEASE)
@@ -74,4 +80,4 @@ release:
 	@echo "dist/ is ready: twine upload dist/*"
 
 clean:
-	rm -rf $(VENV) $(REFERENCE) $(RELEASE) results/*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist
+	rm -rf $(VENV) $(REFERENCE) $(RELEASE) results/*/ build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist

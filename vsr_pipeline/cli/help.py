@@ -33,20 +33,22 @@ GROUPS = {
 _GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
 
 
+def options_in_groups(command: TyperCommand, context: typer.Context) -> dict[str, list[tuple[str, str]]]:
+    """Return what `--help` shows: for each title, arguments and options with what they are for."""
+    sections: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", BASIC, *GROUPS)}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            is_option = isinstance(parameter, TyperOption)
+            sections[_GROUP_OF.get(parameter.name or "", BASIC) if is_option else "Arguments"].append(record)
+    return {title: records for title, records in sections.items() if records}
+
+
 class GroupedCommand(TyperCommand):
     """A command whose `--help` shows options in groups."""
 
     def format_options(self, ctx: typer.Context, formatter: "typer._click.HelpFormatter") -> None:  # type: ignore[override]
         """Write a section for each group that has an option."""
-        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (BASIC, *GROUPS)}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                title = (
-                    _GROUP_OF.get(parameter.name or "", BASIC) if isinstance(parameter, TyperOption) else "Arguments"
-                )
-                sections.setdefault(title, []).append(record)
-        for title in ("Arguments", *sections):
-            if records := sections.pop(title, None):
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        for title, records in options_in_groups(self, ctx).items():
+            with formatter.section(title):
+                formatter.write_dl(records)

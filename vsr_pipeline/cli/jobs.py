@@ -190,7 +190,7 @@ def batch(
     ray_address: RayAddress = None,
     cpus_per_worker: CpusPerWorker = None,
     on_finish: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="Run this program at the end; see docs/overnight.md.")
+        str | None, typer.Option(metavar="COMMAND", help="Run this program at the end; see docs/batch.md.")
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show what is known of each clip, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,

@@ -187,7 +187,7 @@ def crisper(frames: Frames, weight: float) -> Frames:
     """Unsharp mask for what bad footage should become: a Gaussian of 3 pixels, a weight of 0.4 at most.
 
     Where little of the truth can be known, its mean is the best guess in decibels, and is dull. This much more contrast
-    in details of 4 to 20 pixels costs hardly any decibels there, and is seen (docs/training.md has numbers).
+    in details of 4 to 20 pixels costs hardly any decibels there, and is seen (docs/training-log.md has numbers).
     """
     weight = min(weight, 0.4)
     blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in frames.astype(np.float32)])
