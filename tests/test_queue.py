@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,18 @@ def test_two_programs_that_write_at_once_lose_nothing(output):
             assert waiting == [f"{name}{number}.mp4" for number in range(11, 0, -1) if number % 3]
         events = queue.events_after(0)
         assert [event.sequence for event in events] == list(range(1, 2 * (12 + 12 + 4) + 1))
+
+
+def test_a_queue_that_several_create_at_once_is_one(output):
+    def add(number):
+        with open_queue(output / str(number % 3)) as queue:
+            queue.add([f"{number}.mp4"])
+
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(add, range(12)))
+    for number in range(3):
+        with open_queue(output / str(number), only_read=True) as queue:
+            assert queue.rows().keys() == {f"{n}.mp4" for n in range(number, 12, 3)}
 
 
 # While a batch is at work.

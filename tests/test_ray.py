@@ -22,7 +22,7 @@ from vsr_pipeline.errors import DiskFullError, Interrupted, ResourceError, Stopp
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentResult
 from vsr_pipeline.jobs.workers.spec import nodes_of, refuse_other_pixels, spec_of
-from vsr_pipeline.jobs.workers.task_queue import Dispatch, Progress
+from vsr_pipeline.jobs.workers.task_queue import Dispatch, DispatchExecutor, Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
 from vsr_pipeline.jobs.workers.workers import uses_processes
 from vsr_pipeline.models import RealBasicVSRNet
@@ -582,6 +582,24 @@ def test_progress_is_passed_on_and_work_given_back_is_done_first(dispatch):
     assert len(list(asked(dispatch, map(task_of, range(3)), worked.append))) == 3
     assert hands.taken == [0, 0, 1, 2]
     assert sum(worked) == 12
+
+
+def test_a_clip_that_is_ended_in_the_middle_takes_no_other_along(dispatch):
+    def act(assignment):
+        dispatch.tell(assignment, Progress(1.0))
+        dispatch.tell(assignment, result_of(assignment.task.number))
+
+    def end(_):
+        raise StoppedForNow("it was cancelled")
+
+    worked = []
+    of_all, source = Reporter(worked.append), JobSource(Path("walk.mp4"), FileIdentity(0, 0))
+    Hands(dispatch, act)
+    with pytest.raises(StoppedForNow):
+        list(DispatchExecutor(dispatch, source, of_all, Reporter(end)).run(map(task_of, range(5))))
+    assert dispatch.feeding == 0
+    assert len(list(DispatchExecutor(dispatch, source, of_all, Reporter()).run(map(task_of, range(5))))) == 5
+    assert sum(event.amount for event in worked) == 6
 
 
 def test_stopping_reaches_whoever_waits(dispatch):

@@ -123,7 +123,10 @@ class Database:
         found = [row[0] for row in self.connection.execute("PRAGMA quick_check(1)")]
         if found != ["ok"]:
             raise self._damaged(found[0])
-        written = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        # In one statement: another program may create the tables in this moment.
+        written, tables = self.connection.execute(
+            "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+        ).fetchone()
         if written > version:
             raise UsageError(
                 f"{self._path} was written by a newer vsr (schema {written}, this one knows {version}): "
@@ -134,7 +137,7 @@ class Database:
                 f"{self._path} was written by an older vsr (schema {written}, this one has {version}): "
                 f"continue with that program; {self._start_over}"
             )
-        if written == 0 and self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if written == 0 and tables:
             raise self._damaged("it holds other tables")
         if self._only_read and 0 < written < version:
             self._copy_to_memory()
@@ -145,17 +148,14 @@ class Database:
         self.connection.execute("PRAGMA journal_mode = TRUNCATE")
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA foreign_keys = ON")
-        if written == 0:
+        if written < version:
             with self.transaction() as connection:
-                for statement in schema:
+                written = connection.execute("PRAGMA user_version").fetchone()[0]  # another program may be faster
+                for statement in schema if written == 0 else ():
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {version}")
-        elif written < version:
-            with self.transaction() as connection:
-                # Another program may have been faster.
-                for old in range(connection.execute("PRAGMA user_version").fetchone()[0], version):
+                for old in range(written or version, version):
                     migrations[old](connection)
-                    connection.execute(f"PRAGMA user_version = {old + 1}")
+                connection.execute(f"PRAGMA user_version = {version}")
 
     def _copy_to_memory(self) -> None:
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
