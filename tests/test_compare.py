@@ -230,7 +230,7 @@ def test_of_a_large_face_an_eye_is_shown(shared_data, tmp_path):
         (found,) = FaceFinder().find(next(iter(source.read(face.index, face.index + 1))))
     assert found.width > face.crop.width
     middle = (face.crop.left + face.crop.width / 2, face.crop.top + face.crop.height / 2)
-    assert middle == pytest.approx(found.eye, abs=1)
+    assert middle == pytest.approx(found.points[0], abs=1)
 
 
 def test_moments_are_in_bounds_and_dark_is_dark(clip):

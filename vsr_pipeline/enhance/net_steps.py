@@ -121,6 +121,7 @@ class SteppedUpscaler:
                 for name, change in changes.items():
                     hr = change(hr.to(self._devices[name]), place)
                 yield hr
+                del hr
 
     def take_notes(self) -> tuple[str, ...]:
         """Return those of the model and of all steps."""
@@ -179,11 +180,14 @@ def _variant(spec: ModelSpec, variant: Variant, steps: Sequence[NetStepSpec], le
             built = {step.name: step.build(levels[step.name], devices[step.name], in_fp32) for step in steps}
         return SteppedUpscaler(upscaler(), built, spec.context.decision_frames, devices)
 
+    is_in_fp32 = variant.build_in_fp32 is None and all(
+        step.identity.get(f"{step.name}_precision", "fp32") == "fp32" for step in steps
+    )
     in_words = [f"{step.name} in {words}" for step in steps if (words := step.levels[levels[step.name]])]
     return Variant(
         description=", ".join([variant.description, *in_words]),
         device=next((devices[step.name] for step in on_gpu), variant.device or cpu),
         memory_bytes=memory_bytes,
         build=partial(build, variant.build, False),
-        build_in_fp32=partial(build, variant.build_in_fp32 or variant.build, True),
+        build_in_fp32=None if is_in_fp32 else partial(build, variant.build_in_fp32 or variant.build, True),
     )
