@@ -150,6 +150,9 @@ def test_the_queue_through_the_api(site, client):
         ({"clips": ["a.mp4"], "settings": {"modle": "x"}}, 400, "'modle' is no setting"),
         ({"clips": ["a.mp4"], "settings": {"model": "x"}}, 422, "unknown model 'x'"),
         ({"clips": ["a.mp4"], "settings": {"quality": 1000}}, 400, "--quality"),
+        ({"clips": ["a.mp4"], "settings": {"checkpoint": "/etc/passwd"}}, 400, "'checkpoint' is no setting"),
+        ({"clips": ["a.mp4"], "settings": {"kernel": "/etc/passwd"}}, 400, "'kernel' is no setting"),
+        ({"clips": ["a.mp4"], "settings": {"encoder_options": {"stats": "/tmp/x"}}}, 400, "is no setting"),
         ({"clips": "a.mp4"}, 422, "clips"),
         ({"uploads": ["0" * 32]}, 404, "no such upload"),
         ({"other": 1}, 422, "other"),
@@ -297,7 +300,7 @@ def test_when_the_batch_is_started_again(state, has_work, seconds, wanted):
     ("form", "chosen"),
     [
         ({}, {}),
-        ({"model": "auto", "size": "", "quality": "72", "strength": "1", "codec": ""}, {}),
+        ({"model": "auto", "size": "", "quality": "72", "strength": "", "codec": ""}, {}),
         ({"model": "bicubic", "size": "h1080"}, {"model": "bicubic", "height": 1080}),
         ({"size": "x1.5", "quality": "60", "cleaning": "0.5"}, {"scale": 1.5, "quality": 60, "cleaning": 0.5}),
         ({"start": " 1:30 ", "end": "2:00", "preset": "fast"}, {"start": "1:30", "end": "2:00", "preset": "fast"}),
@@ -394,7 +397,7 @@ def test_a_helper_that_takes_too_long_is_ended():
 
 
 def test_when_too_many_wait_the_next_is_told_to_come_back(tmp_path):
-    pictures = Pictures(tmp_path, helper=None)
+    pictures = Pictures(tmp_path, None, None, lambda: False)
     while pictures._places.acquire(blocking=False):
         pass
     with pytest.raises(FullError) as refused:

@@ -54,16 +54,18 @@ def serve(
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(f"{missing[0]} is missing: pip install 'vsr-pipeline[serve]'")
+    from vsr_pipeline.config import load_config
     from vsr_pipeline.serve.options import ServeOptions
 
     if listen not in _LOOPBACK and not allow_host:
         raise UsageError(
             f"--listen {listen} is open to other machines: give --allow-host NAME, the name in their browsers' address"
         )
+    if config is not None:
+        load_config(config)
     if root_path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", root_path):
         raise UsageError(f"--root-path {root_path}: give a path such as /vsr, without a slash at its end")
-    words: list[str] = [] if config is None else ["--config", str(config.absolute())]
-    words += ["--executor", executor]
+    words = ["--executor", executor]
     words += ["--ray-address", ray_address] if ray_address is not None else []
     words += ["--cpus-per-worker", str(cpus_per_worker)] if cpus_per_worker is not None else []
     options = ServeOptions(
@@ -74,6 +76,7 @@ def serve(
         root_path=root_path,
         keep_model_seconds=_seconds(keep_model),
         max_upload_bytes=max_upload_mb * 1000**2,
+        config=config.absolute() if config is not None else None,
         batch_words=tuple(words),
     )
     _run(options, new_token=new_token, print_url=print_url)

@@ -259,6 +259,7 @@ def _refusal(refused: Refused, *, wants_page: bool) -> tuple[bytes, str]:
     # Without script and style: nothing else of the page is served without the token.
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<meta name=color-scheme content='light dark'>"
         f"<title>vsr</title><h1>{escape(refused.reason.capitalize())}</h1>"
         "<p>If you followed a link from elsewhere, reload this page. Else open the address that the program printed, "
         "or give the token, which lies in the file that the program named.</p>"

@@ -4,10 +4,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from vsr_pipeline.errors import UsageError
-from vsr_pipeline.jobs.batch.chosen import check_chosen
 from vsr_pipeline.runtime.progress import size_text
 from vsr_pipeline.serve.pages import AddPage, ClipEstimate
-from vsr_pipeline.serve.settings_form import chosen_from, settings_form
+from vsr_pipeline.serve.settings_form import chosen_from, refuse_others, settings_form
 from vsr_pipeline.serve.site import Site
 from vsr_pipeline.serve.uploads import PIECE_BYTES
 from vsr_pipeline.stages.workspace import VIDEO_SUFFIXES
@@ -32,7 +31,7 @@ def add_page(site: Site, ticked: Sequence[str], form: Mapping[str, str]) -> AddP
     estimates: tuple[ClipEstimate, ...] = ()
     if form.get("estimate"):
         chosen = chosen_from(form)
-        check_chosen(chosen)
+        refuse_others(chosen)
         estimates = tuple(site.estimates.of(upload, site.uploads.data(upload.id), chosen) for upload in meant)
     return AddPage(
         uploads=uploads,
@@ -60,7 +59,7 @@ def queue_uploads(site: Site, ticked: Sequence[str], form: Mapping[str, str]) ->
     if not ticked:
         raise UsageError("no video is ticked: tick at least one")
     chosen = chosen_from(form)
-    check_chosen(chosen)
+    refuse_others(chosen)
     for upload_id in ticked:
         clip = site.uploads.publish(upload_id, site.options.inbox).relative_to(site.options.inbox).as_posix()
         site.store.ask(lambda queue, clip=clip: queue.add([clip], chosen))  # type: ignore[misc]

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from vsr_pipeline.errors import UsageError
-from vsr_pipeline.jobs.batch.chosen import check_chosen
 from vsr_pipeline.jobs.batch.rows import QueueRow
 from vsr_pipeline.serve.machine_page import Machine
 from vsr_pipeline.serve.picture_page import chosen_for_picture
 from vsr_pipeline.serve.pictures import MAX_BYTES, TYPES, Pictures
 from vsr_pipeline.serve.queue_page import act_on_clip
+from vsr_pipeline.serve.settings_form import refuse_others
 from vsr_pipeline.serve.site import Site
 from vsr_pipeline.serve.store import id_of
 
@@ -64,7 +64,7 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
     def add(addition: Addition) -> dict[str, Any]:
         if not addition.uploads and not addition.clips:
             raise UsageError("nothing to add: give uploads or clips")
-        check_chosen(addition.settings)
+        refuse_others(addition.settings)
         known = set(site.store.new_clips()) | set(site.store.ask(lambda queue: queue.rows()))
         if unknown := [clip for clip in addition.clips if clip not in known]:
             raise UsageError(f"there is no clip {unknown[0]!r} in the folder `in`")
@@ -81,6 +81,7 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
         clip = site.store.clip_of(clip_id)
         settings = change.settings
         if settings is not None:
+            refuse_others(settings)
             if change.action == "retry":
                 return _row(site, site.store.ask(lambda queue: queue.retry(clip, settings)))
             site.store.ask(lambda queue: queue.change(clip, settings))
@@ -117,11 +118,13 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
         image: Annotated[UploadFile, File(description="a PNG, JPEG, WebP, TIFF or BMP")],
         model: Annotated[str, Form(description="a name of GET /api/models, or auto")] = "auto",
         scale: Annotated[float | None, Form(gt=0, le=8, description="how much larger; else as the model")] = None,
+        faces: Annotated[Literal["off", "gfpgan"], Form(description="gfpgan: restore them, which is a guess")] = "off",
     ) -> Response:
         accept = request.headers.get("accept", "")
         wanted = next((kind for kind in _SUFFIX_TYPES.values() if kind in accept), "image/png")
         content = await image.read(MAX_BYTES + 1)
-        made = await run_in_threadpool(pictures.enlarge, content, chosen_for_picture(model, scale), wanted=wanted)
+        chosen = chosen_for_picture(model, scale, faces)
+        made = await run_in_threadpool(pictures.enlarge, content, chosen, wanted=wanted)
         try:
             result = await run_in_threadpool(made.path.read_bytes)
         finally:

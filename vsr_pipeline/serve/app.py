@@ -42,7 +42,9 @@ def application(site: Site) -> FastAPI:
     """Return the application without its guard."""
     answers = Answers(site)
     machine = Machine(site.helper, site.options.folder, site.store.shown)
-    pictures = Pictures(site.options.work / "pictures", site.helper)
+    pictures = Pictures(
+        site.options.work / "pictures", site.helper, site.options.config, lambda: site.batch.state().is_running
+    )
     pages = PageRoutes(site, answers, machine, pictures)
     live = Live(site)
     tus = Tus(site.uploads, site.urls.uploads(), site.checks.begin)

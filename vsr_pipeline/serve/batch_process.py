@@ -88,6 +88,8 @@ class BatchProcess:
             if self.state().is_running:
                 return
             words = ["batch", str(self._options.inbox), "--output", str(self._options.results), "--recursive"]
+            if self._options.config is not None:
+                words += ["--config", str(self._options.config)]
             self._program = Program([*words, *self._options.batch_words], self._options.work / _LOG)
             self._ended = 0.0
 

@@ -9,7 +9,7 @@ from vsr_pipeline.runtime.progress import clock_text, one_line, size_text
 from vsr_pipeline.serve.errors import NotThereError
 from vsr_pipeline.serve.pages import ClipPage
 from vsr_pipeline.serve.queue_page import row_view
-from vsr_pipeline.serve.settings_form import as_words, chosen_from, form_from, settings_form
+from vsr_pipeline.serve.settings_form import as_words, chosen_from, form_from, refuse_others, settings_form
 from vsr_pipeline.serve.site import Site
 
 _EVENTS_READ = 2000
@@ -59,6 +59,7 @@ def make_again(site: Site, clip_id: str, form: Mapping[str, str]) -> None:
     if row.state == "working":
         raise UsageError(f"{row.clip} is worked on: cancel it first")
     chosen = chosen_from(form)
+    refuse_others(chosen)
     # What the form does not show stays.
     hidden = {name: value for name, value in row.chosen.items() if name not in form_from({name: value})}
     chosen = {name: value for name, value in hidden.items() if name not in ("scale", "height", "width")} | chosen

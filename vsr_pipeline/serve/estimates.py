@@ -27,9 +27,11 @@ class Estimates:
     Args:
         helper: computes.
         shown: turns a message into one that a page may show.
+        config_path: settings of the batch.
     """
 
-    def __init__(self, helper: Helper, shown: Callable[[str], str]) -> None:
+    def __init__(self, helper: Helper, shown: Callable[[str], str], config_path: Path | None) -> None:
+        self._config_path = config_path
         self._helper = helper
         self._shown = shown
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="estimate")
@@ -66,4 +68,6 @@ class Estimates:
         )
 
     def _timing(self, path: Path, chosen: Mapping[str, Any]) -> Timing:
-        return self._helper.call(partial(timing_of, path, chosen), what=f"timing {path.name}", seconds=_SECONDS)
+        return self._helper.call(
+            partial(timing_of, path, chosen, self._config_path), what=f"timing {path.name}", seconds=_SECONDS
+        )

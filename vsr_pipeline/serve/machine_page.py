@@ -90,7 +90,7 @@ class Machine:
         received = size_text(self._received.get(entry.name, 0))
         return ModelView(
             name=entry.name,
-            enlarges="" if entry.makes_any_size else f"×{entry.scale}",
+            enlarges="" if entry.makes_any_size or entry.scale == 1 else f"×{entry.scale}",
             licence=entry.licence,
             about=entry.note,
             is_here=is_here(entry),

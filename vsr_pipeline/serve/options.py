@@ -20,6 +20,8 @@ class ServeOptions:
     """What a reverse proxy puts before every path, such as `/vsr`."""
     keep_model_seconds: float = 600.0
     max_upload_bytes: int = 200 * 1000**3
+    config: Path | None = None
+    """Settings of the batch; None: the default ones."""
     batch_words: tuple[str, ...] = field(default=())
     """Further options of `vsr batch`, such as `--executor ray`."""
 

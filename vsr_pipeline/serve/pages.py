@@ -68,6 +68,7 @@ class Settings:
     heights: tuple[int, ...]
     codecs: tuple[str, ...]
     presets: tuple[str, ...]
+    has_faces: bool
     values: Mapping[str, str]
     """What is chosen, by the names of the fields; what is missing is empty."""
     proposed_size: str = ""

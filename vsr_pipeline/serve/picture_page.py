@@ -44,7 +44,8 @@ def models_for_pictures() -> tuple[str, ...]:
     return found
 
 
-def chosen_for_picture(model: str, scale: float | None) -> dict[str, object]:
+def chosen_for_picture(model: str, scale: float | None, faces: str = "off") -> dict[str, object]:
     """Return the settings of a picture; what is empty is the default."""
     chosen: dict[str, object] = {"model": model} if model not in ("", "auto") else {}
-    return chosen | ({"scale": scale} if scale is not None else {})
+    chosen |= {"scale": scale} if scale is not None else {}
+    return chosen | ({"faces": faces} if faces != "off" else {})

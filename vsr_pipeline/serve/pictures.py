@@ -5,7 +5,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from vsr_pipeline.errors import InputError, UsageError
-from vsr_pipeline.jobs.batch.chosen import check_chosen
 from vsr_pipeline.media.picture_facts import picture_size
 from vsr_pipeline.runtime.files import make_folder, write_failure
 from vsr_pipeline.runtime.helper import Helper
 from vsr_pipeline.serve.errors import FullError, NotThereError, TooLargeError
+from vsr_pipeline.serve.settings_form import refuse_others
 from vsr_pipeline.serve.work import enlarge
 
 MOST_WAITING = 8
@@ -60,9 +60,13 @@ class Pictures:
     Args:
         folder: where they lie meanwhile.
         helper: computes.
+        config_path: settings of the batch.
+        batch_runs: whether the batch is at work, which needs the device: then pictures are computed on the CPU.
     """
 
-    def __init__(self, folder: Path, helper: Helper) -> None:
+    def __init__(self, folder: Path, helper: Helper, config_path: Path | None, batch_runs: Callable[[], bool]) -> None:
+        self._config_path = config_path
+        self._batch_runs = batch_runs
         self._folder = folder
         self._helper = helper
         self._places = threading.BoundedSemaphore(MOST_WAITING)
@@ -84,7 +88,7 @@ class Pictures:
         """
         if wanted not in _RESULTS:
             raise UsageError(f"{wanted!r} cannot be made: allowed are {', '.join(_RESULTS)}")
-        check_chosen(chosen)
+        refuse_others(chosen)
         suffix = checked_kind(content)
         if not self._places.acquire(blocking=False):
             raise FullError("too many pictures wait: try again later")
@@ -97,7 +101,7 @@ class Pictures:
                 before.write_bytes(content)
             except OSError as error:
                 raise write_failure(before, error) from error
-            work = partial(enlarge, before, after, dict(chosen))
+            work = partial(enlarge, before, after, dict(chosen), self._config_path, on_cpu=self._batch_runs())
             width, height = self._helper.call(work, what="the picture", seconds=SECONDS)
             return Enlarged(picture_id, after, width, height)
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vsr_pipeline.checkpoints.manifest import choose_auto, is_here, load_manifest
 from vsr_pipeline.errors import ModelError, UsageError
+from vsr_pipeline.jobs.batch.chosen import check_chosen
 from vsr_pipeline.serve.pages import Settings
 
 SCALES = ("1.5", "2", "3", "4")
@@ -14,8 +15,14 @@ HEIGHTS = (720, 1080, 1440, 2160)
 CODECS = ("h264", "hevc", "av1", "prores", "ffv1")
 PRESETS = ("ultrafast", "veryfast", "fast", "slow", "veryslow")
 _NUMBERS = ("strength", "cleaning")
-_TEXTS = ("codec", "preset", "start", "end")
+_TEXTS = ("codec", "preset", "start", "end", "faces")
 FIELDS = ("model", "size", "quality", *_NUMBERS, *_TEXTS)
+ALLOWED = (
+    *("model", "scale", "height", "width", "shrink_input", "strength", "cleaning", "denoise", "refine", "faces"),
+    *("face_strength", "tile", "codec", "quality", "preset", "frame_rate", "start", "end", "max_frames", "interlaced"),
+    *("video_stream", "keep_rotation", "skip_duplicates", "transcode_audio", "drop"),
+)
+"""Settings that may come from a browser or a program: those that name files, here or for the encoder, may not."""
 _TALLEST_BY_ITSELF = 2160
 
 
@@ -37,6 +44,7 @@ def settings_form(values: Mapping[str, str], *, source_height: int = 0) -> Setti
         heights=HEIGHTS,
         codecs=CODECS,
         presets=PRESETS,
+        has_faces=can_restore_faces(),
         values={"size": proposed, "quality": "72", **{name: values[name] for name in FIELDS if name in values}},
         proposed_size=proposed,
     )
@@ -44,7 +52,12 @@ def settings_form(values: Mapping[str, str], *, source_height: int = 0) -> Setti
 
 def models_here() -> tuple[str, ...]:
     """Return the names of the models that can be used now."""
-    return tuple(entry.name for entry in load_manifest() if is_here(entry))
+    return tuple(entry.name for entry in load_manifest() if entry.kind != "face" and is_here(entry))
+
+
+def can_restore_faces() -> bool:
+    """Whether weights for faces are here."""
+    return any(entry.kind == "face" and is_here(entry) for entry in load_manifest())
 
 
 def chosen_from(form: Mapping[str, str]) -> dict[str, Any]:
@@ -60,7 +73,7 @@ def chosen_from(form: Mapping[str, str]) -> dict[str, Any]:
     try:
         if given["quality"] not in ("", "72"):
             chosen["quality"] = int(given["quality"])
-        chosen |= {name: float(given[name]) for name in _NUMBERS if given[name] not in ("", "1")}
+        chosen |= {name: float(given[name]) for name in _NUMBERS if given[name]}
         if given["size"].startswith("h"):
             chosen["height"] = int(given["size"][1:])
         elif given["size"].startswith("x"):
@@ -68,6 +81,18 @@ def chosen_from(form: Mapping[str, str]) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"a number is wanted: {error}") from error
     return chosen
+
+
+def refuse_others(chosen: Mapping[str, Any]) -> None:
+    """Refuse settings that may not come from elsewhere, and those that no batch could work with.
+
+    Raises:
+        UsageError, ConfigError, ModelError: a setting cannot be meant.
+    """
+    for name in chosen:
+        if name not in ALLOWED:
+            raise UsageError(f"'{name}' is no setting that can be given here: allowed are {', '.join(ALLOWED)}")
+    check_chosen(chosen)
 
 
 def form_from(chosen: Mapping[str, Any]) -> dict[str, str]:

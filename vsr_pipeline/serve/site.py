@@ -49,7 +49,7 @@ def opened_site(options: ServeOptions) -> Iterator[Site]:
     uploads = Uploads(options.work / "uploads", max_bytes=options.max_upload_bytes)
     helper = Helper()
     batch = BatchProcess(options)
-    estimates = Estimates(helper, store.shown)
+    estimates = Estimates(helper, store.shown, options.config)
     try:
         with Isolation() as call:
             checks = Checks(uploads, call, store.shown)

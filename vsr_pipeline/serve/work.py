@@ -28,7 +28,7 @@ class Timing:
     height: int
 
 
-def timing_of(path: Path, chosen: Mapping[str, Any]) -> Timing:
+def timing_of(path: Path, chosen: Mapping[str, Any], config_path: Path | None) -> Timing:
     """Time the model on the beginning of a clip.
 
     Raises:
@@ -37,7 +37,7 @@ def timing_of(path: Path, chosen: Mapping[str, Any]) -> Timing:
     from vsr_pipeline import api
     from vsr_pipeline.jobs.estimate import picture_bytes
 
-    config = config_for(batch_config(), chosen).override(max_frames=_TIMED_FRAMES)
+    config = config_for(batch_config(config_path), chosen).override(max_frames=_TIMED_FRAMES)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.mkv"
         found = api.estimate(path, output, config, options=api.RunOptions(), reporter=Reporter())
@@ -45,8 +45,10 @@ def timing_of(path: Path, chosen: Mapping[str, Any]) -> Timing:
     return Timing(found.frame_count, found.seconds or 0.0, encoded, *found.output_size)
 
 
-def enlarge(source: Path, target: Path, chosen: Mapping[str, Any]) -> tuple[int, int]:
-    """Enlarge a picture into a file; return the size of the result.
+def enlarge(
+    source: Path, target: Path, chosen: Mapping[str, Any], config_path: Path | None, *, on_cpu: bool
+) -> tuple[int, int]:
+    """Enlarge a picture into a file; return the size of the result. `on_cpu`: the device is needed elsewhere.
 
     Raises:
         VsrError: as `vsr_pipeline.api.enhance`.
@@ -54,16 +56,18 @@ def enlarge(source: Path, target: Path, chosen: Mapping[str, Any]) -> tuple[int,
     from vsr_pipeline import api
     from vsr_pipeline.media.picture_facts import picture_size
 
-    config = config_for(batch_config(), chosen)
+    config = config_for(batch_config(config_path), chosen)
+    if on_cpu:
+        config = config.override(device="cpu")
     images = api.image_target(str(target))
     assert images is not None
     api.enhance(source, images, config, reporter=Reporter(), overwrite=True, fresh=True, model=_model)
     return picture_size(target.read_bytes()) or (0, 0)
 
 
-def batch_config() -> Config:
-    """Return the settings of a batch that is not told otherwise."""
-    return load_config(default_config_path())
+def batch_config(path: Path | None) -> Config:
+    """Return the settings of the batch; None: it is not told which."""
+    return load_config(path or default_config_path())
 
 
 @lru_cache(maxsize=1)
