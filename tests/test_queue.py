@@ -225,7 +225,7 @@ def test_a_queue_of_the_first_version_is_read_and_converted(output, capsys):
     ]:
         place.write_bytes(bytes(size))
         os.utime(place, ns=(modified_ns, modified_ns))
-    outcome = run(output, config=Config().override(model="bicubic-x4", preset="ultrafast"))
+    outcome = run(output, config=Config().override(model="bicubic-x4", preset="ultrafast", cleaning=1.0))
     assert become(outcome) == {"a.mp4": "unchanged", "bad.mp4": "given up"}
     with open_queue(output) as queue:
         assert queue.retry("bad.mp4").state == "queued"
