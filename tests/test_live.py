@@ -159,6 +159,15 @@ def test_times_follow_the_stamps_until_they_jump():
     assert clock.time_of(Fraction(0), 60.0, trusts_stamps=False) == 10 + Fraction(1, 1000)
 
 
+def test_invented_stamps_are_not_believed_for_long():
+    """15 frames a second that are stamped as 25."""
+    clock = CaptureClock()
+    times = [clock.time_of(Fraction(n, 25), 100 + n / 15, trusts_stamps=False) for n in range(200)]
+    assert times[-1] == pytest.approx(Fraction(199, 15), abs=1e-6)
+    steps = [b - a for a, b in itertools.pairwise(times[100:])]
+    assert max(steps) == pytest.approx(min(steps), abs=1e-6)
+
+
 def test_a_file_is_given_out_by_its_times():
     pace = Pace()
     assert pace.wait_seconds(Fraction(7), 100.0) == 0

@@ -27,17 +27,20 @@ _NANOSECONDS = 1_000_000_000
 class CaptureClock:
     """Times of frames since the first one: by the source's timestamps, as long as these go with the time of day.
 
-    A source that is opened again, or whose timestamps jump, goes on from when its frame arrived.
+    A source that is opened again, or whose timestamps jump, goes on from when its frame arrived. One whose timestamps
+    jump again is not believed any more: MJPEG over HTTP has none, and gets some that are invented.
     """
 
     def __init__(self) -> None:
         self._start: Fraction | None = None
         self._last = Fraction(-1)
         self._offset: Fraction | None = None
+        self._jumps = 0
 
     def reconnected(self) -> None:
         """The source's timestamps mean something new from now on."""
         self._offset = None
+        self._jumps = 0
 
     def time_of(self, stamp: Fraction | None, arrived_seconds: float, *, trusts_stamps: bool) -> Fraction:
         """Return when a frame was captured, strictly after the one before it.
@@ -51,7 +54,7 @@ class CaptureClock:
         if self._start is None:
             self._start = now
         arrived = now - self._start
-        if stamp is None:
+        if stamp is None or (self._jumps > 1 and not trusts_stamps):
             found = arrived
         else:
             if self._offset is None:
@@ -59,6 +62,7 @@ class CaptureClock:
             found = stamp + self._offset
             if not trusts_stamps and abs(found - arrived) > _JUMP_SECONDS:
                 self._offset, found = arrived - stamp, arrived
+                self._jumps += 1
         self._last = max(found, self._last + Fraction(1, 1000))
         return self._last
 
