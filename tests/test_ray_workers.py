@@ -164,8 +164,10 @@ def workers_of(tmp_path):
 def segments_made(workers, count=6, name="walk.mp4"):
     """Let the workers make a clip; returns the first frames of its segments."""
     executor = workers.executor(JobSource(Path(name), FileIdentity(0, 0)), Reporter())
-    tasks = (SimpleNamespace(segment=Segment(n, n + 1, n, n + 1, Shot(0, count))) for n in range(count))
-    return sorted(result.segment.start for result in executor.run(tasks))
+    tasks = (SimpleNamespace(segment=Segment(n, n + 1, n, n + 1, Shot(0, count)), kept_frames=0) for n in range(count))
+    results = []
+    executor.run(tasks, results.append)
+    return sorted(result.segment.start for result in results)
 
 
 @pytest.mark.parametrize("where", ["start", "prepare"])

@@ -19,7 +19,7 @@ from vsr_pipeline.jobs.report.files import outcome_from_json, report_json, write
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.report.page import duration, report_page
 from vsr_pipeline.jobs.report.totals import headline, totals_of
-from vsr_pipeline.jobs.segment import save_stills
+from vsr_pipeline.jobs.stills import save_stills
 from vsr_pipeline.media.read.reader import VideoReader
 
 DATA = Path(__file__).parent.parent / "data"

@@ -25,7 +25,8 @@ from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.job import RunOptions
-from vsr_pipeline.jobs.segment import SegmentTask, SerialExecutor
+from vsr_pipeline.jobs.segment import SegmentTask
+from vsr_pipeline.jobs.workers.serial import SerialExecutor
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.files import make_folder
@@ -363,6 +364,7 @@ def test_workers_in_any_order_make_the_same_files(workspace, clip, monkeypatch):
             )
             for segment in reversed(segments[worker::2])
         )
-        results = list(SerialExecutor(Fallback(spec), Reporter()).run(tasks))
+        results = []
+        SerialExecutor(Fallback(spec), Reporter()).run(tasks, results.append)
         assert all(result.path.read_bytes() == made[result.path.name] for result in results)
     assert len(made) == len(segments) == 5

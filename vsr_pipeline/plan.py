@@ -5,7 +5,7 @@ segments and windows count the distinct frames alone, and the schedule says when
 """
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
@@ -68,6 +68,37 @@ def count_backward_steps(segment: Segment, *, max_seq_len: int, lookahead: int) 
     whole = min(windows, max(0, (segment.context_stop - lookahead - segment.start) // max_seq_len))
     last = (min(segment.start + (k + 1) * max_seq_len, segment.stop) for k in range(whole, windows))
     return len(segment) + whole * lookahead + sum(min(lookahead, segment.context_stop - stop) for stop in last)
+
+
+def plan_parts(segment: Segment, schedule: "Schedule", every: int) -> tuple[range, ...]:
+    """Cut a segment into parts of `every` frames, of which each shows something: a file needs a frame.
+
+    The parts depend on nothing else: a run that was killed cuts where one that was not does.
+    """
+    parts: list[range] = []
+    for start in range(segment.start, segment.stop, every):
+        part = range(start, min(start + every, segment.stop))
+        if parts and not (schedule.shows(part) and schedule.shows(parts[-1])):
+            part = range(parts.pop().start, part.stop)
+        parts.append(part)
+    return tuple(parts)
+
+
+def rest_of(segment: Segment, start: int, read_at_once: int) -> Segment:
+    """Return what is left of a segment from frame `start` on, whose state is known.
+
+    Args:
+        segment: all of it.
+        start: where it goes on.
+        read_at_once: frames are read in steps of so many, counted from the segment's context; the step before that of
+            `start` is read again, because a frame needs the one before it and a step may need to be whole. 0: no frame
+            is.
+    """
+    if not read_at_once:
+        return replace(segment, start=start, context_start=start)
+    step = (start - segment.context_start) // read_at_once
+    first = segment.context_start + max(0, step - 1) * read_at_once
+    return replace(segment, start=start, context_start=first)
 
 
 def sample_indices(shot: Shot, count: int) -> tuple[int, ...]:
@@ -167,9 +198,13 @@ class Schedule:
         """How many frames of the output show what the frame before them shows."""
         return len(self.frames) - len(set(self.frames))
 
-    def shows(self, segment: Segment) -> range:
-        """The output's frames that show frames of a segment."""
-        return range(bisect_left(self.frames, segment.start), bisect_left(self.frames, segment.stop))
+    def shows(self, part: Segment | range) -> range:
+        """The output's frames that show frames of a segment, or of a part of one."""
+        return range(bisect_left(self.frames, part.start), bisect_left(self.frames, part.stop))
+
+    def times_of(self, part: Segment | range) -> list[Fraction]:
+        """When each of these frames of the output appears, in seconds."""
+        return [self.pts[place] * self.time_base for place in self.shows(part)]
 
     def duration(self, index: int) -> int:
         """How many ticks a frame of the output is shown."""

@@ -98,7 +98,7 @@ def run(
 ) -> int:
     """Enhance a video, from file to file.
 
-    Streaming: no image files. Whatever ends it, the same command continues: finished segments are kept.
+    Streaming: no image files. Whatever ends it, the same command continues; at most one window is made again.
     """
     from vsr_pipeline.runtime.terminal import reporter_for
 

@@ -14,7 +14,17 @@ from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
-from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
+from vsr_pipeline.enhance.spec import (
+    CHECKPOINT_FRAMES,
+    Carry,
+    Checkpoints,
+    Context,
+    Frame,
+    ModelSpec,
+    OnWork,
+    State,
+    Variant,
+)
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.animesr import AnimeSRNet, extended
@@ -23,6 +33,7 @@ from vsr_pipeline.timeline import ClipSize, Decision, Segment
 _LOOKAHEAD = 1
 _CHECKED_SIZE = (16, 16)
 _WEIGHTS_BYTES = 6_000_000
+_CARRIED = ("output", "features")
 
 
 class AnimeSRStream:
@@ -33,20 +44,33 @@ class AnimeSRStream:
     Args:
         net: on its device.
         device: where that is.
+        state: of an earlier stream; the first LQ frame then is the last one that it gave an HR frame for.
     """
 
-    def __init__(self, net: AnimeSRNet, device: torch.device) -> None:
+    def __init__(self, net: AnimeSRNet, device: torch.device, state: State | None = None) -> None:
         self._net = net
         self._device = device
         self._previous: Tensor | None = None
         self._current: Tensor | None = None
         self._carried: tuple[Tensor, Tensor] | None = None
+        if state:
+            output, features = (torch.as_tensor(state[name]).to(device) for name in _CARRIED)
+            self._carried = (output, features)
+        self._is_known = bool(state)
+
+    @property
+    def state(self) -> State:
+        """What the HR frames to come depend on, beside the LQ frames from the last one on that has an HR frame."""
+        assert self._carried is not None
+        return dict(zip(_CARRIED, self._carried, strict=True))
 
     def push(self, pixels: Pixels) -> Iterator[Tensor]:
         """Take the next LQ frame (H, W, 3); yield the HR frame (1, 3, scale * H, scale * W) of the one before it."""
         self._size = pixels.shape[:2]
         following = extended(to_tensor(pixels, self._device))
-        if self._current is not None:
+        if self._is_known and self._current is not None:
+            self._is_known = False  # its HR frame is there
+        elif self._current is not None:
             yield self._step(self._current, following)
         self._previous, self._current = self._current, following
 
@@ -82,12 +106,20 @@ class AnimeSRUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
         del decision, geometry
         count = segment.context_stop - segment.context_start
-        stream = AnimeSRStream(self._net, self._device)
+        stream = AnimeSRStream(self._net, self._device, carry.state if carry else None)
+        first = segment.start if carry and carry.state else segment.context_start
 
         def outputs() -> Iterator[Tensor]:
             for pixels in take(iter(frames), count):
@@ -98,8 +130,10 @@ class AnimeSRUpscaler:
                 yield from stream.finish()
 
         with out_of_memory_as_error():
-            for index, frame in enumerate(outputs(), start=segment.context_start):
+            for index, frame in enumerate(outputs(), start=first):
                 if segment.start <= index < segment.stop:
+                    if carry:
+                        carry.keep(index + 1, stream.state)
                     yield frame
 
     def take_notes(self) -> tuple[str, ...]:
@@ -163,6 +197,10 @@ def _variant(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Pre
         own = net.memory_bytes(clip.height, clip.width, bytes_per_value=bytes_per_value) + _WEIGHTS_BYTES
         return own if device.type != "cpu" else own + around_model_bytes(clip, net.scale)
 
+    def checkpoints(clip: ClipSize) -> Checkpoints:
+        values = (3 * net.scale**2 + net.channels) * clip.width * clip.height
+        return Checkpoints(CHECKPOINT_FRAMES, values * (4 if precision == "fp32" else 2), read_at_once=1)
+
     def build(dtype: Precision) -> AnimeSRUpscaler:
         with out_of_memory_as_error():
             return AnimeSRUpscaler(_prepared(checkpoint, device, dtype), device)
@@ -173,6 +211,7 @@ def _variant(checkpoint: AnimeSRCheckpoint, device: torch.device, precision: Pre
         memory_bytes=memory_bytes,
         build=partial(build, precision),
         build_in_fp32=None if precision == "fp32" else partial(build, "fp32"),
+        checkpoints=checkpoints,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 
 from vsr_pipeline.enhance.device import GPU_IS_BROKEN, computes
 from vsr_pipeline.enhance.memory import allowed_bytes, amount, first_that_fits, same_memory
-from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
+from vsr_pipeline.enhance.spec import Checkpoints, ModelSpec, Upscaler
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import BrokenDeviceError, ModelError, NotFiniteError, OutOfMemoryError, ResourceError
 from vsr_pipeline.runtime.memory import how_to_reduce
@@ -40,6 +40,16 @@ class Fallback:
         self._level = 0
         self._upscaler: Upscaler | None = None
         self._reporter = Reporter()
+        self._in_fp32 = False
+
+    @property
+    def way(self) -> str:
+        """How the attempt that is under way is computed, for people and for comparison with an earlier one."""
+        return self._way(self._level, self._in_fp32)
+
+    def checkpoints(self, clip: ClipSize) -> Checkpoints | None:
+        """Return where the attempt that is under way may be stopped and go on."""
+        return self._spec.variants[self._level].checkpoints(clip)
 
     def begin(self, clip: ClipSize, reporter: Reporter) -> tuple[str, ...]:
         """Take the first variant that is expected to fit into memory for a clip; what was before counts no more.
@@ -87,13 +97,14 @@ class Fallback:
         """Tell the reporter of `begin` something that a person who waits wants to know."""
         self._reporter.note(message)
 
-    def run(self, segment: Segment, attempt: Callable[[Upscaler], T]) -> tuple[T, tuple[str, ...]]:
+    def run(self, segment: Segment, attempt: Callable[[Upscaler], T], *, way: str = "") -> tuple[T, tuple[str, ...]]:
         """Make something of a segment; step down and begin again as often as memory runs out.
 
         Args:
             segment: for the messages.
             attempt: makes it from its start, with the upscaler that it is given and must not keep. It may be called
                 several times; what an attempt that raised has made is for itself to discard.
+            way: that in which an earlier run had to make the segment, if it is known: it begins there.
 
         Returns:
             What `attempt` returned, and a line for each failed attempt.
@@ -108,11 +119,16 @@ class Fallback:
         def once(upscaler: Upscaler) -> Iterator[T]:
             yield attempt(upscaler)
 
-        (made,) = self.stream(segment, once, notes)
+        (made,) = self.stream(segment, once, notes, way=way)
         return made, tuple(notes)
 
     def stream(
-        self, segment: Segment, attempt: Callable[[Upscaler], Iterator[T]], notes: list[str] | None = None
+        self,
+        segment: Segment,
+        attempt: Callable[[Upscaler], Iterator[T]],
+        notes: list[str] | None = None,
+        *,
+        way: str = "",
     ) -> Iterator[T]:
         """Yield what is made of a segment, one by one; after a step down, what was yielded is made again and left out.
 
@@ -120,13 +136,19 @@ class Fallback:
             segment: for the messages.
             attempt: makes it from its start, as that of `run`.
             notes: gets a line for each failed attempt.
+            way: as of `run`.
 
         Raises:
             ResourceError, ModelError, BrokenDeviceError: as `run`.
         """
         name = f"segment {segment.start}-{segment.stop}"
+        notes = [] if notes is None else notes
+        before = self._way(self._level, in_fp32=False)
+        in_fp32 = self._go_on(way)
+        if self._way(self._level, in_fp32) != before:
+            notes.append(f"{name}: went on with {way}, as it was begun")
         try:
-            yield from self._until_it_fits(name, attempt, [] if notes is None else notes)
+            yield from self._until_it_fits(name, attempt, notes, in_fp32)
         except RuntimeError as error:
             # After some errors, such as an access out of bounds, nothing computes any more in this process.
             if computes(self._spec.device):
@@ -134,8 +156,9 @@ class Fallback:
             reason = str(error).partition("\n")[0]
             raise BrokenDeviceError(f"{name}: {GPU_IS_BROKEN} ({reason})") from error
 
-    def _until_it_fits(self, name: str, attempt: Callable[[Upscaler], Iterator[T]], notes: list[str]) -> Iterator[T]:
-        in_fp32 = False
+    def _until_it_fits(
+        self, name: str, attempt: Callable[[Upscaler], Iterator[T]], notes: list[str], in_fp32: bool
+    ) -> Iterator[T]:
         given = 0
         while True:
             try:
@@ -165,7 +188,22 @@ class Fallback:
             notes.append(f"{name}: {message}")
             self._reporter.note(notes[-1])
 
+    def _go_on(self, way: str) -> bool:
+        """Step down to a way, where that is below the one of now; return whether it is in fp32."""
+        for level in range(self._level, len(self._spec.variants)):
+            for in_fp32 in (False, True):
+                if way == self._way(level, in_fp32):
+                    if level != self._level:
+                        self._release()
+                    self._level = level
+                    return in_fp32
+        return False
+
+    def _way(self, level: int, in_fp32: bool) -> str:
+        return f"{self._spec.variants[level].description}{' in fp32' if in_fp32 else ''}"
+
     def _attempted(self, attempt: Callable[[Upscaler], Iterator[T]], in_fp32: bool, notes: list[str]) -> Iterator[T]:
+        self._in_fp32 = in_fp32
         upscaler = self._upscaler_for(in_fp32)
         try:
             yield from attempt(upscaler)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
-from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
+from vsr_pipeline.enhance.spec import CHECKPOINT_FRAMES, Carry, Checkpoints, Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
 from vsr_pipeline.errors import OutOfMemoryError, UsageError
@@ -32,6 +33,10 @@ _AUTOMATIC_BYTES = 2_000_000_000
 # Smaller tiles that are tried, where the memory that may be taken is known to be too little.
 _CAPS = (512, 256, 128, 64, 32)
 _CHECKED_SIZE = (24, 24)
+_TILE = "tile"
+# Multiplications of the frames between two checkpoints, in units of one for each weight and pixel. Networks that are
+# faster than a minute or so for these are made in longer parts.
+_CHECKPOINT_WORK = 2e12
 
 
 class Tiles:
@@ -47,7 +52,7 @@ class Tiles:
     def __init__(self, net: FrameNet, size: tuple[int, int], tile: int, *, can_tile: bool = True) -> None:
         self._net = net
         self.size = size
-        self._tile = tile
+        self.tile = tile
         self._can_tile = can_tile
         self.notes: list[str] = []
 
@@ -60,13 +65,13 @@ class Tiles:
         while True:
             try:
                 with out_of_memory_as_error():
-                    return attempt(self.of(self._tile))
+                    return attempt(self.of(self.tile))
             except OutOfMemoryError:
-                smaller = smaller_tile(self._tile, *self.size) if self._can_tile else None
+                smaller = smaller_tile(self.tile, *self.size) if self._can_tile else None
                 if smaller is None:
                     raise
                 self.notes.append(f"memory ran out, went on with tiles of {smaller}, {_seams(self._net)}")
-                self._tile = smaller
+                self.tile = smaller
                 free_gpu_memory()
 
     def of(self, tile: int) -> Tiling:
@@ -101,17 +106,28 @@ class FrameUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frame of each frame; see `Upscaler`."""
         del decision
         width, height = geometry.reduced_size
-        tiles = Tiles(self._net, (height, width), self._tile_for(height, width), can_tile=self._can_tile)
+        planned = self._tile_for(height, width)
+        first = int(carry.state.get(_TILE, planned)) if carry else planned
+        tiles = Tiles(self._net, (height, width), first, can_tile=self._can_tile)
         is_final = geometry.model_size == geometry.output_size
         try:
-            for pixels in take(iter(frames), len(segment)):
+            for index, pixels in enumerate(take(iter(frames), len(segment)), start=segment.start):
                 enlarged = tiles.run(partial(self._enlarged, pixels, in_integers=is_final))
                 on_work(1.0)
+                if carry and tiles.tile != planned:
+                    carry.keep(index + 1, {_TILE: tiles.tile})
                 yield enlarged
                 del enlarged  # it would stay on the device while the next one is computed
         finally:
@@ -177,6 +193,12 @@ class Way:
         if self.cap is None or (0 < tile <= self.cap):
             return tile
         return self.cap if max(height, width) > self.cap else tile
+
+    def checkpoints(self, clip: ClipSize) -> Checkpoints:
+        """Return that a segment may go on at any frame, but not after so little work that files outweigh it."""
+        weights = self.checkpoint.weights_bytes // 4
+        work = max(1, weights) * clip.width * clip.height
+        return Checkpoints(max(CHECKPOINT_FRAMES, ceil(_CHECKPOINT_WORK / work)))
 
     def tile_bytes(self, height: int, width: int) -> int:
         """Return what a tile of a frame takes."""
@@ -258,6 +280,7 @@ def _variant(description: str, way: Way) -> Variant:
         memory_bytes=way.memory_bytes,
         build=partial(build, way.precision),
         build_in_fp32=None if way.precision == "fp32" else partial(build, "fp32"),
+        checkpoints=way.checkpoints,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.resize import lanczos_resize
-from vsr_pipeline.enhance.spec import Context, OnWork, Say, Upscaler
+from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
 from vsr_pipeline.enhance.steps import Step, through
 from vsr_pipeline.enhance.transfer import download, out_of_memory_as_error, to_pixels, to_tensor
 from vsr_pipeline.errors import InputError
@@ -31,6 +31,7 @@ def enhance_frames(
     geometry: Geometry,
     on_work: OnWork,
     steps: Sequence[Step] = (),
+    carry: Carry | None = None,
 ) -> Iterator[Pixels]:
     """Yield the HR frames of a segment, each (H, W, 3), of the type of the LQ frames.
 
@@ -42,6 +43,7 @@ def enhance_frames(
         geometry: all sizes.
         on_work: is told about progress.
         steps: what is done to HR frames before they are integers.
+        carry: as of `Upscaler.upscale`.
 
     Raises:
         InputError, ResourceError, ModelError: as `Upscaler.upscale`.
@@ -50,6 +52,8 @@ def enhance_frames(
     first = next(take(frames, 1))
     reduced = reduced_frames(chain([first], frames), geometry)
     enlarge = partial(upscaler.upscale, segment=segment, decision=decision, geometry=geometry, on_work=on_work)
+    if carry is not None:
+        enlarge = partial(enlarge, carry=carry)
     yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
-from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Variant
+from vsr_pipeline.enhance.spec import Carry, Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.interpolation import METHODS, Method, interpolate
 from vsr_pipeline.timeline import Decision, Segment
@@ -26,10 +26,17 @@ class Interpolation:
         return Decision()
 
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield each frame enlarged, of the input's type; see `Upscaler`."""
-        del decision
+        del decision, carry
         for pixels in take(iter(frames), len(segment)):
             enlarged = interpolate(pixels, geometry.model_size[::-1], self._method)
             on_work(1.0)

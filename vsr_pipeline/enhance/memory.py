@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vsr_pipeline.enhance.spec import Variant
+from vsr_pipeline.enhance.spec import CHECKPOINT_FRAMES, Variant
 from vsr_pipeline.runtime.memory import available_memory_bytes, resident_memory_bytes
 from vsr_pipeline.timeline import ClipSize
 
@@ -24,6 +24,8 @@ def around_model_bytes(clip: ClipSize, scale: int) -> int:
     """Return the main memory of everything but the model: the process, frames between threads, the encoder."""
     queue = _RGB * min(_QUEUED_FRAMES, clip.frame_count)
     encoder = min(_ENCODER_BYTES, _ENCODER_BYTES_OF_A_FRAME * clip.frame_count)
+    if clip.frame_count > CHECKPOINT_FRAMES:
+        encoder *= 2  # the next file is begun while the last frames of one are encoded
     return _PROCESS_BYTES + clip.output_pixels(scale) * (queue + encoder) * clip.bytes_per_value
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.spec import Frame, Identity, ModelSpec, OnWork, Say, Upscaler, Variant
+from vsr_pipeline.enhance.spec import Carry, Frame, Identity, ModelSpec, OnWork, Say, Upscaler, Variant
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.plan import sample_indices
@@ -109,11 +109,20 @@ class SteppedUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment, changed; see `Upscaler`."""
         changes = {name: step.begin(str(decision.values.get(name, "")), geometry) for name, step in self._steps.items()}
-        enlarged = self._upscaler.upscale(frames, segment, model_alone(decision), geometry=geometry, on_work=on_work)
+        enlarged = self._upscaler.upscale(
+            frames, segment, model_alone(decision), geometry=geometry, on_work=on_work, carry=carry
+        )
         with out_of_memory_as_error():
             for place, frame in enumerate(enlarged, start=segment.start - segment.shot.start):
                 hr = to_tensor(frame, torch.device("cpu")) if isinstance(frame, np.ndarray) else frame
@@ -190,4 +199,5 @@ def _variant(spec: ModelSpec, variant: Variant, steps: Sequence[NetStepSpec], le
         memory_bytes=memory_bytes,
         build=partial(build, variant.build, False),
         build_in_fp32=None if is_in_fp32 else partial(build, variant.build_in_fp32 or variant.build, True),
+        checkpoints=variant.checkpoints,
     )

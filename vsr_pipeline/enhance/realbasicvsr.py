@@ -19,19 +19,31 @@ from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
 from vsr_pipeline.enhance.realbasicvsr_network import Net, choose, net_for, prepare, refuse_other_shapes
 from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
-from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, RecurrentStream, Steps, Windows
-from vsr_pipeline.enhance.spec import Context, Frame, Identity, ModelSpec, OnWork, Upscaler, Variant
+from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, RecurrentStream, Steps, Windows, frames_at_once
+from vsr_pipeline.enhance.spec import (
+    CHECKPOINT_FRAMES,
+    Carry,
+    Checkpoints,
+    Context,
+    Frame,
+    Identity,
+    ModelSpec,
+    OnWork,
+    Upscaler,
+    Variant,
+)
 from vsr_pipeline.enhance.transfer import check_finite, out_of_memory_as_error, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.plan import count_backward_steps
-from vsr_pipeline.timeline import Decision, Segment
+from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
 CLEANING_SAMPLES = 5
 """Frames of a shot by which its number of cleaning passes is decided."""
 
+_FORWARD = "forward"
 # Each window runs backward through its lookahead again, so shorter ones would save little and cost much.
 _SHORTEST_WINDOW = 5
 # Rows that neighbouring bands both compute (30 residual blocks reach 61 rows) make the lowest cost three times as much.
@@ -100,7 +112,14 @@ class SegmentUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
         del geometry  # a network has its own factor
@@ -108,18 +127,30 @@ class SegmentUpscaler:
         shown = take(iter(frames), segment.context_stop - segment.context_start)
         if self._cleaning == "auto" and share < 1:
             return with_input_given_back(
-                lambda inputs: self._enlarged(inputs, segment, passes, share, on_work),
+                lambda inputs: self._enlarged(inputs, segment, passes, share, on_work, carry),
                 shown,
                 segment.warm_up,
                 1 - share,
             )
-        return self._enlarged(shown, segment, passes, share, on_work)
+        return self._enlarged(shown, segment, passes, share, on_work, carry)
 
     @torch.inference_mode()
     def _enlarged(
-        self, frames: Iterable[Pixels], segment: Segment, passes: int, share: float, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        passes: int,
+        share: float,
+        on_work: OnWork,
+        carry: Carry | None,
     ) -> Iterator[Tensor]:
         clean = partial(self.steps.clean, share) if self.steps.clean and share else None
+        state = carry.state.get(_FORWARD) if carry else None
+
+        def at_border(given: int, features: Tensor) -> None:
+            if carry:
+                carry.keep(segment.start + given, {_FORWARD: features})
+
         with out_of_memory_as_error():
             stream = RecurrentStream(
                 replace(self.steps, clean=clean),
@@ -127,7 +158,9 @@ class SegmentUpscaler:
                 windows=self._windows,
                 cleaning_passes=passes,
                 warm_up=segment.warm_up,
-                did=self._work_of(segment, passes, on_work),
+                did=self._work_of(segment, passes, on_work, is_resumed=state is not None),
+                state=torch.as_tensor(state).to(self._device) if state is not None else None,
+                at_border=at_border,
             )
             for pixels in frames:
                 yield from stream.push(pixels)
@@ -145,7 +178,7 @@ class SegmentUpscaler:
             if isinstance(step, GraphedStep):
                 step.release()
 
-    def _work_of(self, segment: Segment, passes: int, on_work: OnWork) -> Callable[[str], None]:
+    def _work_of(self, segment: Segment, passes: int, on_work: OnWork, *, is_resumed: bool) -> Callable[[str], None]:
         """Weigh each step by its arithmetic, scaled so that the segment's steps sum to its number of frames."""
         # MFLOP per LQ pixel of a network with 64 channels.
         block = 0.148
@@ -157,7 +190,7 @@ class SegmentUpscaler:
         backward_steps = count_backward_steps(segment, max_seq_len=windows.max_seq_len, lookahead=windows.lookahead)
         total = (
             (segment.context_stop - segment.context_start) * costs["read"]
-            + (segment.warm_up + backward_steps + len(segment)) * costs["propagate"]
+            + ((0 if is_resumed else segment.warm_up) + backward_steps + len(segment)) * costs["propagate"]
             + len(segment) * costs["reconstruct"]
         )
         return lambda step: on_work(costs[step] * len(segment) / total)
@@ -303,7 +336,19 @@ def _variant(way: _Way, checkpoint: Checkpoint) -> Variant:
         ),
         build=partial(_build, way, checkpoint, way.precision),
         build_in_fp32=None if way.precision == "fp32" else partial(_build, way, checkpoint, "fp32"),
+        checkpoints=partial(_checkpoints, way, sizes),
     )
+
+
+def _checkpoints(way: _Way, sizes: NetworkSizes, clip: ClipSize) -> Checkpoints:
+    """Return that segments may go on at the borders of windows, but for windows that are very short."""
+    length = way.settings.max_seq_len
+    frames = -(-CHECKPOINT_FRAMES // length) * length
+    if way.settings.windows == "official":
+        return Checkpoints(frames)
+    pixels = clip.width * clip.height
+    sample_bytes = 4 if way.precision == "fp32" else 2
+    return Checkpoints(frames, sizes.channels * pixels * sample_bytes, frames_at_once(pixels, way.device))
 
 
 def _build(way: _Way, checkpoint: Checkpoint, precision: Precision) -> Upscaler:

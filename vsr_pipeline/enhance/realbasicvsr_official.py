@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.frames import take
-from vsr_pipeline.enhance.spec import Frame, OnWork
+from vsr_pipeline.enhance.spec import Carry, Frame, OnWork
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
@@ -39,10 +39,17 @@ class OfficialUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
-        del decision, geometry
+        del decision, geometry, carry
         frames = iter(frames)
         for window in plan_windows(segment, max_seq_len=self._max_seq_len, lookahead=0):
             with out_of_memory_as_error():

@@ -25,6 +25,13 @@ PIXELS_AT_ONCE = 2_000_000
 FRAMES_AT_ONCE = 8
 
 
+def frames_at_once(pixels: int, device: torch.device) -> int:
+    """Return how many frames of so many pixels are cleaned, and their flows computed, in one batch."""
+    if device.type == "cpu":
+        return 1  # its cores are busy with one, and the caches hold it
+    return max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // pixels))
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """How a clip is cut for a recurrent network; all lengths in frames."""
@@ -68,6 +75,9 @@ class RecurrentStream:
         cleaning_passes: how often each frame is cleaned.
         warm_up: how many frames only prepare the forward state; no HR frame is given for them.
         did: is told the name of each step that was done for a frame: read, propagate, reconstruct.
+        state: the forward state after the frames of the warm-up; with it, they are only read. None: it is computed.
+        at_border: is told, before the last HR frame of a window is given, how many HR frames that makes, and the
+            forward state after them.
     """
 
     def __init__(
@@ -79,6 +89,8 @@ class RecurrentStream:
         cleaning_passes: int,
         warm_up: int = 0,
         did: Callable[[str], None] = lambda _: None,
+        state: Tensor | None = None,
+        at_border: Callable[[int, Tensor], None] = lambda *_: None,
     ) -> None:
         self._steps = steps
         self._device = device
@@ -90,12 +102,15 @@ class RecurrentStream:
         self._unread: list[Pixels] = []
         self._last_read: list[_StreamFrame] = []
         self._held: deque[_StreamFrame] = deque()
-        self._state: Tensor | None = None
+        self._state = state
+        self._is_resumed = state is not None
+        self._given = 0
+        self._at_border = at_border
 
     def push(self, pixels: Pixels) -> Iterator[Tensor]:
         """Take the next LQ frame (H, W, 3); yield the HR frames (1, 3, 4H, 4W) that are complete by it."""
         self._unread.append(pixels)
-        if len(self._unread) == self._frames_at_once(pixels):
+        if len(self._unread) == frames_at_once(pixels.size // 3, self._device):
             self._read()
         while len(self._held) >= self._window + self._lookahead:
             yield from self._propagate(self._window)
@@ -129,6 +144,8 @@ class RecurrentStream:
             self._did("read")
             if self._warm_up:
                 self._warm_up -= 1
+                if self._is_resumed:
+                    continue
                 self._state = self._steps.forward(frame.lq, self._state, frame.flow_to_previous)
                 self._did("propagate")
             else:
@@ -142,6 +159,9 @@ class RecurrentStream:
         while backward_features:
             frame = self._held.popleft()
             self._state = self._steps.forward(frame.lq, self._state, frame.flow_to_previous)
+            self._given += 1
+            if len(backward_features) == 1:
+                self._at_border(self._given, self._state)
             # Not kept in a variable: it would stay on the device while the frame is written.
             yield self._reconstructed(frame.lq, backward_features.pop())[..., : SCALE * height, : SCALE * width]
 
@@ -162,9 +182,3 @@ class RecurrentStream:
             if position < count:
                 features.append(feature)
         return features
-
-    def _frames_at_once(self, pixels: Pixels) -> int:
-        """Return how many frames are cleaned, and their flows computed, in one batch."""
-        if self._device.type == "cpu":
-            return 1  # its cores are busy with one, and the caches hold it
-        return max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // (pixels.size // 3)))

@@ -24,6 +24,34 @@ Say = Callable[[str], None]
 Identity = Mapping[str, str | int | float]
 """Everything that pixels depend on, by the names of the settings."""
 
+State = Mapping[str, Tensor | int]
+"""All that a model knows of the frames before one when it makes that one; empty where it needs nothing of them."""
+
+CHECKPOINT_FRAMES = 30
+"""Fewest frames between two places where a segment may go on: each begins with a key frame, which files grow by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Where a segment may go on after it was stopped: a function of the model, its settings and the clip alone."""
+
+    frames: int
+    """From one place to the next, counted from the segment's start."""
+    state_bytes: int = 0
+    """Of the state at one of them, about."""
+    read_at_once: int = 0
+    """How many frames are read in one step; the frames from the step before on have to be read again. 0: none are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What a model takes over from the frames before a segment's part, and what it gives for the frames after."""
+
+    state: State
+    """With it, the frames of the warm-up are read and nothing more: it is what they would lead to."""
+    keep: Callable[[int, State], None]
+    """Is told, before frame `index - 1` is yielded, the state by which frame `index` will be made; it copies that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -71,16 +99,24 @@ class Upscaler(Protocol):
         ...
 
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frames of `[segment.start, segment.stop)`.
 
         Args:
             frames: LQ frames (H, W, 3) of `[segment.context_start, segment.context_stop)`.
-            segment: one of `Context.segments`.
+            segment: one of `Context.segments`, or the rest of one from one of its `Checkpoints` on.
             decision: that of the segment's shot.
             geometry: its `reduced_size` is that of the frames, its `model_size` that of the HR frames.
             on_work: is told about progress.
+            carry: from what it goes on, and who wants to go on later; None: it is made from its start, in one piece.
 
         Raises:
             InputError: `frames` ends too early.
@@ -111,6 +147,8 @@ class Variant:
     """Puts the weights on the device."""
     build_in_fp32: Callable[[], Upscaler] | None = None
     """The same in float32; None: it computes in float32 already."""
+    checkpoints: Callable[[ClipSize], Checkpoints | None] = lambda _: None
+    """Where segments of a clip may go on; None: they are made in one piece."""
 
     @property
     def is_on_gpu(self) -> bool:

@@ -18,7 +18,17 @@ from vsr_pipeline.enhance.device import describe
 from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
 from vsr_pipeline.enhance.precision import direct_candidates
-from vsr_pipeline.enhance.spec import Context, Frame, ModelSpec, OnWork, Say, Variant
+from vsr_pipeline.enhance.spec import (
+    CHECKPOINT_FRAMES,
+    Carry,
+    Checkpoints,
+    Context,
+    Frame,
+    ModelSpec,
+    OnWork,
+    Say,
+    Variant,
+)
 from vsr_pipeline.enhance.tiles import automatic_tile, plan_tiles, upscale_in_tiles
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.enhance.zssr_pictures import (
@@ -127,9 +137,17 @@ class ZssrUpscaler:
 
     @torch.inference_mode()
     def upscale(
-        self, frames: Iterable[Pixels], segment: Segment, decision: Decision, *, geometry: Geometry, on_work: OnWork
+        self,
+        frames: Iterable[Pixels],
+        segment: Segment,
+        decision: Decision,
+        *,
+        geometry: Geometry,
+        on_work: OnWork,
+        carry: Carry | None = None,
     ) -> Iterator[Frame]:
         """Yield the HR frame of each frame; see `Upscaler`. An empty decision stands for untrained networks."""
+        del carry  # frames are made one by one
         lq, hr = geometry.reduced_size[::-1], geometry.model_size[::-1]
         sizes = self._way.sizes(lq, hr)
         with out_of_memory_as_error():
@@ -266,6 +284,7 @@ def zssr_spec(
                 device=way.device,
                 memory_bytes=way.memory_bytes,
                 build=partial(ZssrUpscaler, way),
+                checkpoints=lambda _: Checkpoints(CHECKPOINT_FRAMES),
             )
             for description, way in ways
         ),

@@ -22,7 +22,7 @@ from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.writer import VideoWriter, track_suffix
 from vsr_pipeline.plan import Schedule
 from vsr_pipeline.runtime.memory import available_memory_bytes
-from vsr_pipeline.runtime.progress import Reporter, counted, reported
+from vsr_pipeline.runtime.progress import Reporter, clock_text, counted, reported
 from vsr_pipeline.timeline import ClipSize, Colour, Decision, Segment, Shot, Timeline
 
 # Bits per HR pixel that x264 needs at CRF 14 for ordinary footage; every 6 steps of CRF halve it. Film grain and noise
@@ -35,6 +35,10 @@ _COPIES = 2
 
 _CALIBRATION_FRAMES = 3
 _CALIBRATION_SIZE = (96, 160)
+# A run that is stopped loses what it has made since the last checkpoint; more than this is said beforehand.
+_LONG_LOSS_SECONDS = 300.0
+# A state is written before the one before it is deleted.
+_STATES = 2
 # What takes so long is not measured twice: preparations hardly count in it.
 _LONG_SECONDS = 10.0
 
@@ -52,6 +56,10 @@ class Estimate:
     memory_available_bytes: int | None
     disk_bytes: int
     disk_free_bytes: int
+    checkpoint_frames: int
+    """A run that is stopped makes at most so many frames again."""
+    checkpoint_bytes: int
+    """What of the disk is for the states of checkpoints, while a segment is made."""
     seconds: float | None = None
 
     def __str__(self) -> str:
@@ -62,10 +70,15 @@ class Estimate:
             f"memory    about {_size(self.memory_bytes)}{available}",
             f"disk      about {_size(self.disk_bytes)} of {_size(self.disk_free_bytes)}",
         ]
+        if self.checkpoint_bytes:
+            lines[-1] += f", {_size(self.checkpoint_bytes)} of it for checkpoints"
         if self.seconds is not None:
             hours, rest = divmod(round(self.seconds), 3600)
             rate = self.frame_count / self.seconds
             lines.append(f"time      about {hours}:{rest // 60:02d}:{rest % 60:02d} ({rate:.2f} frames per second)")
+            if (loss_seconds := self.checkpoint_frames / rate) > _LONG_LOSS_SECONDS:
+                frames = counted(self.checkpoint_frames, "frame")
+                lines.append(f"stopping  costs up to {frames} that are made again, about {clock_text(loss_seconds)}")
         return "\n".join(lines)
 
 
@@ -92,16 +105,22 @@ def estimate(
     encoded_bytes = picture_bytes(geometry.output_size, len(schedule.pts), config.encode)
     # Of the source, sound and other streams go to the output as they are; how large they are is not in its header.
     other_bytes = 0 if footage.header.images else footage.header.size_bytes
+    clip = geometry.of_model(footage.clip_size)
+    checkpoints = spec.variants[0].checkpoints(clip)
+    longest = max(map(len, segments))
+    states_bytes = _STATES * checkpoints.state_bytes if checkpoints and checkpoints.frames < longest else 0
     return Estimate(
         frame_count=len(schedule.pts),
         shots=len(footage.timeline.shots),
         segments=len(segments),
         input_size=geometry.input_size,
         output_size=geometry.output_size,
-        memory_bytes=_main_memory_bytes(spec, geometry.of_model(footage.clip_size), config),
+        memory_bytes=_main_memory_bytes(spec, clip, config),
         memory_available_bytes=available_memory_bytes(),
-        disk_bytes=round(_COPIES * encoded_bytes) + other_bytes,
+        disk_bytes=round(_COPIES * encoded_bytes) + other_bytes + states_bytes,
         disk_free_bytes=shutil.disk_usage(folder).free,
+        checkpoint_frames=min(checkpoints.frames, longest) if checkpoints else longest,
+        checkpoint_bytes=states_bytes,
     )
 
 

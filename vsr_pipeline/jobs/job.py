@@ -4,7 +4,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large
-from vsr_pipeline.errors import InputError, StoppedForNow
+from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.estimate import estimate, refuse_what_cannot_fit
 from vsr_pipeline.jobs.fingerprint import JobSource, SourceWatch
-from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger, SegmentRow
+from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger
+from vsr_pipeline.jobs.making import SegmentsOfClip
+from vsr_pipeline.jobs.part import Encoding
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
-from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, segment_name
+from vsr_pipeline.jobs.segment import segment_name
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.media.streams.dry import check_times
@@ -29,10 +31,10 @@ from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.streams.mux import mux
 from vsr_pipeline.media.write.writer import track_suffix
 from vsr_pipeline.plan import Schedule, repeats_note, schedule_of
-from vsr_pipeline.runtime.files import FileIdentity, file_sha256, make_folder, published
+from vsr_pipeline.runtime.files import FileIdentity, file_sha256, published
 from vsr_pipeline.runtime.memory import peak_memory_bytes
 from vsr_pipeline.runtime.process import Call, here
-from vsr_pipeline.runtime.progress import Reporter, counted, reported
+from vsr_pipeline.runtime.progress import Reporter, counted
 from vsr_pipeline.timeline import Analysis, Decision, Segment
 
 SEGMENTS = "segments"
@@ -75,7 +77,7 @@ class Clock:
 
 def delete_temporaries(folder: Path) -> None:
     """Delete what a run that was killed has left half done; the caller holds the job's lock."""
-    for path in [*folder.glob(".*.tmp*"), *(folder / SEGMENTS).glob(".*.tmp*")]:
+    for path in [*folder.glob(".*.tmp*"), *(folder / SEGMENTS).rglob(".*.tmp*")]:
         path.unlink()
 
 
@@ -170,7 +172,7 @@ class Job:
             needed = estimate(
                 self._spec, self._clip.geometry, work.footage, work.schedule, work.segments, self._config, self._folder
             )
-            there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).glob("*"))
+            there = sum(path.stat().st_size for path in (self._folder / SEGMENTS).rglob("*") if path.is_file())
             refuse_what_cannot_fit(replace(needed, disk_bytes=needed.disk_bytes - there), self._clip.output.parent)
         computed = 0 if has_track else self._compute(work)
         if not has_track:
@@ -223,66 +225,21 @@ class Job:
 
     def _compute(self, work: _Work) -> int:
         """Make every segment that is not there and right; return how many frames that were."""
-        make_folder(self._folder / SEGMENTS)
-        rows = self._ledger.segments()
-        todo = [segment for segment in work.segments if not self._has(segment, rows.get((segment.start, segment.stop)))]
-        left = sum(map(len, todo))
-        if left < work.frame_count:
-            self._reporter.note(
-                f"{self._name}: {counted(work.frame_count - left, 'frame is', 'frames are')} there already"
-            )
-        if todo:
-            with reported(self._reporter, f"enhance {self._name}", left):
-                while todo:
-                    executor = self._workers.executor(self._source, self._reporter)
-                    todo = [r.segment for r in executor.run(self._tasks(work, todo)) if not self._record(r)]
-        return left
-
-    def _tasks(self, work: _Work, todo: list[Segment]) -> Iterator[SegmentTask]:
-        """Yield tasks when they are asked for: by then, an earlier one may have decided on its shot."""
-        images = work.footage.images
-        for segment in todo:
-            if self._options.should_stop is not None and self._options.should_stop():
-                raise StoppedForNow(f"{self._name} is not finished; the next run goes on")
-            self._refuse_changed_source(images[segment.context_start : segment.context_stop])
-            self._ledger.count_attempt(segment.start, segment.stop)
-            yield SegmentTask(
-                footage=work.footage,
-                geometry=self._clip.geometry,
-                schedule=work.schedule,
-                segment=segment,
-                encode=self._config.encode,
-                decision=self._decisions.get(segment.shot.start),
-                decision_frames=self._spec.context.decision_frames,
-                folder=self._folder / SEGMENTS,
-                steps=steps_for(self._clip.geometry, self._config.upscale),
-                still_frame=work.schedule.frames[len(work.schedule.frames) // 2],
-                identity=self._spec.identity,
-            )
-
-    def _record(self, result: SegmentResult) -> bool:
-        """Record a segment; return whether it counts: not if a worker meanwhile decided otherwise on its shot."""
-        segment, shot_start = result.segment, result.segment.shot.start
-        if shot_start not in self._decisions:
-            self._ledger.save_decision(shot_start, result.decision)
-        if self._decisions.setdefault(shot_start, result.decision) != result.decision:
-            self._reporter.worked(-len(segment))
-            return False
-        file = (result.path.name, result.size_bytes, result.sha256)
-        self._ledger.save_segment(SegmentRow(segment.start, segment.stop, *file, result.elapsed_seconds, result.notes))
-        self._reporter.milestone()
-        return True
-
-    def _has(self, segment: Segment, row: SegmentRow | None) -> bool:
-        """Whether the segment was recorded and its file is still what was recorded."""
-        if row is None:
-            return False
-        path = self._folder / SEGMENTS / row.file_name
-        if path.is_file() and path.stat().st_size == row.size_bytes and file_sha256(path) == row.sha256:
-            return True
-        self._warn(f"{path.name} is missing or has changed since it was made: it is made again")
-        self._ledger.forget_segment(segment.start, segment.stop)
-        return False
+        making = SegmentsOfClip(
+            name=self._name,
+            source=self._source,
+            folder=self._folder / SEGMENTS,
+            encoding=Encoding(work.footage, self._clip.geometry, work.schedule, self._config.encode),
+            steps=steps_for(self._clip.geometry, self._config.upscale),
+            spec=self._spec,
+            ledger=self._ledger,
+            decisions=self._decisions,
+            reporter=self._reporter,
+            warn=self._warn,
+            refuse_changed_source=self._refuse_changed_source,
+            should_stop=self._options.should_stop,
+        )
+        return making.make(work.segments, self._workers)
 
     def _has_track(self) -> bool:
         row = self._ledger.joined()

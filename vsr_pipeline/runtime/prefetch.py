@@ -91,6 +91,11 @@ class WriteBehind:
         while self._pending:
             self._pending.popleft().result()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether `flush` would not have to wait."""
+        return all(future.done() for future in self._pending)
+
     def __enter__(self) -> "WriteBehind":
         return self
 

@@ -11,6 +11,8 @@ from vsr_pipeline.jobs.batch.rows import QueueRow, columns_of
 from vsr_pipeline.jobs.batch.rules import Ending, after
 from vsr_pipeline.jobs.batch.settings import changed_settings
 from vsr_pipeline.jobs.batch.table import Table, timestamp
+from vsr_pipeline.jobs.checkpoint import frames_in_parts
+from vsr_pipeline.jobs.job import SEGMENTS
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, Status
 from vsr_pipeline.jobs.runner import LEDGER, job_folder
@@ -188,7 +190,8 @@ def frames_done(output: Path) -> int:
         if not path.exists():
             return 0
         with Ledger(path, only_read=True) as ledger:
-            return sum(stop - start for start, stop in ledger.segments())
+            finished = sum(stop - start for start, stop in ledger.segments())
+        return finished + frames_in_parts(path.parent / SEGMENTS)
     except (VsrError, OSError):
         return 0  # `run_clip` will say what is wrong with it
 

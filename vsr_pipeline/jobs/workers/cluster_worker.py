@@ -147,7 +147,8 @@ class ClusterWorker:
         except Exception:
             tell(Progress(-told))
             raise
-        done = len(assignment.task.segment) if isinstance(answer, SegmentResult) else 0
+        task = assignment.task
+        done = len(task.segment) - task.kept_frames if isinstance(answer, SegmentResult) else 0
         tell(Progress(done - told))
         return answer
 

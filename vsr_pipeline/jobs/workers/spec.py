@@ -137,9 +137,9 @@ def without_device(identity: Identity) -> Identity:
 
 
 def with_absolute_paths(task: SegmentTask) -> SegmentTask:
-    """Return a task that means the same files in any working directory."""
+    """Return a task that means the same files in any working directory, for a worker that may get any other next."""
     header = task.footage.header
     path = header.path.absolute()
     images = tuple((number, image.absolute()) for number, image in header.images)
     header = replace(header, path=path, images=images, info=replace(header.info, path=path))
-    return replace(task, footage=replace(task.footage, header=header), folder=task.folder.absolute())
+    return replace(task, footage=replace(task.footage, header=header), folder=task.folder.absolute(), following=None)

@@ -62,7 +62,7 @@ class Dispatch:
     def run(
         self, tasks: Iterable[SegmentTask], source: JobSource, on_work: OnWork, on_note: Callable[[str], None]
     ) -> Iterator[SegmentResult]:
-        """Yield results as they become ready; see `Executor`.
+        """Yield results as they become ready.
 
         When a segment fails, or no more tasks are to be had, what the workers have begun is waited for and yielded
         first, so that it is not lost.
@@ -225,9 +225,10 @@ class DispatchExecutor:
         self._reporter = reporter
         self._of_clip = of_clip
 
-    def run(self, tasks: Iterable[SegmentTask]) -> Iterator[SegmentResult]:
-        """Yield results as they become ready."""
-        return self._dispatch.run(tasks, self._source, self._worked, self._reporter.note)
+    def run(self, tasks: Iterable[SegmentTask], record: Callable[[SegmentResult], None]) -> None:
+        """Record results as they become ready."""
+        for result in self._dispatch.run(tasks, self._source, self._worked, self._reporter.note):
+            record(result)
 
     def _worked(self, frames: float) -> None:
         self._reporter.worked(frames)

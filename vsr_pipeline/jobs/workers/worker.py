@@ -23,8 +23,10 @@ from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import BrokenDeviceError, PrecisionError, ResourceError, VsrError
+from vsr_pipeline.jobs.ahead import AheadSource
+from vsr_pipeline.jobs.compute import compute_segment
 from vsr_pipeline.jobs.fingerprint import JobSource
-from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask, compute_segment
+from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask
 from vsr_pipeline.jobs.workers.spec import Ready, WorkerSpec, refuse_other_pixels
 from vsr_pipeline.jobs.workers.task_queue import Progress
 from vsr_pipeline.runtime.memory import memory_as_error
@@ -105,13 +107,13 @@ class SegmentWorker:
                 _check_sight(task, source)
                 # One opening for all segments of a clip.
                 self._opened.close()
-                self._source = self._opened.enter_context(task.footage.open())
+                self._source = self._opened.enter_context(AheadSource(self._opened.enter_context(task.footage.open())))
                 self._adopt(task)
                 # As where one process does it all: what does not fit of one clip may fit of another.
                 notes = self._fallback.begin(task.clip_size, Reporter(self.hear))
                 self._clip = (task.folder, source)
             with memory_as_error(source.path):
-                result = compute_segment(task, self._source, self._fallback, self._count)
+                result = compute_segment(task, self._source, self._fallback, self._count).result()
             return replace(result, notes=tuple(self._with_node(note) for note in (*notes, *result.notes)))
         except Exception as error:  # noqa: BLE001 - it goes to the driver
             return self._failure(error, task, source)

@@ -19,8 +19,9 @@ from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
-from vsr_pipeline.jobs.segment import Executor, SerialExecutor
+from vsr_pipeline.jobs.segment import Executor
 from vsr_pipeline.jobs.workers.options import WorkerOptions
+from vsr_pipeline.jobs.workers.serial import SerialExecutor
 from vsr_pipeline.runtime.progress import Reporter
 
 _DEVICES_WITH_RAY = ("auto", "cpu", "cuda")

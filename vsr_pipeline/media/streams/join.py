@@ -1,6 +1,6 @@
 """Finished segments into one video track, without re-encoding, and checks that a file holds the right frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -86,13 +86,16 @@ def _packet_times(segments: Sequence[Path], end: Fraction | None) -> list[Packet
     return packet_times(decoded, max(last_tick, max(decoded) + 1))
 
 
-def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool) -> None:
+def check_frames(
+    path: Path, times_seconds: Sequence[Fraction], *, decode: bool, on_frame: Callable[[], None] = lambda: None
+) -> None:
     """Check that the video of a file has exactly these frames.
 
     Args:
         path: a video file.
         times_seconds: when each frame is shown, in order.
         decode: decode every frame; else only the packets are counted and their timestamps compared.
+        on_frame: is called after each of them; what it raises ends the check.
 
     Raises:
         InputError: it has other frames, or one cannot be decoded.
@@ -105,7 +108,12 @@ def check_frames(path: Path, times_seconds: Sequence[Fraction], *, decode: bool)
             time_base = stream.time_base
             assert time_base is not None
             items = container.decode(stream) if decode else (p for p in container.demux(stream) if p.size)
-            found = sorted(item.pts * time_base for item in items if item.pts is not None)
+            found = []
+            for item in items:
+                if item.pts is not None:
+                    found.append(item.pts * time_base)
+                on_frame()
+            found.sort()
     except (av.FFmpegError, IndexError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if len(found) != len(times_seconds):
