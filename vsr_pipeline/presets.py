@@ -1,5 +1,6 @@
 """Settings that suit a kind of footage, by name: TOML files of ordinary settings, which ship."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from vsr_pipeline.config import Config, default_config_path, load_config
 from vsr_pipeline.errors import UsageError
 
 NAMES = ("vhs", "dvd", "phone", "anime", "screen", "archive")
-_SIZES = frozenset({"scale", "height", "width"})
+SIZES = frozenset({"scale", "height", "width"})
 
 
 def preset_path(name: str) -> Path:
@@ -24,28 +25,25 @@ def preset_path(name: str) -> Path:
     return default_config_path().parent / "presets" / f"{name}.toml"
 
 
-def with_preset(config: Config, name: str, options: dict[str, Any]) -> Config:
-    """Return settings with those of a preset laid over them, but for a size where the options name another.
+def settings_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a preset by their names, but for a size where the options name another.
 
     Args:
-        config: what the preset is laid over.
         name: of the preset.
-        options: those of the command line; they are laid over all this afterwards.
+        options: those of the command line, by the names of their settings.
 
     Raises:
         UsageError: there is no such preset.
     """
     preset = load_config(preset_path(name))
-    given = {
-        key: value
-        for section in Config.model_fields
-        for key, value in getattr(preset, section).model_dump(exclude_unset=True).items()
-    }
-    if any(options.get(size) is not None for size in _SIZES):
-        given = {key: value for key, value in given.items() if key not in _SIZES}
-    return (without_size(config) if _SIZES & given.keys() else config).override(**given)
+    sections = (getattr(preset, section).model_dump(exclude_unset=True) for section in Config.model_fields)
+    has_size = any(options.get(size) is not None for size in SIZES)
+    return {key: value for section in sections for key, value in section.items() if not (has_size and key in SIZES)}
 
 
-def without_size(config: Config) -> Config:
-    """Return settings that name no size of the output."""
-    return config.model_copy(update={"upscale": config.upscale.model_copy(update=dict.fromkeys(_SIZES))})
+def with_preset(config: Config, name: str, options: Mapping[str, Any]) -> Config:
+    """Return settings with those of a preset laid over them; its size takes the place of theirs. As `settings_of`."""
+    given = settings_of(name, options)
+    if SIZES & given.keys():
+        config = config.model_copy(update={"upscale": config.upscale.model_copy(update=dict.fromkeys(SIZES))})
+    return config.override(**given)

@@ -29,7 +29,7 @@ _MODEL = {
     **{name: UPSCALE[name] for name in ("checkpoint", "scale", "height", "width", "strength", "cleaning", "denoise")},
 }
 _RUNNING = {name: UPSCALE[name] for name in ("precision", "convolutions", "cuda_graphs", "device", "memory_limit")}
-_ENCODING = {name: ENCODING[name] for name in ("codec", "quality", "preset")}
+_ENCODING = {name: ENCODING[name] for name in ("codec", "quality", "encoder_preset")}
 
 
 @app.command(

@@ -227,12 +227,18 @@ def _settings_text(chosen: Mapping[str, Any]) -> str:
 def _chosen(given: Given) -> dict[str, Any]:
     """Return the settings of a clip: those of the file, if any, and over them those of the command line."""
     from vsr_pipeline.config import load_config
+    from vsr_pipeline.presets import SIZES, settings_of
 
     options = {name: value for name, value in options_from(given).items() if value is not None}
     of_file: dict[str, Any] = {}
     if given["config"] is not None:
         for section in load_config(given["config"]).model_dump(mode="json", exclude_unset=True).values():
             of_file |= {name: value for name, value in section.items() if value is not None}
+    if given["preset"] is not None:
+        of_preset = settings_of(given["preset"], options)
+        if SIZES & of_preset.keys():
+            of_file = {name: value for name, value in of_file.items() if name not in SIZES}
+        of_file |= of_preset
     return of_file | {name: _as_json(value) for name, value in options.items()}
 
 

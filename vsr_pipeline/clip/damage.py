@@ -17,6 +17,7 @@ from vsr_pipeline.media.images import Pixels
 _LARGEST = 1024
 """Sides of the middle of a frame that is looked at: more only takes longer."""
 _SMALLEST = 32
+"""Shorter sides have too few blocks to tell anything."""
 _TEXTURE = 1.0
 """Standard deviation from which on a block is not flat: in a flat one, detail that is missing tells nothing."""
 _NOTHING = 1.0
@@ -60,7 +61,8 @@ def damage_of(frames: Iterable[Pixels]) -> Damage:
         luma = _middle(pixels)
         if min(luma.shape) < _SMALLEST:
             return Damage(1.0, 0.0)
-        noises.append(_noise(luma))
+        # Deinterlacing makes every other line of its neighbours: between those lines, noise is white no more.
+        noises.append(max(_noise(lines) for lines in (luma, luma[::2], luma[1::2])))
         for (side, lowest), (bare, textured) in zip(_GRIDS, grids, strict=True):
             _count_bare(luma, side, lowest, bare, textured)
     trust = grids[0][1][0, 0] / (grids[0][1][0, 0] + _BLOCKS_FOR_HALF)

@@ -97,10 +97,13 @@ def preset_for(info: VideoInfo, traits: Traits) -> tuple[str | None, str]:
         return "archive", "it has no colours"
     if lines <= _SD_LINES and traits.interlaced:
         if traits.noise >= _TAPE_NOISE:
-            return "vhs", f"it is interlaced, of {lines} lines, and has noise of {traits.noise:.1f} of 255"
-        return "dvd", f"it is interlaced, of {lines} lines, and has little noise"
+            return (
+                "vhs",
+                f"it is interlaced, of {info.display_size[1]} lines, and has noise of {traits.noise:.1f} of 255",
+            )
+        return "dvd", f"it is interlaced, of {info.display_size[1]} lines, and has little noise"
     if lines <= _SD_LINES and info.codec == "mpeg2video":
-        return "dvd", f"it is MPEG-2 of {lines} lines"
+        return "dvd", f"it is MPEG-2 of {info.display_size[1]} lines"
     if info.rotation_degrees:
         return "phone", "it is turned by its rotation tag, as phones record"
     if info.display_size[0] < info.display_size[1]:
