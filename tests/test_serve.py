@@ -24,7 +24,7 @@ from vsr_pipeline.serve import live as live_module
 from vsr_pipeline.serve import server as server_module
 from vsr_pipeline.serve.answers import status_of
 from vsr_pipeline.serve.app import application
-from vsr_pipeline.serve.batch_process import BatchState, should_start
+from vsr_pipeline.serve.batch_process import BatchState, Work, should_start
 from vsr_pipeline.serve.errors import FullError
 from vsr_pipeline.serve.options import ServeOptions
 from vsr_pipeline.serve.pictures import Pictures, checked_kind
@@ -272,28 +272,32 @@ def test_an_occupied_port_is_said_in_a_line(tmp_path, capsys):
 
 
 STOPPED = {"is_running": False, "is_wanted": True, "progress": None}
+WAITS = {"waits": True, "is_time": True, "is_new": True}
 
 
 @pytest.mark.parametrize(
-    ("state", "has_work", "seconds", "wanted"),
+    ("state", "work", "seconds", "wanted"),
     [
-        (STOPPED, True, 0, True),
-        (STOPPED, False, 0, False),
-        (STOPPED | {"is_wanted": False}, True, 0, False),
-        (STOPPED | {"is_running": True}, True, 0, False),
-        (STOPPED | {"exit_code": 0}, True, 5, False),
-        (STOPPED | {"exit_code": 0}, True, 10, True),
-        (STOPPED | {"exit_code": 75}, True, 29, False),
-        (STOPPED | {"exit_code": 75}, True, 30, True),
-        (STOPPED | {"exit_code": 7}, True, 299, False),
-        (STOPPED | {"exit_code": 7}, True, 300, True),
-        (STOPPED | {"exit_code": -9}, True, 119, False),
-        (STOPPED | {"exit_code": -9}, True, 120, True),
-        (STOPPED | {"exit_code": 5}, True, 120, True),
+        ({}, {}, 0, True),
+        ({}, {"is_new": False}, 0, True),
+        ({}, {"waits": False}, 0, False),
+        ({}, {"is_time": False}, 0, False),
+        ({"is_wanted": False}, {}, 0, False),
+        ({"is_running": True}, {}, 0, False),
+        ({"exit_code": 0}, {}, 5, False),
+        ({"exit_code": 0}, {}, 10, True),
+        ({"exit_code": 0}, {"is_new": False}, 1000, False),
+        ({"exit_code": 75}, {}, 29, False),
+        ({"exit_code": 75}, {"is_new": False}, 30, True),
+        ({"exit_code": 7}, {}, 299, False),
+        ({"exit_code": 7}, {}, 300, True),
+        ({"exit_code": -9}, {}, 119, False),
+        ({"exit_code": -9}, {"is_new": False}, 120, True),
+        ({"exit_code": 5}, {}, 120, True),
     ],
 )
-def test_when_the_batch_is_started_again(state, has_work, seconds, wanted):
-    assert should_start(BatchState(**state), has_work=has_work, seconds_since_end=seconds) is wanted
+def test_when_the_batch_is_started_again(state, work, seconds, wanted):
+    assert should_start(BatchState(**STOPPED | state), Work(**WAITS | work), seconds_since_end=seconds) is wanted
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ class Program:
         self.url = self._process.stdout.readline().strip()
         self._port = int(re.search(r":(\d+)/", self.url)[1])
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def kill(self, number=signal.SIGKILL):
         os.kill(self._process.pid, number)
         code = self._process.wait(60)

@@ -7,7 +7,7 @@ from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.progress import size_text
 from vsr_pipeline.serve.pages import AddPage, ClipEstimate
 from vsr_pipeline.serve.settings_form import chosen_from, refuse_others, settings_form
-from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.site import Site, start_batch
 from vsr_pipeline.serve.uploads import PIECE_BYTES
 from vsr_pipeline.stages.workspace import VIDEO_SUFFIXES
 
@@ -64,4 +64,4 @@ def queue_uploads(site: Site, ticked: Sequence[str], form: Mapping[str, str]) ->
         clip = site.uploads.publish(upload_id, site.options.inbox).relative_to(site.options.inbox).as_posix()
         site.store.ask(lambda queue, clip=clip: queue.add([clip], chosen))  # type: ignore[misc]
     if form.get("start_now"):
-        site.batch.start()
+        start_batch(site)

@@ -16,7 +16,7 @@ from vsr_pipeline.serve.picture_page import chosen_for_picture
 from vsr_pipeline.serve.pictures import MAX_BYTES, TYPES, Pictures
 from vsr_pipeline.serve.queue_page import act_on_clip
 from vsr_pipeline.serve.settings_form import refuse_others
-from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.site import Site, start_batch
 from vsr_pipeline.serve.store import id_of
 
 Action = Literal["first", "up", "down", "last", "cancel", "cancel-now", "retry"]
@@ -73,7 +73,7 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
             names.append(site.uploads.publish(upload_id, site.options.inbox).name)
         rows = site.store.ask(lambda queue: queue.add(names, addition.settings))
         if addition.start:
-            site.batch.start()
+            start_batch(site)
         return {"clips": [_row(site, row) for row in rows]}
 
     @router.patch("/queue/{clip_id}", summary="Move, cancel, retry a clip, or give it other settings")
@@ -98,7 +98,7 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
     @router.post("/batch", summary="Start or stop the batch")
     def batch(body: BatchAction) -> dict[str, Any]:
         if body.action == "start":
-            site.batch.start()
+            start_batch(site)
         else:
             site.batch.stop()
         return {"batch_is_running": site.batch.state().is_running}

@@ -23,7 +23,7 @@ from vsr_pipeline.serve.live import Live
 from vsr_pipeline.serve.machine_page import Machine
 from vsr_pipeline.serve.page_routes import PageRoutes, takes_form
 from vsr_pipeline.serve.pictures import MAX_BYTES, Pictures
-from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.site import Site, is_time
 from vsr_pipeline.serve.tus import Tus
 
 _WATCH_SECONDS = 3.0
@@ -144,5 +144,6 @@ def _look_after(site: Site) -> None:
     site.checks.begin()
     site.uploads.delete_expired()
     site.helper.end_if_unused(site.options.keep_model_seconds)
-    rows = site.store.ask(lambda queue: queue.list())
-    site.batch.continue_if_wanted(has_work=any(row.state in WAITING for row in rows))
+    rows, hours, sequence = site.store.ask(lambda queue: (queue.list(), queue.hours, queue.last_sequence))
+    waits = any(row.state in WAITING for row in rows)
+    site.batch.continue_if_wanted(waits=waits, is_time=is_time(hours), sequence=sequence)

@@ -25,6 +25,18 @@ _RETRY_SECONDS_ELSE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to do for a batch."""
+
+    waits: bool
+    """Whether clips wait."""
+    is_time: bool
+    """Whether it is between the hours of the queue."""
+    is_new: bool
+    """Whether something has happened to the queue since the last batch ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class BatchState:
     """How the batch is."""
 
@@ -38,12 +50,15 @@ class BatchState:
     """The last line that it said, where it ended with an error."""
 
 
-def should_start(state: BatchState, *, has_work: bool, seconds_since_end: float) -> bool:
+def should_start(state: BatchState, work: Work, *, seconds_since_end: float) -> bool:
     """Whether the batch is to be started, without anybody asking now.
 
-    It is, while clips wait and nobody has stopped it. One that has failed as a whole gets time until the next try.
+    It is, while clips wait and nobody has stopped it. One that has failed as a whole gets time until the next try; one
+    that has ended well has left nothing that it could do, until something changes.
     """
-    if state.is_running or not state.is_wanted or not has_work:
+    if state.is_running or not state.is_wanted or not work.waits or not work.is_time:
+        return False
+    if state.exit_code == 0 and not work.is_new:
         return False
     return state.exit_code is None or seconds_since_end >= _RETRY_SECONDS.get(state.exit_code, _RETRY_SECONDS_ELSE)
 
@@ -58,6 +73,7 @@ class BatchProcess:
         self._options = options
         self._program: Program | None = None
         self._ended = 0.0
+        self._sequence = -1
         self._lock = threading.Lock()
 
     def state(self) -> BatchState:
@@ -76,8 +92,8 @@ class BatchProcess:
         """How long ago the last one ended."""
         return time.monotonic() - self._ended
 
-    def start(self) -> None:
-        """Start it, unless it runs.
+    def start(self, *, is_time: bool) -> None:
+        """Start it, unless it runs; where it is not time for that, it is started then.
 
         Raises:
             OutputError, ResourceError: it cannot be started.
@@ -85,13 +101,13 @@ class BatchProcess:
         make_folder(self._options.work)
         write_text(self._wanted, "")
         with self._lock:
-            if self.state().is_running:
+            if self.state().is_running or not is_time:
                 return
             words = ["batch", str(self._options.inbox), "--output", str(self._options.results), "--recursive"]
             if self._options.config is not None:
                 words += ["--config", str(self._options.config)]
             self._program = Program([*words, *self._options.batch_words], self._options.work / _LOG)
-            self._ended = 0.0
+            self._ended, self._sequence = 0.0, -1
 
     def stop(self) -> None:
         """Ask it to stop after what it can finish within moments; what is finished is kept."""
@@ -110,11 +126,21 @@ class BatchProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
 
-    def continue_if_wanted(self, *, has_work: bool) -> None:
-        """Start it where it should be at work and is not."""
-        if should_start(self.state(), has_work=has_work, seconds_since_end=self.seconds_since_end):
+    def continue_if_wanted(self, *, waits: bool, is_time: bool, sequence: int) -> None:
+        """Start it where it should be at work and is not.
+
+        Args:
+            waits: whether clips wait.
+            is_time: whether it is between the hours of the queue.
+            sequence: of the newest event of the queue.
+        """
+        state = self.state()
+        if not state.is_running and self._sequence < 0:
+            self._sequence = sequence
+        work = Work(waits, is_time, is_new=sequence != self._sequence)
+        if should_start(state, work, seconds_since_end=self.seconds_since_end):
             with suppress(VsrError):  # the page shows that it does not run; it is tried again
-                self.start()
+                self.start(is_time=True)
 
     def leave(self) -> None:
         """Let it go on without this server."""

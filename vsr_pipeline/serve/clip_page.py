@@ -10,7 +10,7 @@ from vsr_pipeline.serve.errors import NotThereError
 from vsr_pipeline.serve.pages import ClipPage
 from vsr_pipeline.serve.queue_page import row_view
 from vsr_pipeline.serve.settings_form import as_words, chosen_from, form_from, refuse_others, settings_form
-from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.site import Site, start_batch
 
 _EVENTS_READ = 2000
 _EVENTS_SHOWN = 30
@@ -65,7 +65,7 @@ def make_again(site: Site, clip_id: str, form: Mapping[str, str]) -> None:
     chosen = {name: value for name, value in hidden.items() if name not in ("scale", "height", "width")} | chosen
     site.store.ask(lambda queue: queue.retry(row.clip, chosen))
     if form.get("start_now"):
-        site.batch.start()
+        start_batch(site)
 
 
 def _facts(row: QueueRow, outcome: ClipOutcome | None) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,8 @@ class QueuePage:
     exit_code: int | None
     error: str
     hours: str
+    waits_for_hours: bool
+    """Whether the batch is started when the hours begin."""
     free: str
     has_report: bool
     sequence: int

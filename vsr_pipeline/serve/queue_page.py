@@ -12,7 +12,7 @@ from vsr_pipeline.jobs.report.files import REPORT_HTML
 from vsr_pipeline.runtime.progress import clock_text, one_line, size_text
 from vsr_pipeline.serve.pages import NewClip, QueuePage, RowView
 from vsr_pipeline.serve.settings_form import as_words
-from vsr_pipeline.serve.site import Site
+from vsr_pipeline.serve.site import Site, is_time, start_batch
 from vsr_pipeline.serve.store import id_of
 
 
@@ -33,6 +33,7 @@ def queue_page(site: Site) -> QueuePage:
         exit_code=batch.exit_code,
         error=site.store.shown(batch.message),
         hours=str(hours or ""),
+        waits_for_hours=batch.is_wanted and not batch.is_running and not is_time(hours),
         free=size_text(shutil.disk_usage(site.options.folder).free),
         has_report=(site.options.results / REPORT_HTML).is_file(),
         sequence=sequence,
@@ -76,7 +77,7 @@ def act_on_batch(site: Site, form: Mapping[str, str]) -> None:
             raise UsageError(f"the hours {error}") from error
         site.store.ask(lambda queue: queue.set_hours(hours))
     elif action == "start":
-        site.batch.start()
+        start_batch(site)
     elif action == "stop":
         site.batch.stop()
     else:

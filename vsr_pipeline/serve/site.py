@@ -1,10 +1,12 @@
 """All that answers requests, in one value: the folder, its queue, uploads, batch, and the process that computes."""
 
+import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vsr_pipeline.errors import UsageError
+from vsr_pipeline.jobs.batch.hours import Hours
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.helper import Helper
 from vsr_pipeline.runtime.process import Isolation
@@ -31,6 +33,20 @@ class Site:
     helper: Helper
     """Computes what is asked for at once."""
     estimates: Estimates
+
+
+def start_batch(site: Site) -> None:
+    """Start the batch, unless it runs or it is not between the hours of the queue: then it is started later.
+
+    Raises:
+        OutputError, ResourceError: it cannot be started.
+    """
+    site.batch.start(is_time=is_time(site.store.ask(lambda queue: queue.hours)))
+
+
+def is_time(hours: Hours | None) -> bool:
+    """Whether a batch may work now."""
+    return hours is None or hours.contains(datetime.datetime.now().astimezone())
 
 
 @contextmanager
