@@ -26,10 +26,11 @@ def test_ten_minutes_without_growth(tmp_path):
         subprocess.Popen([*command, camera.url, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as live,
     ):
         sizes, seen = [], []
-        threading.Thread(target=watch, args=(live, sizes), daemon=True).start()
         start = None
         for luma, at in y4m_frames(live.stdout):
-            start = start or at
+            if start is None:
+                start = at
+                threading.Thread(target=watch, args=(live, sizes), daemon=True).start()
             seen.append(number_in(luma))
             if at > start + _SECONDS and live.poll() is None:
                 live.send_signal(signal.SIGINT)
