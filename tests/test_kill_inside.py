@@ -76,7 +76,7 @@ def times_of(job, start, stop):
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.nightly)])
 def test_killed_inside_one_long_shot(folder, forks, kills):
     """Random moments: at most what one part holds is made again, beside one that was being checked."""
-    options = ["--checkpoint", "tiny.pth", "--segment-frames", str(FRAMES), "--preset", "ultrafast"]
+    options = ["--checkpoint", "tiny.pth", "--segment-frames", str(FRAMES), "--encoder-preset", "ultrafast"]
     forks.run("run", "walk.mp4", "--output", f"whole{kills}.mp4", *options)
     job = folder / ".vsr" / "out.mp4"
     parts = job / "segments" / f"parts-00000000-{FRAMES:08d}"
@@ -103,7 +103,7 @@ def test_killed_inside_one_long_shot(folder, forks, kills):
 @pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.nightly)])
 def test_killed_while_a_segment_is_verified_beside_the_next(folder, forks, kills):
     """Two files are being written: of one, the check or the end of the encoder is under way."""
-    options = ["--model", "bicubic-x4", "--segment-frames", "6", "--preset", "ultrafast"]
+    options = ["--model", "bicubic-x4", "--segment-frames", "6", "--encoder-preset", "ultrafast"]
     forks.run("run", "walk.mp4", "--output", f"beside{kills}.mp4", *options)
     job = folder / ".vsr" / "killed.mp4"
     rng = random.Random(kills)
