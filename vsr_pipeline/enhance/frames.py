@@ -12,16 +12,16 @@ from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.resize import lanczos_resize
 from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
 from vsr_pipeline.enhance.steps import Step, through
-from vsr_pipeline.enhance.transfer import download, out_of_memory_as_error, to_pixels, to_tensor
+from vsr_pipeline.enhance.transfer import download, out_of_memory_as_error, pixels_of, to_pixels, to_tensor
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.timeline import Decision, Segment, Shot, Timeline
 
 T = TypeVar("T")
 
 
-@torch.inference_mode()
 def enhance_frames(
     upscaler: Upscaler,
     frames: Iterable[Pixels],
@@ -48,13 +48,45 @@ def enhance_frames(
     Raises:
         InputError, ResourceError, ModelError: as `Upscaler.upscale`.
     """
+    coming = enhance_to_encode(
+        upscaler,
+        frames,
+        segment,
+        decision,
+        geometry=geometry,
+        on_work=on_work,
+        steps=steps,
+        carry=carry,
+        conversion=None,
+    )
+    return map(pixels_of, coming)
+
+
+@torch.inference_mode()
+def enhance_to_encode(
+    upscaler: Upscaler,
+    frames: Iterable[Pixels],
+    segment: Segment,
+    decision: Decision,
+    *,
+    geometry: Geometry,
+    on_work: OnWork,
+    steps: Sequence[Step],
+    carry: Carry | None,
+    conversion: YuvConversion | None,
+) -> Iterator[Pixels | Planes]:
+    """Yield the HR frames of a segment for a writer; see `enhance_frames`.
+
+    All arguments are as there, but for `conversion`: the writer's, from RGB to what it encodes. Frames of a GPU are
+    converted there; None: none are.
+    """
     frames = iter(frames)
     first = next(take(frames, 1))
     reduced = reduced_frames(chain([first], frames), geometry)
     enlarge = partial(upscaler.upscale, segment=segment, decision=decision, geometry=geometry, on_work=on_work)
     if carry is not None:
         enlarge = partial(enlarge, carry=carry)
-    yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype)
+    yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype, conversion)
 
 
 class Samples(Sequence[Pixels]):

@@ -4,15 +4,20 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from vsr_pipeline.enhance.planes import converts_on, to_planes
 from vsr_pipeline.errors import NotFiniteError, OutOfMemoryError
 from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 
 DOWNLOADS = 2
 """On a GPU: HR frames that are on their way from it while the next ones are computed."""
+# On a CPU: rows that become integers at a time.
+_BAND_ROWS = 32
 
 
 def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
@@ -49,7 +54,36 @@ def to_pixels(frame_13HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16
     Raises:
         NotFiniteError: there is a NaN or an infinity in it, which would be a black hole in the picture.
     """
-    return Download(frame_13HW, dtype).pixels()
+    if frame_13HW.device.type == "cpu":
+        return _pixels_on_cpu(frame_13HW[0], dtype)
+    return pixels_of(Download(frame_13HW, dtype).arrived())
+
+
+def _pixels_on_cpu(frame_3HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Pixels:
+    """Clip and round a frame in bands of rows, so that everything in between stays in the caches.
+
+    Raises:
+        NotFiniteError: as `to_pixels`.
+    """
+    _, height, width = frame_3HW.shape
+    pixels: Pixels = np.empty((height, width, 3), dtype)
+    for top in range(0, height, _BAND_ROWS):
+        band = frame_3HW[:, top : top + _BAND_ROWS]
+        if not torch.isfinite(band.sum()):  # a tenth of the time that a look at each value takes
+            check_finite(band)
+        integers = _as_integers(band.clamp(0, 1).mul_(np.iinfo(dtype).max).round_(), dtype)
+        target = pixels[top : top + _BAND_ROWS]
+        if integers[0].is_contiguous():  # else colours lie together already
+            cv2.merge([plane.numpy().view(dtype) for plane in integers], dst=target)
+        else:
+            target[:] = integers.permute(1, 2, 0).numpy().view(dtype)
+    return pixels
+
+
+def pixels_of(frame: Pixels | Planes) -> Pixels:
+    """Return a frame that was asked for in RGB; mypy cannot know."""
+    assert isinstance(frame, np.ndarray)
+    return frame
 
 
 class Download:
@@ -61,6 +95,7 @@ class Download:
         frame_13HW: RGB, float32.
         dtype: of the integers, over whose range [0, 1] is stretched.
         stream: what copies; None: wait for it at once.
+        conversion: to YUV, on the device; None: it stays RGB.
     """
 
     def __init__(
@@ -68,23 +103,26 @@ class Download:
         frame_13HW: Tensor,
         dtype: np.dtype[np.uint8] | np.dtype[np.uint16],
         stream: torch.cuda.Stream | None = None,
+        conversion: YuvConversion | None = None,
     ) -> None:
-        self._dtype = dtype
+        self._conversion = conversion
+        self._dtype = dtype if conversion is None else conversion.sample_type
         self._finite = torch.isfinite(frame_13HW).all()
-        scaled = frame_13HW[0].clamp(0, 1).mul_(np.iinfo(dtype).max).round_()
-        # 16 bits cross with a sign, see `to_tensor`: what is above its range is cut to its lowest bits.
-        integers = scaled.to(torch.uint8) if dtype == np.uint8 else scaled.to(torch.int32).to(torch.int16)
-        self._pixels_HW3 = integers.permute(1, 2, 0).contiguous()
+        if conversion is None:
+            scaled = frame_13HW[0].clamp(0, 1).mul_(np.iinfo(dtype).max).round_()
+            self._integers = [_as_integers(scaled, self._dtype).permute(1, 2, 0).contiguous()]
+        else:
+            self._integers = [_as_integers(plane, self._dtype) for plane in to_planes(frame_13HW, conversion)]
         self._arrival: torch.cuda.Event | None = None
         if stream is not None:
             stream.wait_stream(torch.cuda.current_stream(frame_13HW.device))
             with torch.cuda.stream(stream):
                 self._finite = _pinned_copy(self._finite, stream)
-                self._pixels_HW3 = _pinned_copy(self._pixels_HW3, stream)
+                self._integers = [_pinned_copy(integers, stream) for integers in self._integers]
                 self._arrival = stream.record_event()
 
-    def pixels(self) -> Pixels:
-        """Wait until the frame is here, and return it (H, W, 3).
+    def arrived(self) -> Pixels | Planes:
+        """Wait until the frame is here, and return it: (H, W, 3), or its planes where it is YUV.
 
         Raises:
             NotFiniteError: there is a NaN or an infinity in it, which would be a black hole in the picture.
@@ -92,12 +130,24 @@ class Download:
         if self._arrival is not None:
             self._arrival.synchronize()
         _refuse_unless(self._finite)
-        pixels: Pixels = self._pixels_HW3.cpu().numpy().view(self._dtype)
-        return pixels
+        arrays = [integers.cpu().numpy().view(self._dtype) for integers in self._integers]
+        if self._conversion is None:
+            return arrays[0]
+        luma, blue, red = arrays
+        return Planes((luma, blue, red), self._conversion)
 
 
-def download(frames: Iterable[Tensor | Pixels], dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Iterator[Pixels]:
+def download(
+    frames: Iterable[Tensor | Pixels],
+    dtype: np.dtype[np.uint8] | np.dtype[np.uint16],
+    conversion: YuvConversion | None = None,
+) -> Iterator[Pixels | Planes]:
     """Yield frames as integers (H, W, 3); those that are integers already pass through.
+
+    Args:
+        frames: HR frames.
+        dtype: of the integers.
+        conversion: to YUV, for frames of a device that converts; they are yielded as `Planes`.
 
     Raises:
         NotFiniteError: there is a NaN or an infinity in one of them.
@@ -112,12 +162,21 @@ def download(frames: Iterable[Tensor | Pixels], dtype: np.dtype[np.uint8] | np.d
                 continue
             if frame.is_cuda and copies is None:
                 copies = torch.cuda.Stream(frame.device)  # type: ignore[no-untyped-call]
-            under_way.append(Download(frame, dtype, copies))
+            to_yuv = conversion if converts_on(frame.device) else None
+            if to_yuv is None and frame.device.type == "cpu":
+                yield _pixels_on_cpu(frame[0], dtype)
+                continue
+            under_way.append(Download(frame, dtype, copies, to_yuv))
             del frame  # it would stay on the device while the next one is computed
             if copies is None or len(under_way) > DOWNLOADS:
-                yield under_way.popleft().pixels()
+                yield under_way.popleft().arrived()
         while under_way:
-            yield under_way.popleft().pixels()
+            yield under_way.popleft().arrived()
+
+
+def _as_integers(values: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Tensor:
+    """Return rounded values as integers. 16 bits cross with a sign: see `to_tensor`; the lowest bits are the same."""
+    return values.to(torch.uint8) if dtype == np.uint8 else values.to(torch.int32).to(torch.int16)
 
 
 def _pinned_copy(tensor: Tensor, stream: torch.cuda.Stream) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.frames import Samples, decide, enhance_frames
+from vsr_pipeline.enhance.frames import Samples, decide, enhance_to_encode
 from vsr_pipeline.enhance.spec import Carry, OnWork, State, Upscaler
 from vsr_pipeline.enhance.state import copy_of_state
 from vsr_pipeline.errors import InputError, OutputError
@@ -18,6 +18,7 @@ from vsr_pipeline.jobs.stills import save_stills
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.tint import with_tint
+from vsr_pipeline.media.write.conversion import Planes
 from vsr_pipeline.plan import plan_parts, rest_of, sample_indices
 from vsr_pipeline.runtime.files import file_sha256, published
 from vsr_pipeline.runtime.prefetch import WriteBehind
@@ -214,7 +215,7 @@ def _encode_frames(
             yield pixels
 
     try:
-        outputs = enhance_frames(
+        outputs = enhance_to_encode(
             upscaler,
             frames(),
             segment,
@@ -223,13 +224,15 @@ def _encode_frames(
             on_work=on_work,
             steps=task.steps,
             carry=carry,
+            conversion=task.encoding.conversion,
         )
         for index, pixels in enumerate(outputs, start=segment.start):
             tint = clip.tint_at(index)
             writer.write(index, pixels, tint)
             if index in seen:
                 shape = task.footage.header.info.display_aspect_ratio_of_pixels
-                save_stills(task.folder.parent, seen[index], with_tint(pixels, tint), pixel_aspect_ratio=shape)
+                after = with_tint(pixels.to_rgb() if isinstance(pixels, Planes) else pixels, tint)
+                save_stills(task.folder.parent, seen[index], after, pixel_aspect_ratio=shape)
     except BaseException as error:
         source.stop()
         writer.abandon(error)

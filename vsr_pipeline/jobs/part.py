@@ -14,7 +14,8 @@ from vsr_pipeline.config import EncodeConfig
 from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_frames
-from vsr_pipeline.media.write.writer import VideoWriter, colour_to_write
+from vsr_pipeline.media.write.conversion import Planes, YuvConversion
+from vsr_pipeline.media.write.writer import VideoWriter, colour_to_write, conversion_to
 from vsr_pipeline.plan import Schedule
 from vsr_pipeline.runtime.files import published
 from vsr_pipeline.runtime.prefetch import WriteBehind
@@ -31,6 +32,12 @@ class Encoding:
     geometry: Geometry
     schedule: Schedule
     encode: EncodeConfig
+
+    @property
+    def conversion(self) -> YuvConversion:
+        """From RGB to what is encoded."""
+        info = self.footage.header.info
+        return conversion_to(self.encode, colour_to_write(info), info.bit_depth)
 
 
 class _CancelledError(Exception):
@@ -69,7 +76,7 @@ class PartWriter:
             self._open.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def write(self, index: int, pixels: Pixels, tint: Tint | None) -> None:
+    def write(self, index: int, pixels: Pixels | Planes, tint: Tint | None) -> None:
         """Encode a frame soon, as often as it is shown.
 
         Raises:
@@ -157,7 +164,7 @@ class PartsWriter:
         self._now: PartWriter | None = None
         self._behind: PartWriter | None = None
 
-    def write(self, index: int, pixels: Pixels, tint: Tint | None) -> None:
+    def write(self, index: int, pixels: Pixels | Planes, tint: Tint | None) -> None:
         """Encode the next frame soon.
 
         Raises:

@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 
 from vsr_pipeline.media.colour import LUMA_WEIGHTS
 from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 from vsr_pipeline.timeline import Colour, Tint
 
 # Where a chroma sample lies along one axis: a filter of three taps around pixel 0, and the first pixel it sits on.
@@ -51,48 +52,57 @@ class RgbToYuv:
         self.pixel_format = pixel_format
         self._planar = _PLANAR.get(pixel_format, pixel_format)
         layout = VideoFormat(self._planar, 8, 8)
-        self.step_x, self.step_y = 8 // layout.components[1].width, 8 // layout.components[1].height
+        step_x, step_y = 8 // layout.components[1].width, 8 // layout.components[1].height
         depth = layout.components[0].bits
-        self._sample_type = np.uint8 if depth == 8 else np.uint16
-        self._peak = 2**depth - 1
-        self._site = _CHROMA_SITES[colour.chroma_location or "left"]
+        peak = 2**depth - 1
+        site = _CHROMA_SITES[colour.chroma_location or "left"]
         red, blue = LUMA_WEIGHTS[colour.matrix]
         luma = np.array([red, 1 - red - blue, blue])
         step = 2 ** (depth - 8)
         full = colour.range == "pc"
-        luma_scale, luma_zero = (self._peak, 0) if full else (219 * step, 16 * step)
-        chroma_scale, chroma_zero = self._peak if full else 224 * step, 128 * step
+        luma_scale, luma_zero = (peak, 0) if full else (219 * step, 16 * step)
+        chroma_scale, chroma_zero = peak if full else 224 * step, 128 * step
         difference_blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
         difference_red = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
         scales = np.array([[luma_scale], [chroma_scale], [chroma_scale]])
         zeros = np.array([[luma_zero], [chroma_zero], [chroma_zero]])
-        self._affine = np.hstack([np.stack([luma, difference_blue, difference_red]) * scales, zeros])
+        self.conversion = YuvConversion(
+            affine=np.hstack([np.stack([luma, difference_blue, difference_red]) * scales, zeros]),
+            peak=peak,
+            step_x=step_x,
+            step_y=step_y,
+            filter_x=site[0],
+            filter_y=site[1] if step_y == 2 else ((0.0, 1.0, 0.0), 0),
+        )
+        self._affine = self.conversion.affine
 
     def coded_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) in pixels of the frames for arrays of this size: whole chroma samples."""
-        return width + -width % self.step_x, height + -height % self.step_y
+        return self.conversion.coded_size(width, height)
 
-    def __call__(self, pixels: Pixels, tint: Tint | None = None) -> VideoFrame:
+    def __call__(self, pixels: Pixels | Planes, tint: Tint | None = None) -> VideoFrame:
         """Convert one array (height, width, 3), uint8 or uint16; where `coded_size` is larger, the edge is repeated.
 
-        With a `tint` all chroma samples have its value, and the pixels give the luma alone.
+        With a `tint` all chroma samples have its value, and the pixels give the luma alone. `Planes` of the same
+        conversion are only copied.
         """
+        if isinstance(pixels, Planes):
+            return self._from_planes(pixels, tint)
         samples: npt.NDArray[Any] = pixels
         height, width, _ = samples.shape
         coded_width, coded_height = self.coded_size(width, height)
         if (coded_width, coded_height) != (width, height):
             samples = np.pad(samples, ((0, coded_height - height), (0, coded_width - width), (0, 0)), mode="edge")
-        if samples.dtype == np.uint8 and self._sample_type == np.uint16:
+        if samples.dtype == np.uint8 and self.conversion.sample_type == np.uint16:
             samples = samples.astype(np.uint16) * np.uint16(257)  # 255 becomes 65535
         white = np.array([np.iinfo(samples.dtype).max] * 3 + [1])
         frame = VideoFrame(coded_width, coded_height, self._planar)
         planes = [self._samples_of(frame, index) for index in range(3)]
         affine = self._affine / white
         if tint is not None:
-            chroma = self._affine[1:] @ np.array([tint.red, tint.green, tint.blue, 1])
-            for plane, value in zip(planes[1:], chroma, strict=True):
-                plane[:] = self._rounded(value)
+            self._fill_chroma(planes[1:], tint)
             planes = planes[:1]
+        step_y = self.conversion.step_y
         for top in range(0, coded_height, _BAND_ROWS):
             bottom = min(top + _BAND_ROWS, coded_height)
             above = max(top - 1, 0)  # chroma is filtered over one row more on either side
@@ -104,24 +114,42 @@ class RgbToYuv:
                     plane[top:bottom] = self._rounded(values[top - above : bottom - above])
                 else:
                     values = self._at_chroma_sites(values, slice(top - above, bottom - above))
-                    plane[top // self.step_y : bottom // self.step_y] = self._rounded(values)
+                    plane[top // step_y : bottom // step_y] = self._rounded(values)
+        return self._in_format(frame)
+
+    def _from_planes(self, given: Planes, tint: Tint | None) -> VideoFrame:
+        height, width = given.samples[0].shape
+        frame = VideoFrame(width, height, self._planar)
+        planes = [self._samples_of(frame, index) for index in range(3)]
+        for plane, samples in zip(planes, given.samples, strict=True):
+            plane[:] = samples
+        if tint is not None:
+            self._fill_chroma(planes[1:], tint)
+        return self._in_format(frame)
+
+    def _fill_chroma(self, planes: list[npt.NDArray[Any]], tint: Tint) -> None:
+        chroma = self._affine[1:] @ np.array([tint.red, tint.green, tint.blue, 1])
+        for plane, value in zip(planes, chroma, strict=True):
+            plane[:] = self._rounded(value)
+
+    def _in_format(self, frame: VideoFrame) -> VideoFrame:
         return frame if self._planar == self.pixel_format else frame.reformat(format=self.pixel_format)
 
     def _at_chroma_sites(self, values: npt.NDArray[Any], rows: slice) -> npt.NDArray[Any]:
         """Filter a chroma plane of full size, and return its samples in some of its rows."""
-        if self.step_x == 1:
+        step_x, step_y = self.conversion.step_x, self.conversion.step_y
+        if step_x == 1:
             return values[rows]
-        taps_x, first_x = self._site[0]
-        taps_y, first_y = self._site[1] if self.step_y == 2 else ((0.0, 1.0, 0.0), 0)
+        (taps_x, first_x), (taps_y, first_y) = self.conversion.filter_x, self.conversion.filter_y
         filtered = cv2.sepFilter2D(values, -1, np.array(taps_x), np.array(taps_y), borderType=cv2.BORDER_REPLICATE)
-        return filtered[rows][first_y :: self.step_y, first_x :: self.step_x]
+        return filtered[rows][first_y::step_y, first_x::step_x]
 
     def _rounded(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        rounded: npt.NDArray[Any] = np.rint(values).clip(0, self._peak)
+        rounded: npt.NDArray[Any] = np.rint(values).clip(0, self.conversion.peak)
         return rounded
 
     def _samples_of(self, frame: VideoFrame, index: int) -> npt.NDArray[Any]:
         """(height, width) view of a plane, without the padding of its rows."""
         plane = frame.planes[index]
-        rows: npt.NDArray[Any] = np.frombuffer(memoryview(plane), self._sample_type).reshape(plane.height, -1)
+        rows: npt.NDArray[Any] = np.frombuffer(memoryview(plane), self.conversion.sample_type).reshape(plane.height, -1)
         return rows[:, : plane.width]

@@ -16,6 +16,7 @@ from vsr_pipeline.media.colour import LUMA_WEIGHTS, guess_matrix
 from vsr_pipeline.media.ffmpeg import file_url
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.codecs import Codec, find_codec
+from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 from vsr_pipeline.media.write.encoders import (
     available_codecs,
     check_encoder,
@@ -31,7 +32,15 @@ from vsr_pipeline.media.write.planes import RgbToYuv
 from vsr_pipeline.runtime.files import write_failure
 from vsr_pipeline.timeline import Colour, HdrMetadata, Tint, VideoInfo
 
-__all__ = ["VideoWriter", "available_codecs", "check_encoder", "codec_for", "colour_to_write", "track_suffix"]
+__all__ = [
+    "VideoWriter",
+    "available_codecs",
+    "check_encoder",
+    "codec_for",
+    "colour_to_write",
+    "conversion_to",
+    "track_suffix",
+]
 
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _MAX_TIMESCALE = 2**31 - 1
@@ -58,6 +67,16 @@ def _colour_for(codec: Codec, colour: Colour) -> Colour:
         matrix = next(same, codec.matrices[0])
     full = codec.full_range or colour.range is None
     return replace(colour, matrix=matrix, chroma_location=location, range=colour.range if full else "tv")
+
+
+def conversion_to(settings: EncodeConfig, colour: Colour, bit_depth: int) -> YuvConversion:
+    """Return from RGB to what a `VideoWriter` with these arguments encodes, for who gives it frames in YUV."""
+    codec = find_codec(settings.codec)
+    return _rgb_to_yuv(codec, _colour_for(codec, colour), bit_depth).conversion
+
+
+def _rgb_to_yuv(codec: Codec, colour: Colour, bit_depth: int) -> RgbToYuv:
+    return RgbToYuv(colour, pixel_format_for(codec, bit_depth))
 
 
 class VideoWriter:
@@ -118,7 +137,7 @@ class VideoWriter:
         self._hdr = hdr
         self._codec = find_codec(settings.codec)
         colour = _colour_for(self._codec, colour)
-        self._conversion = RgbToYuv(colour, pixel_format_for(self._codec, bit_depth))
+        self._conversion = _rgb_to_yuv(self._codec, colour, bit_depth)
         quiet_encoders()
         try:
             self._container = self._open(is_recording=is_recording)
@@ -169,19 +188,25 @@ class VideoWriter:
         open_encoder(stream.codec_context)
         return stream
 
-    def write(self, pts: int, pixels: Pixels, *, duration: int | None = None, tint: Tint | None = None) -> None:
+    def write(
+        self, pts: int, pixels: Pixels | Planes, *, duration: int | None = None, tint: Tint | None = None
+    ) -> None:
         """Encode one frame, shown from tick `pts` on.
 
         Args:
             pts: ticks of `time_base`; at least 0 (a file has no time before its start) and above the last one.
-            pixels: (height, width, 3), RGB, full range, uint8 or uint16.
+            pixels: (height, width, 3), RGB, full range, uint8 or uint16; or YUV by `conversion_to`.
             duration: ticks that the frame is shown; needed for the last frame, the next one's `pts` tells the others.
             tint: that the frame is given everywhere, exactly; None: its own colours.
 
         Raises:
             OutputError, ResourceError: the file cannot be written.
         """
-        if pixels.shape != self._shape or pixels.dtype not in (np.uint8, np.uint16):
+        if isinstance(pixels, Planes):
+            width, height = self._conversion.coded_size(self._shape[1], self._shape[0])
+            if pixels.samples[0].shape != (height, width):
+                raise ValueError(f"frame has {pixels.samples[0].shape} samples of luma, expected {(height, width)}")
+        elif pixels.shape != self._shape or pixels.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"frame is {pixels.dtype} {pixels.shape}, expected uint8 or uint16 {self._shape}")
         if pts < 0 or (self._last_pts is not None and pts <= self._last_pts):
             raise ValueError(f"pts {pts} after {self._last_pts}: must not be negative and must increase")
