@@ -110,7 +110,7 @@ def quick(words):
         return None
     if "--model" in words:
         words[words.index("--model") + 1] = "fsrcnn-small-x4"
-    elif words[0] in ("run", "batch", "enhance"):
+    elif words[0] in ("run", "batch", "enhance") and "--cleaning" not in words:
         words += ["--model", "fsrcnn-small-x4"]
     if words[0] == "compare" and "--models" not in words:
         words += ["--models", "bicubic,fsrcnn-x2"]
