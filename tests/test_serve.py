@@ -345,6 +345,9 @@ def test_pictures_are_enlarged(client):
     )
     assert page.status_code == 303
     assert "32×24" in client.get(page.headers["location"]).text
+    noise = png(np.random.RandomState(1).randint(0, 256, (400, 400, 3), np.uint8))  # larger than a form may be
+    files = {"image": ("a.png", noise)}
+    assert client.post("/picture", files=files, data={"model": "nearest"}, headers=FORM).status_code == 303
 
 
 def bomb():

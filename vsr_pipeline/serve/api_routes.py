@@ -49,19 +49,40 @@ class BatchAction(_Body):
     action: Literal["start", "stop"]
 
 
-def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
-    """Return the routes under /api that programs use, but for uploads."""
-    router = APIRouter(prefix="/api")
+class ApiRoutes:
+    """What programs may ask one server."""
 
-    @router.get("/queue", summary="The clips of the queue, in its order")
-    def queue() -> dict[str, Any]:
+    def __init__(self, site: Site, machine: Machine, pictures: Pictures) -> None:
+        self._site = site
+        self._machine = machine
+        self._pictures = pictures
+
+    def router(self) -> APIRouter:
+        """Return the routes under /api, but for uploads."""
+        router = APIRouter(prefix="/api")
+        kinds: dict[str, Any] = {kind: {} for kind in (*_SUFFIX_TYPES.values(), "application/json")}
+        router.get("/queue", summary="The clips of the queue, in its order")(self.queue)
+        router.post("/queue", status_code=201, summary="Put clips at the end of the queue")(self.add)
+        router.patch("/queue/{clip_id}", summary="Move, cancel, retry a clip, or give it other settings")(self.change)
+        router.delete("/queue/{clip_id}", status_code=204, summary="Forget a clip; no file is deleted")(self.remove)
+        router.post("/batch", summary="Start or stop the batch")(self.batch)
+        router.get("/models", summary="The models, and which are here")(self.models)
+        router.post(
+            "/enhance", summary="Enlarge a picture", response_class=Response, responses={200: {"content": kinds}}
+        )(self.enhance)
+        return router
+
+    def queue(self) -> dict[str, Any]:
+        """List the clips."""
+        site = self._site
         rows = site.store.ask(lambda queue: queue.list())
         state = site.batch.state()
         new = [{"id": id_of(clip), "clip": clip} for clip in site.store.new_clips()]
         return {"batch_is_running": state.is_running, "clips": [_row(site, row) for row in rows], "new": new}
 
-    @router.post("/queue", status_code=201, summary="Put clips at the end of the queue")
-    def add(addition: Addition) -> dict[str, Any]:
+    def add(self, addition: Addition) -> dict[str, Any]:
+        """Queue uploads, and clips of the folder."""
+        site = self._site
         if not addition.uploads and not addition.clips:
             raise UsageError("nothing to add: give uploads or clips")
         refuse_others(addition.settings)
@@ -76,8 +97,9 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
             start_batch(site)
         return {"clips": [_row(site, row) for row in rows]}
 
-    @router.patch("/queue/{clip_id}", summary="Move, cancel, retry a clip, or give it other settings")
-    def change(clip_id: str, change: Change) -> dict[str, Any]:
+    def change(self, clip_id: str, change: Change) -> dict[str, Any]:
+        """Do something with a clip."""
+        site = self._site
         clip = site.store.clip_of(clip_id)
         settings = change.settings
         if settings is not None:
@@ -90,51 +112,45 @@ def api_router(site: Site, machine: Machine, pictures: Pictures) -> APIRouter:
         row = site.store.row_of(clip_id)
         return _row(site, row) if row is not None else {}
 
-    @router.delete("/queue/{clip_id}", status_code=204, summary="Forget a clip; no file is deleted")
-    def remove(clip_id: str) -> Response:
-        act_on_clip(site, clip_id, "remove")
+    def remove(self, clip_id: str) -> Response:
+        """Forget a clip."""
+        act_on_clip(self._site, clip_id, "remove")
         return Response(status_code=204)
 
-    @router.post("/batch", summary="Start or stop the batch")
-    def batch(body: BatchAction) -> dict[str, Any]:
+    def batch(self, body: BatchAction) -> dict[str, Any]:
+        """Start or stop the batch."""
         if body.action == "start":
-            start_batch(site)
+            start_batch(self._site)
         else:
-            site.batch.stop()
-        return {"batch_is_running": site.batch.state().is_running}
+            self._site.batch.stop()
+        return {"batch_is_running": self._site.batch.state().is_running}
 
-    @router.get("/models", summary="The models, and which are here")
-    def models() -> list[dict[str, Any]]:
-        return [dataclasses.asdict(model) for model in machine.models()]
+    def models(self) -> list[dict[str, Any]]:
+        """List the models."""
+        return [dataclasses.asdict(model) for model in self._machine.models()]
 
-    @router.post(
-        "/enhance",
-        summary="Enlarge a picture",
-        response_class=Response,
-        responses={200: {"content": {kind: {} for kind in (*_SUFFIX_TYPES.values(), "application/json")}}},
-    )
     async def enhance(
+        self,
         request: Request,
         image: Annotated[UploadFile, File(description="a PNG, JPEG, WebP, TIFF or BMP")],
         model: Annotated[str, Form(description="a name of GET /api/models, or auto")] = "auto",
         scale: Annotated[float | None, Form(gt=0, le=8, description="how much larger; else as the model")] = None,
         faces: Annotated[Literal["off", "gfpgan"], Form(description="gfpgan: restore them, which is a guess")] = "off",
     ) -> Response:
+        """Answer with the enlarged picture, of the type that is accepted; as JSON, it is in base64."""
         accept = request.headers.get("accept", "")
         wanted = next((kind for kind in _SUFFIX_TYPES.values() if kind in accept), "image/png")
         content = await image.read(MAX_BYTES + 1)
         chosen = chosen_for_picture(model, scale, faces)
-        made = await run_in_threadpool(pictures.enlarge, content, chosen, wanted=wanted)
+        made = await run_in_threadpool(self._pictures.enlarge, content, chosen, wanted=wanted)
         try:
             result = await run_in_threadpool(made.path.read_bytes)
         finally:
-            pictures.delete(made.id)
+            self._pictures.delete(made.id)
         if "application/json" in accept:
             encoded = base64.b64encode(result).decode()
             return JSONResponse({"image": encoded, "type": wanted, "width": made.width, "height": made.height})
         return Response(result, media_type=wanted)
-
-    return router
 
 
 def _row(site: Site, row: QueueRow) -> dict[str, Any]:

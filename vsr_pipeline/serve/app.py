@@ -1,8 +1,9 @@
 """The application: all routes, in one place. Every one of them is behind the `Guard`; none is open."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,7 @@ from vsr_pipeline.errors import VsrError
 from vsr_pipeline.jobs.batch.rows import WAITING
 from vsr_pipeline.runtime.http import Access, Application, Guard
 from vsr_pipeline.serve.answers import Answers
-from vsr_pipeline.serve.api_routes import api_router
+from vsr_pipeline.serve.api_routes import ApiRoutes
 from vsr_pipeline.serve.bodies import BodyLimits
 from vsr_pipeline.serve.errors import NotThereError
 from vsr_pipeline.serve.live import Live
@@ -26,6 +27,9 @@ from vsr_pipeline.serve.pictures import MAX_BYTES, Pictures
 from vsr_pipeline.serve.site import Site, is_time
 from vsr_pipeline.serve.tus import Tus
 
+Route = Callable[[Request], Any]
+"""Answers a request, now or when it is awaited."""
+
 _WATCH_SECONDS = 3.0
 _FORM_BYTES = 64 * 1024
 _INTRODUCTION = "The queue, models and pictures of one `vsr serve`. Uploads speak tus 1.0 at /api/uploads."
@@ -34,7 +38,7 @@ _INTRODUCTION = "The queue, models and pictures of one `vsr serve`. Uploads spea
 def guarded(site: Site, access: Access) -> Application:
     """Return the application behind its guard, with limits of bodies; nothing of it is reached in another way."""
     picture = min(MAX_BYTES, site.options.max_upload_bytes) + _FORM_BYTES
-    larger = {"/api/uploads": None, "/api/enhance": picture}
+    larger = {"/api/uploads": None, "/api/enhance": picture, "/picture": picture}
     return Guard(BodyLimits(application(site), larger), access, root_path=site.options.root_path)
 
 
@@ -73,7 +77,17 @@ def application(site: Site) -> FastAPI:
     def api_page(request: Request) -> Response:
         return answers.page(request, "api", app.openapi())
 
-    for path, method, route in (
+    for path, method, route in _routes(pages, live, tus, api_page):
+        app.add_route(path, route, methods=[method], include_in_schema=False)
+    app.include_router(ApiRoutes(site, machine, pictures).router())
+
+    _add_failures(app, answers)
+    return app
+
+
+def _routes(pages: PageRoutes, live: Live, tus: Tus, api_page: Route) -> tuple[tuple[str, str, Route], ...]:
+    """Return the routes besides those of the API: path, method, and what answers."""
+    return (
         ("/", "GET", pages.queue),
         ("/batch", "POST", takes_form(pages.batch)),
         ("/add", "GET", pages.add),
@@ -102,9 +116,11 @@ def application(site: Site) -> FastAPI:
         ("/api/uploads/{upload_id}", "PATCH", tus.patch),
         ("/api/uploads/{upload_id}", "DELETE", tus.delete),
         ("/api/uploads/{upload_id}", "POST", tus.post),
-    ):
-        app.add_route(path, route, methods=[method], include_in_schema=False)
-    app.include_router(api_router(site, machine, pictures))
+    )
+
+
+def _add_failures(app: FastAPI, answers: Answers) -> None:
+    """Say how failures are answered."""
 
     async def failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, VsrError)
@@ -129,7 +145,6 @@ def application(site: Site) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(RequestValidationError, invalid)
-    return app
 
 
 async def _watch(site: Site) -> None:
