@@ -1,10 +1,13 @@
 """The parts of `vsr live`: what is asked for, mailboxes, clocks, the controller, levels, sinks."""
 
+import fcntl
 import io
 import itertools
 import math
 import os
 import resource
+import struct
+import termios
 import threading
 import time
 from fractions import Fraction
@@ -25,7 +28,7 @@ from vsr_pipeline.live.controller import SLACK_SECONDS, Control, controlled
 from vsr_pipeline.live.frames import Shown
 from vsr_pipeline.live.levels import geometry_for, levels_for, open_live_model
 from vsr_pipeline.live.mailbox import Mailbox
-from vsr_pipeline.live.meter import Meter
+from vsr_pipeline.live.meter import Measured, Meter
 from vsr_pipeline.live.options import (
     LiveOptions,
     Source,
@@ -45,6 +48,8 @@ from vsr_pipeline.live.sinks import (
     recording_settings,
     refuse_recording,
 )
+from vsr_pipeline.live.status import Second, Status
+from vsr_pipeline.runtime.progress import Noted
 from vsr_pipeline.timeline import VideoInfo
 
 SIZE = (128, 64)
@@ -264,6 +269,24 @@ def test_drops_are_counted_by_cause():
     assert (measured.age_seconds(0.5), measured.age_seconds(0.95), measured.age_seconds(1)) == (0.51, 0.96, 1.0)
     assert meter.take(1.0).age_seconds(0.5) is None
     assert meter.total(4.0).out_by_sink == {"a": 100, "b": 1}
+
+
+def test_on_a_terminal_a_second_replaces_the_one_before_it():
+    reading, writing = os.openpty()
+    fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    with os.fdopen(writing, "w") as stream:
+        status = Status("text", stream)
+        for number in range(2):
+            measured = Measured(seconds=1.0, frames_in=30, frames_made=30, frames_out=29, ages_seconds=(0.04,))
+            status.second(Second(at_seconds=number, measured=measured, level=0, level_name="a" * 90, state="live"))
+        status(Noted("lost"))
+        status.end()
+        said = os.read(reading, 4096).decode()
+    os.close(reading)
+    first, second, note = said.split("\r\x1b[K")
+    assert first.startswith("0:00 30.0 fps in, 29.0 out, age 40/40/40 ms, level 0: aaa")
+    assert len(first) == len(second) == 59
+    assert note == "lost\r\n"
 
 
 class Slow(NullSink):

@@ -1,6 +1,7 @@
 """What `vsr live` says every second: a line for people, or JSON."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -104,6 +105,8 @@ class Status:
         with self._lock:
             if self._json:
                 text = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | facts)
+            if in_place:  # a line that wraps would not be replaced
+                text = text[: os.get_terminal_size(self._stream.fileno()).columns - 1]
             before = "\r\x1b[K" if self._has_line else ""
             print(f"{before}{text}", file=self._stream, flush=True, end="" if in_place else "\n")
             self._has_line = in_place
