@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from vsr_pipeline import api
-from vsr_pipeline.bench import moving_picture
+from vsr_pipeline.bench_network import moving_picture
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.media.write.writer import VideoWriter
 from vsr_pipeline.runtime.progress import Event, Finished, Started
