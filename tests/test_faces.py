@@ -188,6 +188,15 @@ def test_a_face_that_is_missed_in_the_middle_is_one_track():
     assert (track.start, track.stop) == (0, 20)
     assert np.allclose(track.points[:, 2, 0], 2.0 * np.arange(20) + 15, atol=0.2), "a moving face does not lag behind"
     assert np.all(track.weights == 1), "it is there from cut to cut"
+    (track,) = tracks_of([[] if 7 <= n < 13 else [face_at(50)] for n in range(20)])
+    assert track.weights.min() == pytest.approx(4 / 6), "for six frames it may be covered"
+
+
+def test_a_quick_face_is_followed_and_neighbours_are_not_mixed_up():
+    (track,) = tracks_of([[face_at(18.0 * n)] for n in range(12)])
+    assert len(track.weights) == 12
+    left, right = tracks_of([[face_at(50 + n), face_at(86 + n)] for n in range(12)])
+    assert np.allclose(right.points - left.points, [36, 0])
 
 
 def test_a_face_that_comes_and_goes_fades():
@@ -239,8 +248,8 @@ def test_the_faces_of_an_old_film_are_not_lost_in_the_middle(shared_data):
         frames = [frame.pixels for frame, _ in zip(reader, range(60), strict=False)]
     decision = FaceStep(None, 0.5).decide(frames, geometry=geometry_of(frames), say=print)
     tracks, _ = read_tracks(decision.values[FACES])
-    assert 1 <= len(tracks) <= 4
-    assert max(len(track.weights) for track in tracks) >= 20
+    (track,) = tracks  # his face, while he turns; a false one and doubtful ones are none
+    assert (track.start, track.stop) == (15, 59)
 
 
 def warping_error(frames, flows):

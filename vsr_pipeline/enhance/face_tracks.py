@@ -19,6 +19,8 @@ DOUBTFUL_SCORE = 0.6
 """What a track goes on with; it has to be sure somewhere."""
 
 _LEAST_OVERLAP = 0.3
+_GROWN = 0.5
+"""Of its sides, that a box is grown by on each side before: a quick face moves by much of its width in a frame."""
 _LONGEST_GAP = 8
 """Frames that a face may be missing, turned away or covered, in the middle of its track."""
 _LEAST_FOUND = 5
@@ -109,7 +111,9 @@ class Tracker:
         values = np.array([[f.left, f.top, f.width, f.height, *(v for p in f.points for v in p)] for f in one.faces])
         filled = np.stack([np.interp(places, one.places, column) for column in values.T], axis=1)
         smooth = _smoothed(filled)
-        weights = np.ones(len(places))
+        # Where nothing was found for some frames, the face may be covered.
+        missed = np.abs(places[:, None] - np.array(one.places)).min(axis=1)
+        weights = np.minimum(1, (_FADE + 2 - missed) / (_FADE + 1))
         rising = np.arange(1, len(places) + 1) / (_FADE + 1)
         if one.places[0] > 0:  # not cut in
             weights = np.minimum(weights, rising)
@@ -164,11 +168,14 @@ def frames_with(tracks: Sequence[Track], frame_count: int) -> int:
 
 
 def _overlap(a: Face, b: Face) -> float:
-    """Return the share that two boxes have in common of what they cover together."""
-    wide = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
-    high = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
-    common = max(0.0, wide) * max(0.0, high)
-    return common / (a.width * a.height + b.width * b.height - common)
+    """Return the share that two grown boxes have in common of what they cover together."""
+    grown = 1 + 2 * _GROWN
+    (ax, ay), (bx, by) = a.centre, b.centre
+    wide = grown * (a.width + b.width) / 2 - abs(ax - bx)
+    high = grown * (a.height + b.height) / 2 - abs(ay - by)
+    common = min(max(0.0, wide), grown * a.width, grown * b.width)
+    common *= min(max(0.0, high), grown * a.height, grown * b.height)
+    return common / (grown**2 * (a.width * a.height + b.width * b.height) - common)
 
 
 def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.choice import put_on
 from vsr_pipeline.enhance.face_finder import FaceFinder
 from vsr_pipeline.enhance.face_tracks import (
     DOUBTFUL_SCORE,
@@ -124,7 +123,10 @@ def faces_step(
     def build(level: int, on: torch.device, in_fp32: bool) -> FaceStep:
         del level, in_fp32  # there is one way, and that is in float32
         if network is not None:
-            put_on(network, on, "fp32")
+            # Not by `put_on`: some of its weights have five axes, which have no layout with the channels last.
+            network.to(on)
+            if on.type == "cuda":
+                torch.backends.cudnn.allow_tf32 = False
         return FaceStep(network, strength)
 
     def memory_bytes(level: int, height: int, width: int) -> int:
