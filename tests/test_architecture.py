@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "vsr_pipeline"
 LAYERS = [
     {"errors", "timeline", ""},
     {"runtime", "config_section", "config_text"},
-    {"config", "config_steps", "config_zssr", "mmedit_config", "plan", "media", "models", "metrics"},
+    {"config", "presets", "config_steps", "config_zssr", "mmedit_config", "plan", "media", "models", "metrics"},
     {"clip", "checkpoints"},
     {"enhance"},
     {"demo", "degrade"},
