@@ -4,6 +4,8 @@ With the matrix and the chroma filter of `vsr_pipeline.media.write.planes.RgbToY
 Samples differ by at most 1, because colours are not rounded to integers before.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -16,8 +18,8 @@ def converts_on(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def to_planes(frame_13HW: Tensor, conversion: YuvConversion) -> tuple[Tensor, ...]:
-    """Return Y, Cb and Cr of a frame, each (height, width) float32, rounded and clipped.
+def to_planes(frame_13HW: Tensor, conversion: YuvConversion) -> Iterator[Tensor]:
+    """Yield Y, Cb and Cr of a frame, (height, width) float32, rounded and clipped, each when it is asked for.
 
     Args:
         frame_13HW: RGB, 1.0 is white, not clipped.
@@ -28,14 +30,17 @@ def to_planes(frame_13HW: Tensor, conversion: YuvConversion) -> tuple[Tensor, ..
     rgb_13HW = frame_13HW.clamp(0, 1)
     if (coded_width, coded_height) != (width, height):
         rgb_13HW = F.pad(rgb_13HW, (0, coded_width - width, 0, coded_height - height), mode="replicate")
-    planes = []
-    for index, (red, green, blue, zero) in enumerate(conversion.affine.tolist()):
-        plane_11HW = rgb_13HW[:, :1] * red
-        plane_11HW.add_(rgb_13HW[:, 1:2], alpha=green).add_(rgb_13HW[:, 2:], alpha=blue).add_(zero)
-        if index > 0:
-            plane_11HW = _at_chroma_sites(plane_11HW, conversion)
-        planes.append(plane_11HW[0, 0].round_().clamp_(0, conversion.peak))
-    return tuple(planes)
+    for index, row in enumerate(conversion.affine.tolist()):
+        yield _plane(rgb_13HW, row, conversion, is_chroma=index > 0)
+
+
+def _plane(rgb_13HW: Tensor, row: Sequence[float], conversion: YuvConversion, *, is_chroma: bool) -> Tensor:
+    red, green, blue, zero = row
+    plane_11HW = rgb_13HW[:, :1] * red
+    plane_11HW.add_(rgb_13HW[:, 1:2], alpha=green).add_(rgb_13HW[:, 2:], alpha=blue).add_(zero)
+    if is_chroma:
+        plane_11HW = _at_chroma_sites(plane_11HW, conversion)
+    return plane_11HW[0, 0].round_().clamp_(0, conversion.peak)
 
 
 def _at_chroma_sites(plane_11HW: Tensor, conversion: YuvConversion) -> Tensor:
