@@ -162,6 +162,7 @@ def begun_with_others(workspace, names, **changes):
                 path.unlink(missing_ok=True)
 
 
+@pytest.mark.nightly
 def test_of_several_open_clips_none_is_blamed_until_it_was_alone(workspace, inbox, video, batch):
     names = [f"{letter}.mp4" for letter in "abc"]
     add(video, *(inbox / name for name in names))

@@ -194,6 +194,7 @@ def interrupt_when(condition, seconds=60):
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.nightly
 def test_stops_soon_and_continues(workspace, network, record_property):
     """Stopped in the middle of a segment, once and again; then the same pixels as without."""
     make_video(workspace / "walk.mp4", frames=60, cut=30)  # long enough not to end before it is asked to

@@ -162,7 +162,9 @@ def test_a_name_that_the_file_system_refuses_is_one_line(workspace, capsys, argu
     assert "name too long" in line
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.nightly)]
+)
 def test_stopping_leaves_nothing_half_done(workspace, number, code):
     """The frames of a stopped run are whole, no temporary is left, and the same command does the rest."""
     images(workspace / "clip" / "frames", 200, 320, 240)

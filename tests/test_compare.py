@@ -163,7 +163,7 @@ def test_a_reference_is_a_row_and_gives_scores(clip, tmp_path):
         (("--models", "bicubik"), 4, "did you mean 'bicubic'"),
         (("--models", "bicubic:cleanin=1"), 2, "did you mean 'cleaning'"),
         (("--models", "bicubic:cleaning"), 2, "cleaning has no value"),
-        (("--models", "bicubic:cleaning=2"), 2, "--cleaning: input should be less than or equal to 1"),
+        (("--models", "bicubic:cleaning=2"), 2, "--cleaning: must be auto, or from 0 to 1"),
         (("--models", "bicubic:cleaning=0.5"), 2, "--cleaning is for RealBasicVSR"),
         (("--models", "bicubic,bicubic"), 2, "names bicubic twice"),
         (("--models", "bicubic", "--at", "2.5"), 2, "--at 0:02.5 is behind the end of the clip, which is 2.00 s"),

@@ -76,7 +76,7 @@ def _grown(seen, count, more):
     return count >= seen[0] + more
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(20, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.nightly)])
 def test_killed_again_and_again(folder, kills):
     shutil.rmtree(folder / "killed", ignore_errors=True)
     undisturbed = start(folder, "undisturbed")

@@ -93,7 +93,9 @@ def command(folder, name):
     return [sys.executable, "-m", "vsr_pipeline", *words, "--cpus-per-worker", "1"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.nightly), (signal.SIGKILL, -signal.SIGKILL)]
+)
 def test_workers_end_with_the_program_and_the_same_command_continues(clip, number, code):
     name = number.name
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -161,7 +161,10 @@ def test_arithmetic_of_what_pytorch_holds(precision, band_rows, height, windows)
 
 @pytest.mark.parametrize(
     "convolutions",
-    ["direct", pytest.param("winograd", marks=pytest.mark.skipif(winograd_library() is None, reason="needs ncnn"))],
+    [
+        pytest.param("direct", marks=pytest.mark.nightly),
+        pytest.param("winograd", marks=pytest.mark.skipif(winograd_library() is None, reason="needs ncnn")),
+    ],
 )
 def test_a_whole_run_takes_about_what_was_expected(tmp_path, convolutions):
     """Peak of a process of its own, encoder and all; `benchmarks/memory.py` does this for more sizes."""

@@ -55,6 +55,7 @@ def test_a_program_that_there_is_not_is_refused_before_the_work(folder, capsys, 
     assert not (folder / "out").exists()
 
 
+@pytest.mark.nightly
 def test_it_is_called_when_the_batch_was_stopped(folder):
     make_video(folder / "in" / "long.mp4", frames=400, cut=200, width=160, height=120)
     command = [sys.executable, "-m", "vsr_pipeline", "batch", "in", "--output", "out", *QUICK, "--segment-frames", "5"]

@@ -241,9 +241,11 @@ def test_what_was_recorded_takes_the_place_of_auto_only():
     taken = as_recorded(UpscaleConfig(), recorded, here=CPU)
     assert (taken.precision, taken.convolutions) == ("bf16", "direct")
     assert as_recorded(UpscaleConfig(precision="fp32"), recorded, here=CPU).precision == "fp32"
-    assert as_recorded(UpscaleConfig(), recorded | {"device": "cuda"}, here=CPU) == UpscaleConfig()
+    begun_before = UpscaleConfig(cleaning=1.0)  # what was begun before cleaning was measured is cleaned wholly
+    assert as_recorded(UpscaleConfig(), recorded | {"device": "cuda"}, here=CPU) == begun_before
     bicubic = {"model": "bicubic-x4", "precision": "auto", "convolutions": "auto"}
-    assert as_recorded(UpscaleConfig(), bicubic) == UpscaleConfig()
+    assert as_recorded(UpscaleConfig(), bicubic) == begun_before
+    assert as_recorded(UpscaleConfig(), bicubic | {"cleaning": "auto"}) == UpscaleConfig()
     by_winograd = as_recorded(UpscaleConfig(), recorded | {"precision": "fp32", "convolutions": "ncnn 1.0"})
     assert (by_winograd.precision, by_winograd.convolutions) == ("fp32", "winograd")
 

@@ -227,6 +227,7 @@ def test_a_node_that_dies_and_one_that_joins(cluster, clip):
     assert same_pictures(outcome.output, clip / "serial" / "out.mp4")
 
 
+@pytest.mark.nightly
 def test_a_batch_shares_the_workers_and_one_bad_clip_stops_no_other(cluster, clip, tmp_path, capsys):
     cluster.resize(2)
     inbox = tmp_path / "in"
@@ -250,6 +251,7 @@ def test_a_batch_shares_the_workers_and_one_bad_clip_stops_no_other(cluster, cli
     assert len(json.loads(capsys.readouterr().out)["workers"]) == 2
 
 
+@pytest.mark.nightly
 def test_a_batch_with_ray_heeds_its_queue(cluster, clip, tmp_path):
     cluster.resize(2)
     inbox, output = tmp_path / "in", tmp_path / "out"
@@ -373,7 +375,7 @@ def test_where_ray_is_used():
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeline[ray]'")
     assert uses_processes(api.WorkerOptions(executor="ray"), cpu, Reporter())
     assert uses_processes(api.WorkerOptions(ray_address="head:6379"), cpu, Reporter())
-    with pytest.raises(UsageError, match="--device cuda:1 names one device"):
+    with pytest.raises(UsageError, match="--device cuda:1 names devices of this machine"):
         uses_processes(api.WorkerOptions(executor="ray"), UpscaleConfig(device="cuda:1"), Reporter())
 
 
@@ -596,9 +598,11 @@ def test_a_clip_that_is_ended_in_the_middle_takes_no_other_along(dispatch):
     of_all, source = Reporter(worked.append), JobSource(Path("walk.mp4"), FileIdentity(0, 0))
     Hands(dispatch, act)
     with pytest.raises(StoppedForNow):
-        list(DispatchExecutor(dispatch, source, of_all, Reporter(end)).run(map(task_of, range(5))))
+        DispatchExecutor(dispatch, source, of_all, Reporter(end)).run(map(task_of, range(5)), [].append)
     assert dispatch.feeding == 0
-    assert len(list(DispatchExecutor(dispatch, source, of_all, Reporter()).run(map(task_of, range(5))))) == 5
+    recorded = []
+    DispatchExecutor(dispatch, source, of_all, Reporter()).run(map(task_of, range(5)), recorded.append)
+    assert len(recorded) == 5
     assert sum(event.amount for event in worked) == 6
 
 

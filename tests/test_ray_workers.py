@@ -206,7 +206,7 @@ def test_one_bad_machine_of_many_is_a_note(workers_of):
         "weights are missing (on c)",
     ]
     assert [len(machine.computed) for machine in bad] == [0] * 5
-    assert workers.spec.description == "bicubic-x4, 2 Ray workers"
+    assert workers.spec.description == "bicubic-x4, 2 workers"
     assert not workers.are_lost()
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.support.clips import make_video
 from tests.support.serving import chromium, program, wait_until
@@ -26,7 +27,7 @@ def test_from_a_file_to_a_result(tapes, tmp_path):
     page.on("console", lambda message: said.append(message.text))
     page.goto(server.url)
     assert "token" not in page.url
-    assert page.title() == "Queue · vsr"
+    expect(page).to_have_title("Queue · vsr")
     upload_in_pieces(page, server, source)
     until(page, lambda: page.get_by_text("96×64").count())
     page.locator("[name=model]").select_option("fsrcnn-small-x2")
@@ -147,6 +148,6 @@ def test_without_the_token_a_browser_sees_nothing(tapes):
     assert "holiday" not in page.content()
     page.get_by_label("Token").fill(server.url.rpartition("=")[2])
     page.get_by_role("button", name="Open").click()
-    assert page.title() == "Queue · vsr"
+    expect(page).to_have_title("Queue · vsr")
     assert re.fullmatch(re.escape(bare), page.url)
     stranger.close()

@@ -32,6 +32,7 @@ def test_the_command_that_reduces_a_video_makes_it_fit(workspace, capsys):
     assert cli.run(["run", command[-1], "--output", "out.mkv", *limited]) == 0
 
 
+@pytest.mark.nightly
 def test_the_option_that_is_advised_makes_it_fit(workspace, capsys):
     torch.save({"state_dict": fill(RealBasicVSRNet(8, 1, 1), 0.5).state_dict()}, workspace / "tiny.pth")
     make_video(workspace / "clip.mp4", frames=8, cut=9, width=192, height=128, audio=False)

@@ -407,6 +407,7 @@ def test_auto_is_what_was_measured_to_be_faster_and_a_run_keeps_it(material, own
     assert seen_by(resumed) == {dtype}
 
 
+@pytest.mark.nightly
 def test_a_network_overfits_one_clip(tmp_path):
     folder = tmp_path / "one"
     folder.mkdir()

@@ -71,6 +71,7 @@ def test_sixteen_bits_stay_sixteen_bits(tiny):
     assert worst([np.round(o / 257) for o in outputs], eight) <= 1
 
 
+@pytest.mark.nightly
 def test_bf16_is_near_fp32():
     frames = frames_of(6)
     full, _ = run(exact(fill(RealBasicVSRNet(16, 4, 2), 0.7)), frames)

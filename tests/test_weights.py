@@ -88,17 +88,18 @@ def test_every_entry_can_be_had_and_checked():
     entries = weights.load_manifest()
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
-        assert entry.scale in (2, 3, 4, 8)
-        assert entry.licence in ("Apache-2.0", "BSD-3-Clause")
+        of_faces = entry.kind == "face"
+        assert entry.scale in ((1,) if of_faces else (2, 3, 4, 8))
+        assert entry.licence in ("Apache-2.0", "BSD-3-Clause") or not entry.commercial_use
         assert entry.note
         assert entry.tags
-        assert set(entry.tags) <= {"real", "clean", "drawn", "fast"}
+        assert set(entry.tags) <= ({"faces"} if of_faces else {"real", "clean", "drawn", "fast"})
         assert entry.stand_in is None or weights.find(entry.stand_in).source == "converted"
         assert entry.denoising is None or weights.find(entry.denoising)
         if entry.makes_any_size:
             assert (entry.file, entry.source) == ("", "built-in")
             continue
-        assert entry.architecture in ("realbasicvsr", "basicvsr", "animesr", "rrdb", "compact", "opencv")
+        assert entry.architecture in (*("realbasicvsr", "basicvsr", "animesr", "rrdb", "compact", "opencv", "gfpgan"),)
         assert bool(entry.url) == (entry.source == "download")
         assert bool(entry.package) == (entry.source in ("package", "converted"))
         hashes = {entry.sha256: "[0-9a-f]{64}", entry.sha256_prefix: "[0-9a-f]{8}", entry.git_blob_sha1: "[0-9a-f]{40}"}

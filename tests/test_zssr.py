@@ -32,7 +32,7 @@ from vsr_pipeline.enhance.zssr_pictures import (
 from vsr_pipeline.enhance.zssr_train import Pairs, is_flat
 from vsr_pipeline.enhance.zssr_weights import decision_with, load_networks
 from vsr_pipeline.errors import InputError, ModelError, PrecisionError, UsageError
-from vsr_pipeline.jobs.job import Job
+from vsr_pipeline.jobs.making import SegmentsOfClip
 from vsr_pipeline.media.antialias import antialiased_bicubic
 from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
@@ -392,16 +392,16 @@ def test_a_video_of_two_shots_that_was_stopped_goes_on_with_the_same_networks(wo
         made.append(1)
         return train(self, samples, **about)
 
-    record = Job._record
+    record = SegmentsOfClip._record
 
     def stop_after_three(self, result):
         record(self, result)
-        if len(self._ledger.segments()) == 3:
+        if len(self.ledger.segments()) == 3:
             raise KeyError("stopped here")
 
     monkeypatch.setattr(ZssrUpscaler, "decide", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "_record", stop_after_three)
+        patch.setattr(SegmentsOfClip, "_record", stop_after_three)
         with pytest.raises(KeyError, match="stopped here"):
             run("stopped.mp4", "--scale", "1.5")
     assert len(made) == 2
@@ -444,13 +444,13 @@ def test_what_a_worker_made_by_another_network_is_made_again(workspace, clip, mo
         decision = train(self, samples, **about)
         return decision if next(decisions) % 2 == 0 else replace(decision, description="another")
 
-    tasks = Job._tasks
+    tasks = SegmentsOfClip._tasks
 
-    def asked_at_once(self, work, todo):
-        yield from list(tasks(self, work, todo))
+    def asked_at_once(self, todo):
+        yield from list(tasks(self, todo))
 
     monkeypatch.setattr(ZssrUpscaler, "decide", each_its_own)
-    monkeypatch.setattr(Job, "_tasks", asked_at_once)
+    monkeypatch.setattr(SegmentsOfClip, "_tasks", asked_at_once)
     run("out.mp4")
     assert next(decisions) == 4  # each segment for itself, at first
     assert same_pictures(workspace / "whole.mp4", workspace / "out.mp4")
