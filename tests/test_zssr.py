@@ -33,6 +33,7 @@ from vsr_pipeline.enhance.zssr_train import Pairs, is_flat
 from vsr_pipeline.enhance.zssr_weights import decision_with, load_networks
 from vsr_pipeline.errors import InputError, ModelError, PrecisionError, UsageError
 from vsr_pipeline.jobs.making import SegmentsOfClip
+from vsr_pipeline.jobs.workers.serial import SerialExecutor
 from vsr_pipeline.media.antialias import antialiased_bicubic
 from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
@@ -444,13 +445,14 @@ def test_what_a_worker_made_by_another_network_is_made_again(workspace, clip, mo
         decision = train(self, samples, **about)
         return decision if next(decisions) % 2 == 0 else replace(decision, description="another")
 
-    tasks = SegmentsOfClip._tasks
+    one_after_the_other = SerialExecutor.run
 
-    def asked_at_once(self, todo):
-        yield from list(tasks(self, todo))
+    def asked_at_once(self, tasks, record):
+        for task in list(tasks):
+            one_after_the_other(self, [task], record)
 
     monkeypatch.setattr(ZssrUpscaler, "decide", each_its_own)
-    monkeypatch.setattr(SegmentsOfClip, "_tasks", asked_at_once)
+    monkeypatch.setattr(SerialExecutor, "run", asked_at_once)
     run("out.mp4")
     assert next(decisions) == 4  # each segment for itself, at first
     assert same_pictures(workspace / "whole.mp4", workspace / "out.mp4")
