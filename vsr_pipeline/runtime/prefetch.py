@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,7 +85,7 @@ class WriteBehind:
         while len(self._pending) >= self._depth:
             self._pending.popleft().result()
         with uninterrupted():
-            self._pending.append(self._pool.submit(function))
+            self._pending.append(self._pool.submit(_call, function))
 
     def flush(self) -> None:
         """Wait until all calls are finished, and raise the first failure."""
@@ -106,3 +107,13 @@ class WriteBehind:
         finally:
             with uninterrupted():
                 self._pool.shutdown(wait=True, cancel_futures=True)
+                self._pending.clear()  # failures that nobody asked for refer to the calls, which refer to this
+
+
+def _call(function: Callable[[], None]) -> None:
+    try:
+        function()
+    except BaseException as error:
+        # Its frames may refer to itself (`ExitStack` does that): codecs would keep their threads until Python collects.
+        traceback.clear_frames(error.__traceback__)
+        raise
