@@ -58,6 +58,10 @@ class ComputedSegment:
         """Whether `result` would not have to wait."""
         return self._finishing.is_done
 
+    def wait(self, seconds: float) -> None:
+        """Wait until `result` would not have to, but not longer than so."""
+        self._finishing.wait(seconds)
+
     def result(self) -> SegmentResult:
         """Wait until the segment is published; to be called once.
 

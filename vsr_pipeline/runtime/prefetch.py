@@ -5,7 +5,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -91,6 +91,10 @@ class WriteBehind:
         """Wait until all calls are finished, and raise the first failure."""
         while self._pending:
             self._pending.popleft().result()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all calls are finished, but not longer than so."""
+        wait(self._pending, seconds)
 
     @property
     def is_done(self) -> bool:

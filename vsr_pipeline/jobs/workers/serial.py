@@ -1,15 +1,19 @@
 """Segments in this process: while one is verified and published, the next one is computed."""
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from vsr_pipeline.enhance.fallback import Fallback
+from vsr_pipeline.errors import Interrupted
 from vsr_pipeline.jobs.ahead import AheadSource
 from vsr_pipeline.jobs.compute import ComputedSegment, compute_segment
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import Decision
+
+_PATIENCE_SECONDS = 1.0
+"""How long the segment before is waited for after a signal; `stoppable` ends the process 3 seconds after it."""
 
 
 class SerialExecutor:
@@ -22,7 +26,8 @@ class SerialExecutor:
     def run(self, tasks: Iterable[SegmentTask], record: Callable[[SegmentResult], None]) -> None:
         """Make segments in the order of the tasks, which are of one clip; see `Executor`.
 
-        When one fails, or no more tasks are to be had, the one before it is waited for and recorded first.
+        When one fails, or no more tasks are to be had, the one before it is waited for and recorded first; after a
+        signal, too, but only for a moment.
         """
         with ExitStack() as stack:
             behind = stack.enter_context(_Behind(record))
@@ -62,10 +67,14 @@ class _Behind:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
-            if error is None or isinstance(error, Exception):
+            if isinstance(error, Interrupted) and self._computed is not None:
+                self._computed.wait(_PATIENCE_SECONDS)
+                with suppress(Exception):  # else the stop would be lost; the next run meets the same
+                    self.record_if_done()
+            elif error is None or isinstance(error, Exception):
                 self._settle()
         finally:
-            if self._computed is not None:  # only where a signal came
+            if self._computed is not None:  # a signal came, and it takes too long
                 self._computed.abandon(error or GeneratorExit())
 
     def record_if_done(self) -> None:
