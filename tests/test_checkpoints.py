@@ -185,6 +185,34 @@ def test_a_job_that_is_stopped_goes_on_from_its_parts(clip, short_parts, damage)
     assert not parts.exists()
 
 
+class CountsParts(Listener):
+    """Notes how many parts are kept at each frame."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.found = []
+        self._parts = parts
+
+    def heard_start(self, what):
+        if what.startswith("enhance"):
+            self.found.clear()
+
+    def heard_work(self, amount):
+        if amount > 0:
+            self.found.append(len(list(self._parts.glob("*.json"))))
+
+
+def test_parts_are_made_in_turn_where_two_encoders_do_not_fit(clip, short_parts):
+    run(clip, "whole.mp4", Listener())
+    header = look_at(clip, CONFIG.input)
+    needed = open_model(CONFIG.upscale).variants[0].memory_bytes(footage_of(header, analyse_clip(header)).clip_size)
+    config = CONFIG.override(memory_limit=f"{needed / 1e6:.6f}MB")
+    counted = CountsParts(clip.parent / ".vsr" / "out.mp4" / "segments" / "parts-00000000-00000014")
+    api.run(clip, clip.parent / "out.mp4", config, options=api.RunOptions(), reporter=counted)
+    assert counted.found == [index // 4 for index in range(14)]
+    assert same_pictures(clip.parent / "out.mp4", clip.parent / "whole.mp4")
+
+
 def test_another_worker_goes_on_from_the_parts_that_it_sees(clip, short_parts, tmp_path):
     """And its segment has the bytes of one that was made in one piece; the parts are the driver's to delete."""
     parts = stopped_inside(clip)

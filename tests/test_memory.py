@@ -281,6 +281,16 @@ def test_a_run_begins_with_what_fits():
     )
     fallback.run(segment(), lambda upscaler: upscaler)
     assert made == ["windows of 7"]
+    assert not fallback.may_overlap
+
+
+def test_files_are_made_in_turn_where_two_encoders_do_not_fit():
+    """The second one makes no variant smaller."""
+    found = []
+    for gigabytes in (6, 9, 10, 12):
+        fallback, notes, _ = fallback_with(gigabytes * GB)
+        found.append((bool(fallback.begin(ClipSize(1280, 720, MANY), notes)), fallback.may_overlap))
+    assert found == [(True, False), (True, True), (False, False), (False, True)]
 
 
 def test_the_next_clip_begins_with_what_fits_it():

@@ -13,7 +13,14 @@ from typing import TypeVar
 import torch
 
 from vsr_pipeline.enhance.device import GPU_IS_BROKEN, computes
-from vsr_pipeline.enhance.memory import allowed_bytes, amount, first_that_fits, same_memory
+from vsr_pipeline.enhance.memory import (
+    allowed_bytes,
+    amount,
+    around_model_bytes,
+    first_that_fits,
+    same_memory,
+    second_encoder_bytes,
+)
 from vsr_pipeline.enhance.spec import Checkpoints, ModelSpec, Upscaler
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import BrokenDeviceError, ModelError, NotFiniteError, OutOfMemoryError, ResourceError
@@ -41,6 +48,8 @@ class Fallback:
         self._upscaler: Upscaler | None = None
         self._reporter = Reporter()
         self._in_fp32 = False
+        self.may_overlap = True
+        """Whether main memory is enough to encode the next file while the one before is still being verified."""
 
     @property
     def way(self) -> str:
@@ -83,6 +92,7 @@ class Fallback:
         if level != self._level:
             self._release()
         self._level = level
+        self.may_overlap = self._has_room_for_two_encoders(clip, needs[level], allowed)
         if self._level == 0 or allowed is None:
             return ()
         note = (
@@ -92,6 +102,12 @@ class Fallback:
         )
         reporter.note(note)
         return (note,)
+
+    def _has_room_for_two_encoders(self, clip: ClipSize, needed: int, allowed: int | None) -> bool:
+        scale = self._spec.scale
+        if self._spec.variants[0].is_on_gpu:  # the encoders take main memory
+            needed, allowed = around_model_bytes(clip, scale), allowed_bytes(None, None)
+        return second_encoder_bytes(clip, scale, needed, allowed) is not None
 
     def say(self, message: str) -> None:
         """Tell the reporter of `begin` something that a person who waits wants to know."""

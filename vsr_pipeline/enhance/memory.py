@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vsr_pipeline.enhance.spec import CHECKPOINT_FRAMES, Variant
+from vsr_pipeline.enhance.spec import Variant
 from vsr_pipeline.runtime.memory import available_memory_bytes, resident_memory_bytes
 from vsr_pipeline.timeline import ClipSize
 
@@ -24,9 +24,25 @@ def around_model_bytes(clip: ClipSize, scale: int) -> int:
     """Return the main memory of everything but the model: the process, frames between threads, the encoder."""
     queue = _RGB * min(_QUEUED_FRAMES, clip.frame_count)
     encoder = min(_ENCODER_BYTES, _ENCODER_BYTES_OF_A_FRAME * clip.frame_count)
-    if clip.frame_count > CHECKPOINT_FRAMES:
-        encoder *= 2  # the next file is begun while the last frames of one are encoded
     return _PROCESS_BYTES + clip.output_pixels(scale) * (queue + encoder) * clip.bytes_per_value
+
+
+def second_encoder_bytes(clip: ClipSize, scale: int, needed: int, allowed: int | None) -> int | None:
+    """Return the main memory that it takes to begin the next file while the last frames of one are encoded.
+
+    Args:
+        clip: whose frames.
+        scale: of the model.
+        needed: what a run takes without that.
+        allowed: how much it may take; None: unknown, and taken for enough.
+
+    Returns:
+        Bytes; None where they are not allowed: then the files are made in turn.
+    """
+    all_frames = _ENCODER_BYTES_OF_A_FRAME * clip.frame_count
+    second = min(2 * _ENCODER_BYTES, all_frames) - min(_ENCODER_BYTES, all_frames)
+    count = clip.output_pixels(scale) * second * clip.bytes_per_value
+    return count if allowed is None or needed + count <= allowed else None
 
 
 def allowed_bytes(limit_bytes: int | None, device: torch.device | None) -> int | None:

@@ -165,7 +165,8 @@ def _encode_segment(
     every = checkpoints.frames if checkpoints else len(whole)
     parts = plan_parts(whole, task.schedule, every)
     if checkpoints is None or len(parts) == 1:
-        one = PartsWriter(task.encoding, [(range(whole.start, whole.stop), task.path)], lambda *_: None)
+        file = (range(whole.start, whole.stop), task.path)
+        one = PartsWriter(task.encoding, [file], lambda *_: None, overlap=fallback.may_overlap)
         on_work(float(-task.kept_frames))
         _encode_frames(task, whole, None, source, upscaler, one, on_work)
         return _Files(one, (), 0.0)
@@ -191,7 +192,7 @@ def _encode_segment(
         folder.save(part, path, states.pop(part.stop, {}), way=way, decision=decision, seconds=seconds)
 
     left = parts[len(kept) :]
-    writer = PartsWriter(task.encoding, [(part, files[part]) for part in left], save)
+    writer = PartsWriter(task.encoding, [(part, files[part]) for part in left], save, overlap=fallback.may_overlap)
     if left:
         rest = rest_of(whole, left[0].start, checkpoints.read_at_once) if kept else whole
         _encode_frames(task, rest, Carry(state, keep), source, upscaler, writer, on_work)

@@ -14,7 +14,7 @@ from vsr_pipeline.clip.footage import Footage
 from vsr_pipeline.clip.geometry import Geometry, Size
 from vsr_pipeline.config import Config, EncodeConfig
 from vsr_pipeline.enhance.frames import decide, enhance_frames
-from vsr_pipeline.enhance.memory import allowed_bytes, around_model_bytes, first_that_fits
+from vsr_pipeline.enhance.memory import allowed_bytes, around_model_bytes, first_that_fits, second_encoder_bytes
 from vsr_pipeline.enhance.spec import ModelSpec, OnWork, Upscaler
 from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.errors import ResourceError
@@ -139,10 +139,13 @@ def picture_bytes(size: Size, frame_count: int, encode: EncodeConfig) -> float:
 def _main_memory_bytes(spec: ModelSpec, clip: ClipSize, config: Config) -> int:
     """Return the main memory that a run takes: of the variant that it begins with, where that computes in it."""
     if spec.variants[0].is_on_gpu:
-        return around_model_bytes(clip, spec.scale)
-    needs = [variant.memory_bytes(clip) for variant in spec.variants]
-    level = first_that_fits(needs, allowed_bytes(config.upscale.memory_limit_bytes, spec.device))
-    return needs[-1 if level is None else level]
+        needed, allowed = around_model_bytes(clip, spec.scale), allowed_bytes(None, None)
+    else:
+        needs = [variant.memory_bytes(clip) for variant in spec.variants]
+        allowed = allowed_bytes(config.upscale.memory_limit_bytes, spec.device)
+        level = first_that_fits(needs, allowed)
+        needed = needs[-1 if level is None else level]
+    return needed + (second_encoder_bytes(clip, spec.scale, needed, allowed) or 0)
 
 
 def refuse_what_cannot_fit(needed: Estimate, folder: Path) -> None:

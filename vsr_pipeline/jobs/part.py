@@ -145,7 +145,7 @@ class PartWriter:
 
 
 class PartsWriter:
-    """Consecutive frames into one file after the other; at most one is still being verified while the next is written.
+    """Consecutive frames into one file after the other.
 
     `wait` or `abandon` must be called at the end.
 
@@ -153,14 +153,21 @@ class PartsWriter:
         encoding: how.
         parts: the files, and which frames go into each, in order.
         then: is called with a part's frames and file when that is there, in a thread, one part after the other.
+        overlap: whether one may still be verified while the next is written; else `write` waits.
     """
 
     def __init__(
-        self, encoding: Encoding, parts: Sequence[tuple[range, Path]], then: Callable[[range, Path], None]
+        self,
+        encoding: Encoding,
+        parts: Sequence[tuple[range, Path]],
+        then: Callable[[range, Path], None],
+        *,
+        overlap: bool,
     ) -> None:
         self._encoding = encoding
         self._left = deque(parts)
         self._then = then
+        self._overlap = overlap
         self._now: PartWriter | None = None
         self._behind: PartWriter | None = None
 
@@ -180,6 +187,8 @@ class PartsWriter:
             self._settle()
             self._now.end(partial(self._then, self._now.frames))
             self._now, self._behind = None, self._now
+            if not self._overlap:
+                self._settle()
 
     def wait(self) -> None:
         """Wait until all files are there.
