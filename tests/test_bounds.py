@@ -1,5 +1,6 @@
 """A run takes no more than it needs: memory, disk, open files, processes; and it ends soon when it is asked to."""
 
+import gc
 import json
 import os
 import signal
@@ -147,6 +148,7 @@ def held_by_process():
 
 def check_held(before):
     """Native threads that were joined may still be listed for a moment."""
+    gc.collect()  # an error that ended a run, and the encoders in its traceback, refer to each other
     deadline = time.monotonic() + 2
     while (held := held_by_process()) != before and time.monotonic() < deadline:
         time.sleep(0.02)
