@@ -4,7 +4,7 @@
 
 Prints the fps of both, in turns, and their ratio: what is missing to 1 is the share of the time in which the slowest
 part is idle. What `vsr run` needs to start (imports, the model, the analysis) and to end is taken away by running it on
-a clip of a third of the length, too. For interpolation, such as `--model nearest-x4`, which costs next to nothing,
+a clip of a third of the length, too. For interpolation, such as `--model nearest`, which costs next to nothing,
 decoding the source alone and encoding the result alone are timed, too.
 """
 
