@@ -47,6 +47,8 @@ def share_of(decision: Decision, setting: float | Literal["auto"]) -> float:
 
 def cleaned_in_part(cleaner: RealBasicVSRNet, share: float, frames_NCHW: Tensor, passes: int) -> Tensor:
     """Return frames (N, 3, H, W) with so much of what cleaning changes: 0 is nothing, 1 is all."""
+    if share == 0:
+        return frames_NCHW
     cleaned = cleaner.clean(frames_NCHW, passes)
     return cleaned if share == 1 else torch.lerp(frames_NCHW, cleaned, share)
 
