@@ -147,12 +147,14 @@ def held_by_process():
 
 
 def check_held(before):
-    """Native threads that were joined may still be listed for a moment."""
+    """Native threads that were joined may still be listed for a moment, before the run, too: fewer are no fault."""
     gc.collect()  # an error that ended a run, and the encoders in its traceback, refer to each other
+    allowed = before["threads"]
     deadline = time.monotonic() + 2
-    while (held := held_by_process()) != before and time.monotonic() < deadline:
+    while (held := held_by_process())["threads"] > allowed and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert held == before
+    assert held["threads"] <= allowed
+    assert held | {"threads": None} == before | {"threads": None}
 
 
 # Ctrl-C may come between the opening of a file and the block that closes it: then the file object closes itself, with
@@ -181,6 +183,7 @@ def test_nothing_is_held_after_a_run(workspace, network):
     for options in (BICUBIC, NETWORK):
         kind = "network" if options is NETWORK else "bicubic"
         done(f"{kind}-first", options)  # libraries keep what they need for themselves
+        gc.collect()
         before = held_by_process()
         for run in (done, failed, interrupted):
             run(f"{kind}-{run.__name__}", options)
