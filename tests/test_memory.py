@@ -46,6 +46,8 @@ def checkpoint(sizes=OFFICIAL):
         num_propagation_blocks=sizes.blocks,
         num_cleaning_blocks=sizes.cleaning_blocks,
         cleaning_channels=sizes.cleaning_channels,
+        reconstruction_channels=(sizes.channels, 64),
+        flow_levels=6,
         sha256="",
     )
 

@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from tests.support.networks import CASES, assert_reproduces, fill, golden_net
+from vsr_pipeline.checkpoints.load import load_checkpoint
+from vsr_pipeline.checkpoints.manifest import verified_path
+from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.blocks import pixel_shuffle_channels_last
+from vsr_pipeline.models.spynet import SPyNet
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -48,3 +52,17 @@ def test_pixel_shuffle_for_gpus_is_pytorchs_in_the_layout_of_its_input():
     shuffled = pixel_shuffle_channels_last(x)
     assert torch.equal(shuffled, torch.nn.functional.pixel_shuffle(x, 2))
     assert shuffled.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def test_flow_at_half_the_size_finds_a_motion():
+    """Without its last level SPyNet is off by less than a third of a pixel where the picture moves by (4, -2)."""
+    full = net_for(load_checkpoint(verified_path("realbasicvsr-open-x4")))
+    half = SPyNet(5)
+    half.load_state_dict({k: v for k, v in full.basicvsr.spynet.state_dict().items() if ".5." not in k[:16]})
+    noise = torch.rand(1, 3, 20, 25, generator=torch.Generator().manual_seed(0))
+    picture = torch.nn.functional.interpolate(noise, scale_factor=6, mode="bicubic").clamp(0, 1)
+    flow = half.eval()(picture[..., 10:106, 10:138], picture[..., 12:108, 6:134])
+    error = (flow - torch.tensor([4.0, -2.0]).view(1, 2, 1, 1)).abs()[..., 16:-16, 16:-16]
+    assert flow.shape == (1, 2, 96, 128)
+    assert error.mean() < 0.33

@@ -36,7 +36,7 @@ from vsr_pipeline.errors import (
     ModelError,
     ResourceError,
 )
-from vsr_pipeline.models import BasicVSRNet
+from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.vgg import VGG19Features
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, differences, load_run_config
@@ -341,6 +341,25 @@ def test_a_new_cleaning_module_changes_nothing(tmp_path):
     assert torch.equal(cleaned, frames)
     with pytest.raises(ConfigError, match=r"mid_channels 16: .*basicvsr.pth has 8"):
         build_network(settings("x", model={"init": str(path), "mid_channels": 16}).model)
+
+
+def test_a_small_network_begins_with_parts_of_a_large_one(tmp_path):
+    torch.manual_seed(0)
+    large = RealBasicVSRNet(8, 2, 3, cleaning_channels=4)
+    path = tmp_path / "large.pth"
+    torch.save(large.state_dict(), path)
+    sizes = {"mid_channels": 4, "propagation_blocks": 1, "cleaning_channels": 4, "cleaning_blocks": 2, "flow_levels": 5}
+    parts = {"flow_from": str(path), "cleaning_from": str(path), "reconstruction_channels": [4, 2]}
+    config = settings("x", model=sizes | parts)
+    small = build_network(config.model)
+    first = small.basicvsr.spynet.state_dict()
+    assert len(first) == 5 * 10 + 2
+    assert all(torch.equal(value, large.basicvsr.spynet.state_dict()[name]) for name, value in first.items())
+    cleaning = small.image_cleaning.state_dict()
+    assert all(torch.equal(value, large.image_cleaning.state_dict()[name]) for name, value in cleaning.items())
+    assert small.basicvsr.conv_last.weight.shape == (3, 2, 3, 3)
+    with pytest.raises(ConfigError, match=r"2 cleaning blocks of 6 channels of .*large.pth: it has no such weights"):
+        build_network(settings("x", model=sizes | parts | {"cleaning_channels": 6}).model)
 
 
 def test_no_gradient_reaches_the_flow():

@@ -245,6 +245,23 @@ def test_the_cleaning_module_may_have_another_width(tmp_path):
     assert "3 cleaning blocks of 4 channels" in error_of(path)
 
 
+def test_reconstruction_and_flow_may_be_smaller(tmp_path):
+    net = RealBasicVSRNet(8, 2, 1, reconstruction_channels=(6, 4), flow_levels=5)
+    path = tmp_path / "slim.safetensors"
+    save_file(net.state_dict(), path)
+    checkpoint = load_checkpoint(path)
+    assert_same_weights(checkpoint, net)
+    assert (checkpoint.reconstruction_channels, checkpoint.flow_levels) == ((6, 4), 5)
+    loaded = net_for(checkpoint).eval()
+    clip = torch.rand(1, 2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded(clip), net(clip))
+    state = net.state_dict()
+    del state["basicvsr.spynet.basic_module.4.basic_module.2.conv.weight"]
+    save_file(state, path)
+    assert "1 missing (basicvsr.spynet.basic_module.4.basic_module.2.conv.weight)" in error_of(path)
+
+
 def test_keys_that_do_not_fit_are_named(tmp_path):
     state = tiny().state_dict()
     path = tmp_path / "changed.pth"

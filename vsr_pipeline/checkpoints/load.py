@@ -23,6 +23,8 @@ class Checkpoint:
     num_propagation_blocks: int
     num_cleaning_blocks: int | None
     cleaning_channels: int | None
+    reconstruction_channels: tuple[int, int]
+    flow_levels: int
     sha256: str
 
 
@@ -52,6 +54,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         num_propagation_blocks=sizes.num_propagation_blocks,
         num_cleaning_blocks=sizes.num_cleaning_blocks,
         cleaning_channels=sizes.cleaning_channels,
+        reconstruction_channels=sizes.reconstruction_channels,
+        flow_levels=sizes.flow_levels,
         sha256=sha256,
     )
 

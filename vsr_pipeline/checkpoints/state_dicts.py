@@ -37,7 +37,7 @@ _RENAMES = (
 
 _SPYNET_LEVELS = 6
 _SPYNET_CHANNELS = (8, 32, 64, 32, 16, 2)
-_OUTPUT_CHANNELS = 64
+_RECONSTRUCTION_CHANNELS = 64
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -51,6 +51,8 @@ class NetSizes:
     num_propagation_blocks: int
     num_cleaning_blocks: int | None
     cleaning_channels: int | None
+    reconstruction_channels: tuple[int, int]
+    flow_levels: int
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -93,6 +95,11 @@ def infer_sizes(state_dict: Mapping[str, Tensor]) -> NetSizes:
         num_propagation_blocks=_count_blocks(state_dict, f"{prefix}backward_resblocks.main.2.", 20 if is_real else 30),
         num_cleaning_blocks=_count_blocks(state_dict, "image_cleaning.0.main.2.", 20) if is_real else None,
         cleaning_channels=_width(state_dict, "image_cleaning.0.main.0.weight", mid) if is_real else None,
+        reconstruction_channels=(
+            _width(state_dict, f"{prefix}upsample1.upsample_conv.weight", 4 * mid) // 4,
+            _width(state_dict, f"{prefix}conv_hr.weight", _RECONSTRUCTION_CHANNELS),
+        ),
+        flow_levels=min(_count_blocks(state_dict, f"{prefix}spynet.basic_module.", _SPYNET_LEVELS), _SPYNET_LEVELS),
     )
 
 
@@ -190,16 +197,17 @@ def _count_blocks(state_dict: Mapping[str, Tensor], prefix: str, default: int) -
 def _basicvsr_shapes(sizes: NetSizes) -> Shapes:
     mid = sizes.mid_channels
     shapes: Shapes = {"spynet.mean": (1, 3, 1, 1), "spynet.std": (1, 3, 1, 1)}
-    for level in range(_SPYNET_LEVELS):
+    for level in range(sizes.flow_levels):
         for n, (inputs, outputs) in enumerate(pairwise(_SPYNET_CHANNELS)):
             shapes |= _conv(f"spynet.basic_module.{level}.basic_module.{n}.conv", inputs, outputs, 7)
     for branch in ("backward_resblocks", "forward_resblocks"):
         shapes |= _residual_blocks(branch, mid + 3, mid, sizes.num_propagation_blocks)
     shapes |= _conv("fusion", 2 * mid, mid, 1)
-    shapes |= _conv("upsample1.upsample_conv", mid, 4 * mid, 3)
-    shapes |= _conv("upsample2.upsample_conv", mid, 4 * _OUTPUT_CHANNELS, 3)
-    shapes |= _conv("conv_hr", _OUTPUT_CHANNELS, _OUTPUT_CHANNELS, 3)
-    shapes |= _conv("conv_last", _OUTPUT_CHANNELS, 3, 3)
+    twice, whole = sizes.reconstruction_channels
+    shapes |= _conv("upsample1.upsample_conv", mid, 4 * twice, 3)
+    shapes |= _conv("upsample2.upsample_conv", twice, 4 * whole, 3)
+    shapes |= _conv("conv_hr", whole, whole, 3)
+    shapes |= _conv("conv_last", whole, 3, 3)
     return shapes
 
 

@@ -1,7 +1,8 @@
 """How much memory RealBasicVSR takes at most for a clip, worked out before a frame is computed; pure arithmetic.
 
 In bytes for each pixel of an LQ frame, with `C` channels of features in samples of `s` bytes, windows of `W` frames and
-a lookahead of `L`. `benchmarks/memory.py` holds it against measurements.
+a lookahead of `L`; reconstruction has `A` channels at twice the size and `B` at four times it. `benchmarks/memory.py`
+holds it against measurements.
 
 Held for the whole of a window:
 
@@ -14,8 +15,8 @@ For a moment, one of these after the other (the larger one counts):
                         feature is held yet
     propagation         the warped state, that beside the frame, and again in the layout of the convolutions, and three
                         maps of a residual block; or the state and what is sampled of it, both in float32
-    reconstruction      features of 4 C, 1024 and 1024 channels of a band of rows, and the details; then the details,
-                        the enlarged frame and their sum
+    reconstruction      features of 4 A, 16 B and 16 B values of a band of rows, and the details; then the
+                        details, the enlarged frame and their sum
     output              the HR frame in float32, clipped, and scaled
 
 Winograd's method, on a CPU in fp32, keeps a work space for residual blocks; its size was measured. CUDA graphs keep
@@ -63,6 +64,8 @@ class NetworkSizes:
     cleaning_channels: int = 0
     """0: there is no cleaning module."""
     cleaning_blocks: int = 0
+    reconstruction_channels: tuple[int, int] | None = None
+    """At twice the LQ size, and at the size of the output; None: those of the released models."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Self:
@@ -72,6 +75,7 @@ class NetworkSizes:
             checkpoint.num_propagation_blocks,
             checkpoint.cleaning_channels or 0,
             checkpoint.num_cleaning_blocks or 0,
+            checkpoint.reconstruction_channels,
         )
 
 
@@ -173,7 +177,8 @@ class _Network:
 
     def _details_of_a_pixel(self) -> int:
         """Return what reconstruction takes for each LQ pixel: a map of twice its size, two maps of the output's."""
-        return (2 * _HR * RECONSTRUCTION_CHANNELS + 4 * self._sizes.channels) * self._sample
+        twice, whole = self._sizes.reconstruction_channels or (self._sizes.channels, RECONSTRUCTION_CHANNELS)
+        return (2 * _HR * whole + 4 * twice) * self._sample
 
     def _work_space(self) -> float:
         """Return what ncnn keeps, or CUDA graphs do."""

@@ -47,13 +47,20 @@ def refuse_other_shapes(checkpoint: Checkpoint) -> None:
 
 def _without_weights(checkpoint: Checkpoint) -> Net:
     if checkpoint.family != "realbasicvsr":
-        return BasicVSRNet(checkpoint.mid_channels, checkpoint.num_propagation_blocks)
+        return BasicVSRNet(
+            checkpoint.mid_channels,
+            checkpoint.num_propagation_blocks,
+            checkpoint.reconstruction_channels,
+            checkpoint.flow_levels,
+        )
     assert checkpoint.num_cleaning_blocks is not None
     return RealBasicVSRNet(
         checkpoint.mid_channels,
         checkpoint.num_propagation_blocks,
         checkpoint.num_cleaning_blocks,
         checkpoint.cleaning_channels,
+        checkpoint.reconstruction_channels,
+        checkpoint.flow_levels,
     )
 
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from vsr_pipeline.models.bands import in_bands
 from vsr_pipeline.models.blocks import PixelShuffleUpsample, ResidualBlocks, conv3x3, conv_relu
-from vsr_pipeline.models.spynet import SPyNet
+from vsr_pipeline.models.spynet import NUM_LEVELS, SPyNet
 from vsr_pipeline.models.warp import warp
 
 MIN_SIZE = 64
 """Smallest height and width that the propagation works on; smaller frames are padded and the output is cut."""
 
 RECONSTRUCTION_CHANNELS = 64
-"""Of the features at the size of the output, whatever is propagated."""
+"""Of the features at the size of the output in the released models, whatever is propagated."""
 
 RECONSTRUCTION_ROWS = 64
 """Height of a band in reconstruction, in LQ rows: its features at the size of the output would be the peak of the
@@ -47,22 +47,32 @@ class BasicVSRNet(nn.Module):
     Args:
         mid_channels: channels of the propagated features.
         num_blocks: residual blocks in each of the two propagation branches.
+        reconstruction_channels: of the features at twice the LQ size and at the size of the output; by default
+            `mid_channels` and 64, which the released models have.
+        flow_levels: see `SPyNet`.
 
     The features may be in 16 bits; frames, flows and the final sum stay in float32.
     """
 
-    def __init__(self, mid_channels: int = 64, num_blocks: int = 30) -> None:
+    def __init__(
+        self,
+        mid_channels: int = 64,
+        num_blocks: int = 30,
+        reconstruction_channels: tuple[int, int] | None = None,
+        flow_levels: int = NUM_LEVELS,
+    ) -> None:
         super().__init__()
         self.mid_channels = mid_channels
         self.num_blocks = num_blocks
-        self.spynet = SPyNet()
+        self.spynet = SPyNet(flow_levels)
         self.backward_resblocks = ResidualBlocks(mid_channels + 3, mid_channels, num_blocks)
         self.forward_resblocks = ResidualBlocks(mid_channels + 3, mid_channels, num_blocks)
         self.fusion = nn.Conv2d(mid_channels * 2, mid_channels, kernel_size=1)
-        self.upsample1 = PixelShuffleUpsample(mid_channels, mid_channels)
-        self.upsample2 = PixelShuffleUpsample(mid_channels, RECONSTRUCTION_CHANNELS)
-        self.conv_hr = conv3x3(RECONSTRUCTION_CHANNELS, RECONSTRUCTION_CHANNELS)
-        self.conv_last = conv3x3(RECONSTRUCTION_CHANNELS, 3)
+        twice, whole = reconstruction_channels or (mid_channels, RECONSTRUCTION_CHANNELS)
+        self.upsample1 = PixelShuffleUpsample(mid_channels, twice)
+        self.upsample2 = PixelShuffleUpsample(twice, whole)
+        self.conv_hr = conv3x3(whole, whole)
+        self.conv_last = conv3x3(whole, 3)
 
     def forward(self, frames_NTCHW: Tensor) -> Tensor:
         """Upscale whole sequences.

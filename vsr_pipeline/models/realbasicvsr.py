@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vsr_pipeline.models.basicvsr import BasicVSRNet, pad_to_minimum
 from vsr_pipeline.models.blocks import ResidualBlocks, conv3x3
+from vsr_pipeline.models.spynet import NUM_LEVELS
 
 MAX_CLEANING_PASSES = 3
 """More passes over-smooth (section 4.2 of the paper)."""
@@ -21,6 +22,8 @@ class RealBasicVSRNet(nn.Module):
         num_cleaning_blocks: residual blocks of the cleaning module.
         cleaning_channels: channels of the cleaning module's features; by default as many as `mid_channels`, which the
             released models have.
+        reconstruction_channels: see `BasicVSRNet`.
+        flow_levels: see `SPyNet`.
     """
 
     def __init__(
@@ -29,6 +32,8 @@ class RealBasicVSRNet(nn.Module):
         num_propagation_blocks: int = 20,
         num_cleaning_blocks: int = 20,
         cleaning_channels: int | None = None,
+        reconstruction_channels: tuple[int, int] | None = None,
+        flow_levels: int = NUM_LEVELS,
     ) -> None:
         super().__init__()
         self.num_cleaning_blocks = num_cleaning_blocks
@@ -36,7 +41,7 @@ class RealBasicVSRNet(nn.Module):
         self.image_cleaning = nn.Sequential(
             ResidualBlocks(3, self.cleaning_channels, num_cleaning_blocks), conv3x3(self.cleaning_channels, 3)
         )
-        self.basicvsr = BasicVSRNet(mid_channels, num_propagation_blocks)
+        self.basicvsr = BasicVSRNet(mid_channels, num_propagation_blocks, reconstruction_channels, flow_levels)
 
     @overload
     def forward(

@@ -53,14 +53,19 @@ class FlowLevel(nn.Module):
 
 
 class SPyNet(nn.Module):
-    """Optical flow from a reference to a supporting frame."""
+    """Optical flow from a reference to a supporting frame.
+
+    Args:
+        num_levels: of the pyramid, from 1/32 of the size upwards. With 6 the last one has full size; with 5 it has half
+            of it, which takes a quarter of the time, and its flow is enlarged.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, num_levels: int = NUM_LEVELS) -> None:
         super().__init__()
-        self.basic_module = nn.ModuleList(FlowLevel() for _ in range(NUM_LEVELS))
+        self.basic_module = nn.ModuleList(FlowLevel() for _ in range(num_levels))
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
@@ -89,8 +94,9 @@ class SPyNet(nn.Module):
         for level, (small_reference, small_support) in enumerate(zip(references, supports, strict=True)):
             if level > 0:
                 flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
-            warped = warp(small_support, flow, padding_mode="border")
-            flow = flow + self.basic_module[level](torch.cat((small_reference, warped, flow), dim=1))
+            if level < len(self.basic_module):
+                warped = warp(small_support, flow, padding_mode="border")
+                flow = flow + self.basic_module[level](torch.cat((small_reference, warped, flow), dim=1))
         return flow
 
     def _pyramid(self, frames: Tensor) -> list[Tensor]:

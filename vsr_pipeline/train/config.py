@@ -69,10 +69,15 @@ class ModelConfig(_Section):
 
     init: str | None = Field(None, description="a model's name or a checkpoint file to start from")
     flow_from: str | None = Field(None, description="likewise, only its SPyNet is taken; the rest starts at random")
+    cleaning_from: str | None = Field(None, description="likewise, its first cleaning blocks, of as many channels")
     mid_channels: int = Field(64, ge=1)
     propagation_blocks: int = Field(20, ge=1)
     cleaning_channels: int | None = Field(None, ge=1, description="else as many as mid_channels")
     cleaning_blocks: int = Field(20, ge=1)
+    reconstruction_channels: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None, strict=False, description="at twice and four times the LQ size; else mid_channels and 64"
+    )
+    flow_levels: int = Field(6, ge=1, le=6, description="of SPyNet: with 5, flow is computed at half the size")
 
 
 class LossConfig(_Section):

@@ -31,8 +31,8 @@ def build_network(config: ModelConfig) -> RealBasicVSRNet:
     A BasicVSR goes into `basicvsr.*`; a cleaning module that is new changes nothing at first.
 
     Raises:
-        ConfigError: `init` has another size than the settings.
-        ModelError: `init` or `flow_from` cannot be had.
+        ConfigError: `init`, `flow_from` or `cleaning_from` has other sizes than the settings.
+        ModelError: one of them cannot be had.
     """
     start = _load(config.init) if config.init else None
     if isinstance(start, RealBasicVSRNet):
@@ -44,6 +44,8 @@ def build_network(config: ModelConfig) -> RealBasicVSRNet:
         num_propagation_blocks=start.num_blocks if start else config.propagation_blocks,
         num_cleaning_blocks=config.cleaning_blocks,
         cleaning_channels=config.cleaning_channels,
+        reconstruction_channels=config.reconstruction_channels,
+        flow_levels=config.flow_levels,
     )
     _scale_residual_blocks(net)
     last = net.image_cleaning[1]
@@ -56,8 +58,27 @@ def build_network(config: ModelConfig) -> RealBasicVSRNet:
     elif config.flow_from:
         donor = _load(config.flow_from)
         source = donor.basicvsr if isinstance(donor, RealBasicVSRNet) else donor
-        net.basicvsr.spynet.load_state_dict(source.spynet.state_dict())
+        _take(net.basicvsr.spynet, source.spynet, f"the {config.flow_levels} flow levels of {config.flow_from}")
+    if config.cleaning_from:
+        donor = _load(config.cleaning_from)
+        if not isinstance(donor, RealBasicVSRNet):
+            raise ConfigError(f"model.cleaning_from: {config.cleaning_from} has no cleaning module")
+        what = f"{config.cleaning_blocks} cleaning blocks of {net.cleaning_channels} channels of {config.cleaning_from}"
+        _take(net.image_cleaning, donor.image_cleaning, what)
     return net
+
+
+def _take(part: nn.Module, donor: nn.Module, what: str) -> None:
+    """Copy all weights of `part` from a donor that may be deeper.
+
+    Raises:
+        ConfigError: the donor lacks some of them or has others; `what` was wanted.
+    """
+    weights_of_donor = donor.state_dict()
+    wanted = part.state_dict()
+    if any(name not in weights_of_donor or weights_of_donor[name].shape != v.shape for name, v in wanted.items()):
+        raise ConfigError(f"{what}: it has no such weights")
+    part.load_state_dict({name: weights_of_donor[name] for name in wanted})
 
 
 def _load(name: str) -> BasicVSRNet | RealBasicVSRNet:
