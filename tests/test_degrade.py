@@ -3,12 +3,14 @@
 import math
 from itertools import islice, pairwise
 
+import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from tests.support.pictures import clip, picture
-from vsr_pipeline.degrade.chains import Blur, Chain, Noise, RandomOrder, Resize, VideoCompression, varying
+from vsr_pipeline.degrade.chains import Blur, Chain, Chroma, Noise, RandomOrder, Resize, VideoCompression, varying
+from vsr_pipeline.degrade.chroma import saturated
 from vsr_pipeline.degrade.compress import jpeg, video
 from vsr_pipeline.degrade.config import DegradationConfig, load_degradation
 from vsr_pipeline.degrade.degradation import Degradation, apply_chain
@@ -18,7 +20,7 @@ from vsr_pipeline.degrade.walk import walk
 from vsr_pipeline.errors import ConfigError, InputError
 from vsr_pipeline.media.antialias import antialiased_bicubic
 
-MIXTURE = ("clean", "light", "video", "worn", "published")
+MIXTURE = ("clean", "light", "video", "worn", "colour", "published")
 
 
 def only(name):
@@ -204,6 +206,38 @@ def test_poisson_noise_has_the_variance_of_its_signal():
 
 
 # Compression
+
+
+@pytest.mark.parametrize(
+    ("shrink", "enlarge"), [("area", "bilinear"), ("bilinear", "nearest"), ("nearest", "bilinear")]
+)
+def test_colour_loses_detail_and_luma_keeps_it(shrink, enlarge):
+    noise = np.random.default_rng(0).uniform(0.3, 0.7, (1, 32, 32, 3)).astype(np.float32)
+    frames = 0.25 + 0.25 * (clip(1, 32, 32) + noise)  # away from black and white, where values would be clipped
+    step = Chroma(shrink={shrink: 1}, enlarge={enlarge: 1})
+    before, after = (cv2.cvtColor(f[0], cv2.COLOR_RGB2YCrCb) for f in (frames, applied(step, frames=frames)))
+    np.testing.assert_allclose(after[..., 0], before[..., 0], atol=1e-4)
+    edges = [np.abs(np.diff(ycrcb[..., 1:], axis=1)).mean() for ycrcb in (before, after)]
+    assert 0.1 * edges[0] < edges[1] < 0.95 * edges[0]
+    np.testing.assert_allclose(after[..., 1:].mean((0, 1)), before[..., 1:].mean((0, 1)), atol=0.01)
+
+
+def test_colour_may_lie_beside_its_place():
+    frames = np.full((1, 32, 32, 3), 0.5, np.float32)
+    frames[:, :, 16:, 0] = 0.75
+    red = applied(Chroma(enlarge={"bilinear": 1}, shift=varying(2, 2)), frames=frames)[0, 16]
+    plain = applied(Chroma(enlarge={"bilinear": 1}), frames=frames)[0, 16]
+    colour = [line[:, 0] - line[:, 2] for line in (red, plain)]
+    np.testing.assert_allclose(colour[0][4:], colour[1][2:-2], atol=1e-5)
+
+
+def test_a_factor_on_colour_leaves_luma_and_grey():
+    frame = 0.3 + 0.4 * picture(16, 16)
+    vivid = saturated(frame, 1.3)
+    before, after = (cv2.cvtColor(f, cv2.COLOR_RGB2YCrCb) for f in (frame, vivid))
+    np.testing.assert_allclose(after[..., 0], before[..., 0], atol=1e-4)
+    np.testing.assert_allclose(after[..., 1:] - 0.5, 1.3 * (before[..., 1:] - 0.5), atol=1e-3)
+    assert np.array_equal(saturated(frame, 1.0).round(5), frame.round(5))
 
 
 def test_jpeg_compresses():
@@ -415,7 +449,7 @@ def test_toml_is_read(tmp_path):
     path = tmp_path / "d.toml"
     path.write_text('[degradation]\npreset = "mixture"\nweights = { clean = 0.5, published = 0 }\n')
     weights = {chain.name: chain.weight for chain in load_degradation(path).resolved_chains}
-    assert weights == {"clean": 0.5, "light": 0.15, "video": 0.35, "worn": 0.2, "published": 0}
+    assert weights == {"clean": 0.5, "light": 0.15, "video": 0.35, "worn": 0.2, "colour": 0.1, "published": 0}
     path.write_text(
         "[[degradation.chains]]\n"
         'name = "vhs"\n'
@@ -435,9 +469,12 @@ def test_toml_is_read(tmp_path):
         ("", "has no section"),
         ("[degradation]\npreset = ", "is not TOML"),
         ('[degradation]\npreset = "cruel"', "preset"),
-        ("[degradation]\nweights = { vhs = 1 }", "the chains are clean, light, video, worn, published"),
+        ("[degradation]\nweights = { vhs = 1 }", "the chains are clean, light, video, worn, colour, published"),
         ("[degradation]\nweights = { clean = -1 }", "weights.clean"),
-        ("[degradation]\nweights = { clean = 0, light = 0, video = 0, worn = 0, published = 0 }", "above 0"),
+        (
+            "[degradation]\nweights = { clean = 0, light = 0, video = 0, worn = 0, colour = 0, published = 0 }",
+            "above 0",
+        ),
         ('[degradation]\nchains = [{ name = "a", steps = [{ kind = "jpeg" }] }]', "last resize"),
         ('[degradation]\nchains = [{ name = "a", steps = [{ kind = "fog" }] }]', "fog"),
     ],

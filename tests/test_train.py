@@ -42,7 +42,7 @@ from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, differences, load_run_config
 from vsr_pipeline.train.data import Sequences, batches, crisper, sharpened
 from vsr_pipeline.train.loop import train
-from vsr_pipeline.train.losses import distance
+from vsr_pipeline.train.losses import distance, pixel_losses
 from vsr_pipeline.train.network import TrainingNet, build_network
 from vsr_pipeline.train.perceptual import PerceptualLoss
 from vsr_pipeline.train.processes import Processes
@@ -160,6 +160,16 @@ def test_psnr_as_a_loss_weighs_sequences_alike():
     assert perfect.item() == pytest.approx(-40)
 
 
+def test_the_loss_on_colour_does_not_see_brightness():
+    truth = torch.rand(1, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    losses = settings("x", losses={"chroma": 2.0, "cleaning": 0}).losses
+    brighter = pixel_losses(truth + 0.1, truth, truth, None, losses)
+    assert brighter["chroma"].item() == pytest.approx(0, abs=1e-6)
+    redder = pixel_losses(truth + torch.tensor([0.1, 0, 0]).view(3, 1, 1), truth, truth, None, losses)
+    # Of red alone Cr sees 0.701 / 1.402 of it, Cb 0.299 / 1.772.
+    assert redder["chroma"].item() == pytest.approx(2 * 0.1 * (0.5 + 0.1687) / 2, rel=1e-3)
+
+
 def test_learning_rate_rises_and_falls():
     config = settings("x", train={"warm_up": 4, "schedule": "cosine", "learning_rate": 1.0}).train
     rates = [learning_rate(config, n, n / 100) for n in range(101)]
@@ -247,7 +257,7 @@ def test_only_what_is_spoiled_is_to_become_sharper_and_lq_frames_stay_as_they_ar
         config = settings(material, degradation=degradation, losses=losses)
         return Sequences(sources, config, seed=3, with_truth=True)[0]
 
-    untouched = {"preset": "mixture", "weights": dict.fromkeys(("light", "video", "worn", "published"), 0)}
+    untouched = {"preset": "mixture", "weights": dict.fromkeys(("light", "video", "worn", "colour", "published"), 0)}
     clean = sample(0.1, **untouched)
     assert torch.equal(clean["sharp"], clean["truth"])
     plain, mild, heavy = sample(0, preset="heavy"), sample(0.01, preset="mild"), sample(0.01, preset="heavy")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 KernelShape = Literal["iso", "aniso", "generalised_iso", "generalised_aniso", "plateau_iso", "plateau_aniso", "sinc"]
 Filter = Literal["bilinear", "area", "bicubic", "antialiased"]
+ChromaFilter = Literal["area", "bilinear", "nearest"]
 Encoder = Literal["h264", "hevc", "mpeg4"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"]
 Strength = Literal["mild", "medium", "heavy"]
@@ -117,6 +118,22 @@ class Jpeg(Plain):
     quality: Varying = varying(30, 95, 3)
 
 
+class Chroma(Plain):
+    """Colour through half the size (4:2:0), by filters that are drawn once, and out of place."""
+
+    kind: Literal["chroma"] = "chroma"
+    probability: Probability = 1.0
+    shrink: dict[ChromaFilter, Weight] = {"area": 1.0, "bilinear": 1.0, "nearest": 1.0}
+    enlarge: dict[ChromaFilter, Weight] = {"bilinear": 1.0, "nearest": 1.0}
+    shift: Varying = Field(varying(0, 0), description="of colour, in pixels, to the right and down, each drawn")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        check_drawable(self.shrink, "shrink")
+        check_drawable(self.enlarge, "enlarge")
+        return self
+
+
 class VideoCompression(Plain):
     """A real video encoder over all frames, 4:2:0, at a constant quality (`crf`) or a mean size (`bits_per_frame`)."""
 
@@ -139,7 +156,7 @@ class VideoCompression(Plain):
         return self
 
 
-Simple = Annotated[Blur | Resize | Noise | Jpeg | VideoCompression, Field(discriminator="kind")]
+Simple = Annotated[Blur | Resize | Noise | Jpeg | Chroma | VideoCompression, Field(discriminator="kind")]
 
 
 class RandomOrder(Plain):
@@ -151,7 +168,7 @@ class RandomOrder(Plain):
 
 
 Step = Annotated[
-    Blur | Resize | Noise | Jpeg | VideoCompression | RandomOrder,
+    Blur | Resize | Noise | Jpeg | Chroma | VideoCompression | RandomOrder,
     Field(discriminator="kind"),
 ]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vsr_pipeline.degrade.chains import (
     Blur,
     Chain,
+    Chroma,
     Jpeg,
     Noise,
     RandomOrder,
@@ -18,6 +19,7 @@ from vsr_pipeline.degrade.chains import (
     Step,
     VideoCompression,
 )
+from vsr_pipeline.degrade.chroma import subsampled
 from vsr_pipeline.degrade.compress import jpeg, video
 from vsr_pipeline.degrade.config import DegradationConfig
 from vsr_pipeline.degrade.kernels import gaussian, sinc
@@ -105,6 +107,8 @@ def _apply(
             return _noisy(step, frames, rng)
         case Jpeg():
             return (jpeg(frame, quality) for frame, quality in zip(frames, walk(step.quality, rng), strict=False))
+        case Chroma():
+            return _with_worse_colour(step, frames, rng)
         case VideoCompression():
             return _compressed(step, frames, rng)
         case RandomOrder():
@@ -184,6 +188,12 @@ def _poisson_noise(frame: FloatFrame, grey: bool, rng: np.random.Generator) -> F
     few = mean < _MANY_PHOTONS
     noise[few] = rng.poisson(mean[few]) - mean[few]
     return noise / photons
+
+
+def _with_worse_colour(step: Chroma, frames: Iterator[FloatFrame], rng: np.random.Generator) -> Iterator[FloatFrame]:
+    shrink, enlarge = _draw(step.shrink, rng), _draw(step.enlarge, rng)
+    for frame, x, y in zip(frames, walk(step.shift, rng), walk(step.shift, rng), strict=False):
+        yield subsampled(frame, shrink=shrink, enlarge=enlarge, shift=(x, y))
 
 
 def _compressed(step: VideoCompression, frames: Iterator[FloatFrame], rng: np.random.Generator) -> Iterator[FloatFrame]:

@@ -5,6 +5,7 @@ import math
 from vsr_pipeline.degrade.chains import (
     Blur,
     Chain,
+    Chroma,
     Jpeg,
     KernelShape,
     Noise,
@@ -44,6 +45,7 @@ def preset_chains(preset: Preset) -> tuple[Chain, ...]:
             _light(weight=0.15),
             _video(weight=0.35),
             _worn(weight=0.2),
+            _colour(weight=0.1),
             published(weight=0.2, speed="veryfast"),
         )
     if preset == "published":
@@ -139,6 +141,22 @@ def _worn(weight: float) -> Chain:
             Resize(filters={"antialiased": 1}),
             Noise(sigma=varying(6, 20, 0.1)),
             VideoCompression(crf=varying(26, 36)),
+        ),
+    )
+
+
+def _colour(weight: float) -> Chain:
+    """A video whose colour suffered: 4:2:0 made badly, encoded twice; from `light` to `medium`."""
+    return Chain(
+        name="colour",
+        weight=weight,
+        steps=(
+            Blur(probability=0.5, sigma=varying(0.2, 1.2, 0.02), sizes=(11, 11)),
+            Resize(filters={"antialiased": 1}),
+            Noise(sigma=varying(0, 8, 0.1)),
+            Chroma(shift=varying(-1, 1)),
+            VideoCompression(encoders={"h264": 0.7, "hevc": 0.1, "mpeg4": 0.2}, crf=varying(20, 32)),
+            VideoCompression(probability=0.5, crf=varying(20, 32)),
         ),
     )
 

@@ -37,6 +37,9 @@ class DataConfig(_Section):
         (1.0, 2.0), strict=False, description="pixels of a video for one of the truth"
     )
     video_share: float = Field(0.3, ge=0, le=1, description="sequences from videos, where there are images, too")
+    saturation: tuple[float, float] = Field(
+        (1.0, 1.0), strict=False, description="factor on the truth's colour, drawn for each sequence"
+    )
     candidates: int = Field(1, ge=1, description="places drawn for a sequence; that with most detail is cut")
     cache_gib: float = Field(2.0, gt=0, description="memory of each worker for decoded pictures")
 
@@ -61,6 +64,8 @@ class DataConfig(_Section):
                 raise ValueError(
                     f"{name} [{low}, {high}] must be ascending and at least 1: enlarged truth is not sharp"
                 )
+        if not 0 <= self.saturation[0] <= self.saturation[1]:
+            raise ValueError(f"saturation {list(self.saturation)} must be ascending and at least 0")
         return self
 
 
@@ -85,6 +90,7 @@ class LossConfig(_Section):
 
     kind: Literal["l1", "charbonnier", "psnr"] = "l1"
     output: float = Field(1.0, ge=0, description="HR frames against the truth")
+    chroma: float = Field(0.0, ge=0, description="colour differences (Cb, Cr) of HR frames against the truth's")
     cleaning: float = Field(1.0, ge=0, description="cleaned frames against the truth at a quarter of its size")
     sharpen: bool = Field(True, description="sharpen the truth of the output loss and what the LQ frames are made of")
     sharpen_spoiled: float = Field(

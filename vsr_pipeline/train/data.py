@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vsr_pipeline.degrade.chroma import saturated
 from vsr_pipeline.degrade.degradation import Degradation
 from vsr_pipeline.degrade.resize import bicubic_quarter
 from vsr_pipeline.errors import InputError
@@ -64,6 +65,9 @@ class Sequences(Dataset[Sample]):
         """
         rng = np.random.default_rng((self._seed, k))
         truth = self._augmented(self._clip(k, rng), rng)
+        if self._data.saturation != (1.0, 1.0):
+            factor = rng.uniform(*self._data.saturation)
+            truth = np.rint(255 * saturated(truth.astype(np.float32) / 255, factor)).astype(np.uint8)
         if self._data.mirror:
             truth = np.concatenate((truth, truth[::-1]))
         sharp = sharpened(truth) if self._sharpen else truth

@@ -25,6 +25,13 @@ def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
     return torch.sqrt(difference.square() + _CHARBONNIER_EPSILON**2).mean()
 
 
+def _chroma(frames: Tensor) -> Tensor:
+    """Return Cb and Cr (..., 2, H, W) of RGB frames, around 0 (BT.601, full range)."""
+    red, green, blue = frames.float().unbind(-3)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack(((blue - luma) / 1.772, (red - luma) / 1.402), dim=-3)
+
+
 def pixel_losses(
     output: Tensor | None, cleaned: Tensor, target: Tensor | None, clean: Tensor, config: LossConfig
 ) -> dict[str, Tensor]:
@@ -42,6 +49,8 @@ def pixel_losses(
         assert output is not None
         assert target is not None
         losses["output"] = config.output * distance(output, target, config.kind)
+        if config.chroma > 0:
+            losses["chroma"] = config.chroma * distance(_chroma(output), _chroma(target), config.kind)
     if config.cleaning > 0:
         losses["cleaning"] = config.cleaning * distance(cleaned, clean, config.kind)
     return losses
