@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from vsr_pipeline.errors import UsageError
+from vsr_pipeline.jobs.batch.live import LOG
 from vsr_pipeline.jobs.report.files import REPORT_HTML
 from vsr_pipeline.runtime.files import WORK_FOLDER
 from vsr_pipeline.serve.add_page import add_page, queue_uploads
@@ -101,7 +102,7 @@ class PageRoutes:
 
     def log(self, _request: Request) -> Response:
         """Show the end of the log."""
-        path = inside(self._site.options.results, self._site.options.results / WORK_FOLDER / "batch.log")
+        path = inside(self._site.options.results, self._site.options.results / WORK_FOLDER / LOG)
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LOG_BYTES))
             text = file.read(_LOG_BYTES).decode(errors="replace")

@@ -10,12 +10,12 @@ from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, VsrError
 from vsr_pipeline.jobs.batch.discovery import check_folders
-from vsr_pipeline.jobs.batch.live import Live
+from vsr_pipeline.jobs.batch.live import LOG, Live
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, Planner
 from vsr_pipeline.jobs.batch.pool import WorkerPool
 from vsr_pipeline.jobs.batch.queue import QUEUE, open_queue
 from vsr_pipeline.jobs.batch.rows import QueueRow
-from vsr_pipeline.jobs.batch.run import LOG, Batch, BatchPlaces
+from vsr_pipeline.jobs.batch.run import Batch, BatchPlaces
 from vsr_pipeline.jobs.batch.settings import BatchSettings
 from vsr_pipeline.jobs.report.outcome import BatchOutcome
 from vsr_pipeline.jobs.runner import LOCK, locked

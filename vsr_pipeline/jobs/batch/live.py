@@ -18,6 +18,7 @@ from vsr_pipeline.jobs.report.outcome import WorkerOutcome
 from vsr_pipeline.runtime.files import WORK_FOLDER, replace_text, write_text
 from vsr_pipeline.runtime.progress import Advanced, Event, Finished, Noted, Saved, Sink, Started, Warned
 
+LOG = "batch.log"
 PROGRESS = "progress.json"
 WORKERS = "workers.json"
 _SECONDS_BETWEEN_WRITES = 1.0

@@ -23,7 +23,7 @@ from vsr_pipeline.errors import (
     StoppedForNow,
     VsrError,
 )
-from vsr_pipeline.jobs.batch.live import Live
+from vsr_pipeline.jobs.batch.live import LOG, Live
 from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions, Planner
 from vsr_pipeline.jobs.batch.pool import WorkerPool
 from vsr_pipeline.jobs.batch.queue import Queue
@@ -40,8 +40,6 @@ from vsr_pipeline.runtime.files import WORK_FOLDER, refusals_as_errors
 from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.process import Call
 from vsr_pipeline.runtime.progress import Reporter, all_of, counted, reported
-
-LOG = "batch.log"
 
 _SOME_FAILED = 7
 _LOST = "the GPU no longer answers, or no worker is left"
