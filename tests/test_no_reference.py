@@ -19,8 +19,8 @@ from vsr_pipeline.media.images import read_image, write_png
 from vsr_pipeline.metrics import FrameScores, NaturalnessMeter, draw_curves, psnr
 from vsr_pipeline.metrics.brisque import brisque
 from vsr_pipeline.metrics.measure import judge, measure, short_names
-from vsr_pipeline.metrics.naturalness import SAMPLE_SIZE
 from vsr_pipeline.metrics.niqe import niqe
+from vsr_pipeline.metrics.sample import SAMPLE_SIZE
 from vsr_pipeline.metrics.scene_statistics import fit, normalized
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.runtime.terminal import Lines

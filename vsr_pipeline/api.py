@@ -12,6 +12,7 @@ from vsr_pipeline import __version__
 from vsr_pipeline.bench import BenchResult, bench
 from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
 from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
+from vsr_pipeline.checkpoints.efficientnet_lite0 import load_efficientnet_lite0
 from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
 from vsr_pipeline.clip.footage import footage_of, look_at
 from vsr_pipeline.clip.geometry import size_label
@@ -113,6 +114,7 @@ __all__ = [
     "job_folder",
     "live",
     "load_config",
+    "load_efficientnet_lite0",
     "local_source",
     "measure",
     "merge",

@@ -89,6 +89,12 @@ def metrics(
     naturalness: Annotated[
         bool, typer.Option("--naturalness", help="Measure NIQE and BRISQUE, too, on 25 frames of each at most.")
     ] = False,
+    perceptual: Annotated[
+        bool,
+        typer.Option(
+            "--perceptual", help="Measure a perceptual distance, too, on 25 frames at most (extra perceptual)."
+        ),
+    ] = False,
     vmaf: Annotated[bool, typer.Option(help="Measure VMAF, too: it takes about as long as all the rest.")] = True,
     csv: Annotated[Path | None, typer.Option(help="Write the scores of each frame into this .csv file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the scores of each frame into this .png file.")] = None,
@@ -99,13 +105,16 @@ def metrics(
     """Compare videos with a reference, or judge them without one.
 
     Means over the frames. More is better: PSNR in dB and SSIM, on RGB and on luma, VMAF and VMAF-NEG. Less is better:
-    temporal flicker, mean squared error (MSE), NIQE, BRISQUE. NIQE and BRISQUE overrate over-sharpened pictures.
+    temporal flicker, mean squared error (MSE), perceptual distance, NIQE, BRISQUE. NIQE and BRISQUE overrate
+    over-sharpened pictures.
     """
     clips = [reference, *(distorted or [])]
     if not no_reference and len(clips) == 1:
         raise UsageError(
             f"{reference} is alone: name what is compared with it, or give --no-reference to judge it by itself"
         )
+    if no_reference and perceptual:
+        raise UsageError("--perceptual measures how far a clip is from its reference: leave out --no-reference")
     refuse_missing(*clips)
     from vsr_pipeline import api
 
@@ -114,6 +123,7 @@ def metrics(
         clips if no_reference else clips[1:],
         vmaf=vmaf,
         naturalness=naturalness,
+        perceptual=api.load_efficientnet_lite0() if perceptual else None,
         csv_file=csv,
         plot_file=plot,
         overwrite=overwrite,
@@ -124,19 +134,25 @@ def metrics(
         warning = {"warning": _WARNING} if natural else {}
         print_json([{"distorted": str(m.distorted), **_json_scores(m.scores), **warning} for m in measurements])
     else:
-        _print_scores(measurements, full=not no_reference, natural=natural)
+        columns = (
+            *(() if no_reference else _FULL_COLUMNS),
+            *(_PERCEPTUAL_COLUMNS if perceptual else ()),
+            *(_NATURAL_COLUMNS if natural else ()),
+            *(_SAMPLE_COLUMNS if natural or perceptual else ()),
+            _COUNT_COLUMN,
+        )
+        _print_scores(measurements, columns)
+        if natural:
+            print(_WARNING)
     return 0
 
 
-def _print_scores(measurements: "Sequence[Measurement]", *, full: bool, natural: bool) -> None:
-    """Print a line of means for each video: those that need a reference, and those that need none."""
-    columns = (*(_FULL_COLUMNS if full else ()), *(_NATURAL_COLUMNS if natural else ()), _COUNT_COLUMN)
+def _print_scores(measurements: "Sequence[Measurement]", columns: "Sequence[tuple[str, str, int, str]]") -> None:
+    """Print a line of means for each video."""
     print(" ".join(f"{title:>{width}}" for _, title, width, _ in columns))
     for m in measurements:
         cells = (_cell(getattr(m.scores, name), width, form) for name, _, width, form in columns)
         print(*cells, f" {one_line(str(m.distorted))}")
-    if natural:
-        print(_WARNING)
 
 
 _WARNING = (
@@ -155,11 +171,12 @@ _FULL_COLUMNS = (
     ("mse_y", "MSE Y", 7, ".2f"),
 )
 """Field, title, width and format of each column that needs a reference."""
+_PERCEPTUAL_COLUMNS = (("perceptual", "perceptual", 10, ".3f"),)
 _NATURAL_COLUMNS = (
     ("niqe", "NIQE", 5, ".2f"),
     ("brisque", "BRISQUE", 7, ".2f"),
-    ("sampled_frame_count", "sampled", 7, "d"),
 )
+_SAMPLE_COLUMNS = (("sampled_frame_count", "sampled", 7, "d"),)
 _COUNT_COLUMN = ("frame_count", "frames", 6, "d")
 
 

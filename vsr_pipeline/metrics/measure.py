@@ -17,6 +17,7 @@ from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.metrics import (
     FrameScores,
     NaturalnessMeter,
+    PerceptualMeter,
     Scores,
     VmafMeter,
     draw_curves,
@@ -24,6 +25,7 @@ from vsr_pipeline.metrics import (
     score_frames,
 )
 from vsr_pipeline.metrics.scores import with_naturalness
+from vsr_pipeline.models.efficientnet_lite import EfficientNetLite0Features
 from vsr_pipeline.runtime.files import write_text
 from vsr_pipeline.runtime.progress import Reporter, counted, reported
 
@@ -43,6 +45,7 @@ def measure(
     *,
     vmaf: bool = True,
     naturalness: bool = False,
+    perceptual: EfficientNetLite0Features | None = None,
     csv_file: Path | None = None,
     plot_file: Path | None = None,
     overwrite: bool = False,
@@ -55,6 +58,7 @@ def measure(
         distorted: the clips.
         vmaf: measure VMAF, too.
         naturalness: measure NIQE and BRISQUE, too.
+        perceptual: measure the perceptual distance by this network, too; it needs a reference.
         csv_file: gets a row for each frame.
         plot_file: gets a curve for each clip.
         overwrite: replace these files where they exist.
@@ -74,7 +78,8 @@ def measure(
         measurements = tuple(judge(path, reporter=reporter) for path in distorted)
     else:
         measurements = tuple(
-            compare(reference, path, vmaf=vmaf, naturalness=naturalness, reporter=reporter) for path in distorted
+            compare(reference, path, vmaf=vmaf, naturalness=naturalness, perceptual=perceptual, reporter=reporter)
+            for path in distorted
         )
     if csv_file:
         write_csv(csv_file, measurements)
@@ -86,13 +91,19 @@ def measure(
 
 
 def compare(
-    reference: Path, distorted: Path, *, vmaf: bool = True, naturalness: bool = False, reporter: Reporter
+    reference: Path,
+    distorted: Path,
+    *,
+    vmaf: bool = True,
+    naturalness: bool = False,
+    perceptual: EfficientNetLite0Features | None = None,
+    reporter: Reporter,
 ) -> Measurement:
     """Compare two clips of equally many frames.
 
     A distorted clip of another size is brought to the reference's first: enlarged by bicubic interpolation, so that an
-    LQ clip scores as bicubic would, or shrunk by averaging; so it is for NIQE and BRISQUE, too. Where VMAF cannot be
-    had, the reporter is told why, and the scores are without it.
+    LQ clip scores as bicubic would, or shrunk by averaging; so it is for the scores of a sample, too. Where VMAF cannot
+    be had, the reporter is told why, and the scores are without it.
 
     Raises:
         InputError: one cannot be read, the counts of frames differ, or a clip has frames of several sizes.
@@ -104,8 +115,9 @@ def compare(
         pairs = _pairs(truth, copy, reporter)
         frame_count = truth.frame_count or copy.frame_count
         natural = NaturalnessMeter(frame_count) if naturalness else None
+        distance = PerceptualMeter(perceptual, frame_count) if perceptual else None
         with reported(reporter, f"metrics {distorted.name}", frame_count):
-            frames = score_frames(pairs, meter, partial(reporter.worked, 1.0), naturalness=natural)
+            frames = score_frames(pairs, meter, partial(reporter.worked, 1.0), naturalness=natural, perceptual=distance)
         if meter and meter.failure:
             reporter.note(f"no VMAF for {distorted}: {meter.failure}")
     if not frames:
@@ -114,7 +126,7 @@ def compare(
 
 
 def judge(path: Path, *, reporter: Reporter) -> Measurement:
-    """Measure NIQE and BRISQUE of a clip, on a sample of its frames (see `NaturalnessMeter`), without a reference.
+    """Measure NIQE and BRISQUE of a clip, on a sample of its frames (see `Sample`), without a reference.
 
     Raises:
         InputError: it cannot be read, or has no frames.

@@ -27,6 +27,7 @@ _PANELS = {
     "vmaf": _Panel("VMAF"),
     "vmaf_neg": _Panel("VMAF-NEG"),
     "flicker": _Panel("Flicker", digits=3, less_is_better=True),
+    "perceptual": _Panel("Perceptual", digits=3, less_is_better=True, is_sampled=True),
     "niqe": _Panel("NIQE", less_is_better=True, is_sampled=True),
     "brisque": _Panel("BRISQUE", less_is_better=True, is_sampled=True),
 }

@@ -8,6 +8,7 @@ from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.metrics.fidelity import FloatArray, luma, mse, psnr_of, ssim, to_255
 from vsr_pipeline.metrics.flicker import FlickerMeter
 from vsr_pipeline.metrics.naturalness import Naturalness, NaturalnessMeter
+from vsr_pipeline.metrics.perceptual import PerceptualMeter
 from vsr_pipeline.metrics.vmaf import VmafMeter
 
 
@@ -15,7 +16,8 @@ from vsr_pipeline.metrics.vmaf import VmafMeter
 class FrameScores:
     """What one frame scores; None where it was not measured. More is better, from `flicker` on less.
 
-    PSNR is in dB, and infinite for equal frames; SSIM goes up to 1, VMAF from 0 to 100, flicker and MSE from 0.
+    PSNR is in dB, and infinite for equal frames; SSIM goes up to 1, VMAF from 0 to 100, flicker, MSE and
+    the perceptual distance from 0.
     """
 
     psnr_rgb: float | None = None
@@ -29,8 +31,9 @@ class FrameScores:
     mse_rgb: float | None = None
     mse_y: float | None = None
     niqe: float | None = None
-    """None for a frame outside the sample; see `NaturalnessMeter`."""
+    """None for a frame outside the sample, as in the two below; see `Sample`."""
     brisque: float | None = None
+    perceptual: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Scores(FrameScores):
 
     frame_count: int = 0
     sampled_frame_count: int = 0
-    """Frames that NIQE or BRISQUE were measured of."""
+    """Frames that NIQE, BRISQUE or the perceptual distance were measured of."""
 
 
 def score_frames(
@@ -48,6 +51,7 @@ def score_frames(
     on_frame: Callable[[], object] = lambda: None,
     *,
     naturalness: NaturalnessMeter | None = None,
+    perceptual: PerceptualMeter | None = None,
 ) -> tuple[FrameScores, ...]:
     """Compare two clips frame by frame.
 
@@ -56,6 +60,7 @@ def score_frames(
         vmaf: measures VMAF, where that is wanted.
         on_frame: called for each pair.
         naturalness: measures NIQE and BRISQUE of the distorted frames, where that is wanted.
+        perceptual: measures the perceptual distance, where that is wanted.
 
     Raises:
         ValueError: two frames have different sizes.
@@ -70,10 +75,15 @@ def score_frames(
             vmaf.feed(a, b, bits=8 * max(reference.itemsize, distorted.itemsize))
         if naturalness and naturalness.wants(index):
             naturalness.feed(index, distorted)
+        if perceptual and perceptual.wants(index):
+            perceptual.feed(index, a, b)
         on_frame()
     scored = vmaf.finish() if vmaf else None
     if scored:
         frames = [replace(f, vmaf=v, vmaf_neg=neg) for f, (v, neg) in zip(frames, scored, strict=True)]
+    if perceptual:
+        distances = perceptual.scores
+        frames = [replace(frame, perceptual=distances.get(index)) for index, frame in enumerate(frames)]
     return with_naturalness(frames, naturalness.scores) if naturalness else tuple(frames)
 
 
@@ -111,7 +121,7 @@ def mean_scores(frames: tuple[FrameScores, ...]) -> Scores:
     for field in fields(FrameScores):
         values = [value for frame in frames if (value := getattr(frame, field.name)) is not None]
         means[field.name] = sum(values) / len(values) if values else None
-    sampled = sum(frame.niqe is not None or frame.brisque is not None for frame in frames)
+    sampled = sum((frame.niqe, frame.brisque, frame.perceptual) != (None, None, None) for frame in frames)
     return Scores(**means, frame_count=len(frames), sampled_frame_count=sampled)
 
 
