@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from tests.support.clips import make_video
 from tests.support.listening import Listener
@@ -492,6 +493,44 @@ def test_the_curve_of_a_resumed_run_is_a_mean_over_what_it_did(material, tmp_pat
     (row,) = (dict(zip(names, row, strict=True)) for row in rows)
     assert row["iteration"] == "4"
     assert float(row["rate"]) == pytest.approx(1e-3)
+
+
+def test_a_teacher_is_learnt_from_and_asked_once(material, tmp_path):
+    """Stopped in the middle of the teacher's work and of the training: the same bits as without."""
+    teacher = {"model": "bicubic-x4", "sequences": 3, "clean_share": 0.5, "truth_share": 0.25}
+    config = settings(material, teacher=teacher, losses={"sharpen": False, "cleaning": 0}, train={"iterations": 8})
+    train(config, tmp_path / "whole", reporter=Listener())
+    answers = sorted((tmp_path / "whole" / "teacher").glob("*.safetensors"))
+    assert [path.name for path in answers] == [f"{k:06d}.safetensors" for k in range(3)]
+    sample = load_file(answers[1])
+    larger = [
+        cv2.resize(frame.permute(1, 2, 0).numpy(), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+        for frame in sample["lq"]
+    ]
+    assert sample["sharp"].dtype == torch.uint8
+    assert sample["sharp"].shape == sample["truth"].shape == (2, 3, 64, 64)
+    wanted = 0.75 * np.stack(larger).transpose(0, 3, 1, 2) + 0.25 * sample["truth"].numpy()
+    assert np.abs(wanted - sample["sharp"].numpy()).mean() < 3  # of 255: not the very same bicubic, or unspoiled
+
+    times = {path: path.stat().st_mtime_ns for path in answers}
+    shared = config.teacher.model_copy(update={"folder": tmp_path / "whole" / "teacher"})
+    begun = config.model_copy(update={"teacher": shared, "train": config.train.model_copy(update={"iterations": 3})})
+    answers[2].unlink()  # as if it had been killed there
+    train(begun, tmp_path / "parts", reporter=Listener())
+    train(begun.model_copy(update={"train": config.train}), tmp_path / "parts", reporter=Listener())
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(path.stat().st_mtime_ns == times[path] for path in answers[:2])
+
+    other = begun.model_copy(update={"teacher": shared.model_copy(update={"truth_share": 0.5})})
+    with pytest.raises(ChangedError, match="answers of another teacher"):
+        train(other, tmp_path / "other", reporter=Listener())
+
+
+def test_a_teacher_must_enlarge_four_times(material, tmp_path):
+    config = settings(material, teacher={"model": "espcn-x2"})
+    with pytest.raises(ConfigError, match="espcn-x2 enlarges 2 times: 4 is wanted"):
+        train(config, tmp_path / "run", reporter=Listener())
 
 
 def test_perceptual_loss_compares_features(tmp_path):

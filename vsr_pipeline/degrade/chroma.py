@@ -34,16 +34,17 @@ def subsampled(
     ycbcr = frame.reshape(-1, 3) @ _TO_YCBCR.T
     colour = ycbcr[:, 1:].reshape(height, width, 2)
     half = (max(1, width // 2), max(1, height // 2))
-    colour = cv2.resize(colour, half, interpolation=_INTERPOLATIONS[shrink])
-    colour = cv2.resize(colour, (width, height), interpolation=_INTERPOLATIONS[enlarge])
+    small = cv2.resize(colour, half, interpolation=_INTERPOLATIONS[shrink])
+    large = cv2.resize(small, (width, height), interpolation=_INTERPOLATIONS[enlarge])
     if any(shift):
         motion = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], dtype=np.float32)
-        colour = cv2.warpAffine(colour, motion, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    ycbcr[:, 1:] = colour.reshape(-1, 2)
+        large = cv2.warpAffine(large, motion, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    ycbcr[:, 1:] = large.reshape(-1, 2)
     return (ycbcr @ _TO_RGB.T).reshape(height, width, 3).clip(0, 1)
 
 
 def saturated(frames: FloatFrame, factor: float) -> FloatFrame:
     """Return RGB frames (..., 3) in [0, 1] with their colour differences times `factor`, clipped; luma stays."""
     luma = frames @ _TO_YCBCR[0]
-    return (luma[..., None] + np.float32(factor) * (frames - luma[..., None])).clip(0, 1)
+    vivid: FloatFrame = (luma[..., None] + np.float32(factor) * (frames - luma[..., None])).clip(0, 1)
+    return vivid

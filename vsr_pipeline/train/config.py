@@ -98,13 +98,16 @@ class LossConfig(_Section):
         ge=0,
         description="sharpen the output's truth alone, by this for each 100 of the LQ frames' mean squared error",
     )
-    perceptual: float = Field(0.0, ge=0, description="VGG19 features of HR frames against those of the truth")
+    perceptual: float = Field(0.0, ge=0, description="features of HR frames against those of the truth")
+    perceptual_network: Literal["vgg19", "efficientnet-lite0"] = Field(
+        "vgg19", description="whose features; efficientnet-lite0 comes from the extra `perceptual`"
+    )
     perceptual_weights: _File | None = Field(None, description="VGG19's state dict, in torchvision's names")
     gan: float = Field(0.0, ge=0, description="the discriminator's opinion of HR frames")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.perceptual > 0 and self.perceptual_weights is None:
+        if self.perceptual > 0 and self.perceptual_network == "vgg19" and self.perceptual_weights is None:
             raise ValueError("perceptual > 0 needs perceptual_weights, a file of VGG19's weights")
         if self.output + self.cleaning <= 0:
             raise ValueError("one of output and cleaning must be above 0")
@@ -116,6 +119,17 @@ class LossConfig(_Section):
     def upscales(self) -> bool:
         """Whether HR frames are needed; else only the cleaning module runs."""
         return self.output > 0 or self.perceptual > 0 or self.gan > 0
+
+
+class TeacherConfig(_Section):
+    """A slower model whose output is learnt in the place of the truth."""
+
+    model: str = Field("realbasicvsr-open-x4", description="a name of `vsr models list` of scale 4")
+    refine: str = Field("none", description="as `vsr run --refine`: MODEL:SHARE")
+    sequences: int = Field(400, ge=1, description="so many are computed, once; iterations see them flipped and turned")
+    clean_share: float = Field(0.0, ge=0, le=1, description="of sequences that the teacher sees unspoiled")
+    truth_share: float = Field(0.0, ge=0, le=1, description="of the truth in what is learnt; the rest is the teacher's")
+    folder: _File | None = Field(None, description="where its output is kept; else `teacher` in the output folder")
 
 
 class TrainConfig(_Section):
@@ -160,6 +174,7 @@ class RunConfig(_Section):
     degradation: DegradationConfig = DegradationConfig()
     model: ModelConfig = ModelConfig()
     losses: LossConfig = LossConfig()
+    teacher: TeacherConfig | None = None
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
 
@@ -167,6 +182,8 @@ class RunConfig(_Section):
     def _consistent(self) -> Self:
         if self.losses.gan > 0 and not self.losses.output > 0:
             raise ValueError("losses.gan without losses.output has nothing to hold on to")
+        if self.teacher is not None and not self.losses.upscales:
+            raise ValueError("a teacher gives HR frames: one of losses.output and losses.perceptual must be above 0")
         if not self.losses.upscales and self.train.part == "all":
             raise ValueError("train.part = 'all' needs a loss on HR frames; with losses.cleaning alone say 'cleaning'")
         return self
@@ -225,7 +242,8 @@ def differences(before: str, now: RunConfig) -> list[str]:
     old, new = json.loads(before), json.loads(now.to_json())
     # A setting that is newer than the run had, without a name, the effect of what is now its default.
     defaults = json.loads(RunConfig(data=DataConfig(folders=now.data.folders)).to_json())
-    old = {section: defaults[section] | old.get(section, {}) for section in defaults}
+    old = {section: defaults.get(section, {}) | old.get(section, {}) for section in RunConfig.model_fields}
+    new = {section: new.get(section, {}) for section in RunConfig.model_fields}
     return [
         f"{section}.{key}"
         for section in RunConfig.model_fields

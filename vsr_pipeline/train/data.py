@@ -152,7 +152,7 @@ class _Cache:
         return self._held[key]
 
 
-def batches(sequences: Sequences, samples: Sequence[int], *, batch: int, workers: int) -> Iterator[Sample]:
+def batches(sequences: Dataset[Sample], samples: Sequence[int], *, batch: int, workers: int) -> Iterator[Sample]:
     """Yield samples in batches, prepared by processes beside this one, or in it where `workers` is 0."""
     loader = DataLoader(
         sequences,

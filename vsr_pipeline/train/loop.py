@@ -21,6 +21,7 @@ from vsr_pipeline.train.network import Sample
 from vsr_pipeline.train.processes import Processes
 from vsr_pipeline.train.sources import find_sources
 from vsr_pipeline.train.stop import StopRequest, stop_requests
+from vsr_pipeline.train.teacher import Lessons, prepare
 from vsr_pipeline.train.trainer import Trainer
 from vsr_pipeline.train.validate import Validation
 
@@ -91,9 +92,11 @@ def _train(config: RunConfig, output: Path, must_resume: bool, processes: Proces
         iteration=state.iteration if state else 0,
         seconds=state.seconds if state else 0.0,
     )
-    sequences = Sequences(sources, config, seed=config.train.seed, with_truth=config.losses.upscales)
-    samples = run.samples()
+    drawn = Sequences(sources, config, seed=config.train.seed, with_truth=config.losses.upscales)
     with stop_requests() as stop:
+        has_teacher = config.teacher is not None
+        sequences = _lessons(config, drawn, output, processes, reporter, stop) if has_teacher else drawn
+        samples = [] if processes.any(stop.signal_number is not None) else run.samples()
         run.go_on(batches(sequences, samples, batch=config.train.batch, workers=config.train.workers), stop)
         run.save()
         # Asked together: who goes on to validate would wait for who has left.
@@ -109,6 +112,22 @@ def _train(config: RunConfig, output: Path, must_resume: bool, processes: Proces
         seconds=run.seconds,
         scores=scores,
     )
+
+
+def _lessons(
+    config: RunConfig,
+    sequences: Sequences,
+    output: Path,
+    processes: Processes,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> Lessons:
+    """Have the teacher answer what it has not answered before, or until a stop is asked for."""
+    assert config.teacher is not None
+    folder = config.teacher.folder or output / "teacher"
+    if processes.is_first:
+        prepare(config, sequences, folder, reporter, lambda: stop.signal_number is not None)
+    return Lessons(folder, config)
 
 
 def _state(config: RunConfig, output: Path, must_resume: bool, processes: Processes) -> State | None:

@@ -1,4 +1,4 @@
-"""Perceptual loss: distance of VGG19 features before their ReLUs."""
+"""Perceptual losses: distances of what a network that knows photographs sees in frames."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,48 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vsr_pipeline.checkpoints.efficientnet_lite0 import load_efficientnet_lite0
 from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.errors import ModelError
+from vsr_pipeline.models.efficientnet_lite import feature_distance
 from vsr_pipeline.models.vgg import FEATURES, VGG19Features
+from vsr_pipeline.train.config import LossConfig
+
+
+def perceptual_loss(config: LossConfig) -> nn.Module | None:
+    """Return the distance of two batches of frames (N, 3, H, W) in [0, 1] that a run wants; None: it wants none.
+
+    Raises:
+        ModelError: its network's weights are missing.
+    """
+    if config.perceptual <= 0:
+        return None
+    if config.perceptual_network == "efficientnet-lite0":
+        return FeatureDistance()
+    assert config.perceptual_weights is not None
+    return PerceptualLoss(config.perceptual_weights)
+
+
+class FeatureDistance(nn.Module):
+    """The distance of `vsr metrics --perceptual`, by EfficientNet-Lite0.
+
+    Raises:
+        ModelError: its package is not installed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._network = load_efficientnet_lite0()
+
+    def forward(self, output_NCHW: Tensor, truth_NCHW: Tensor) -> Tensor:
+        """Return the mean distance of frames in [0, 1]."""
+        with torch.no_grad():
+            wanted = self._network(truth_NCHW)
+        return feature_distance(self._network(output_NCHW), wanted).mean()
 
 
 class PerceptualLoss(nn.Module):
-    """Weighted L1 distance of features; VGG19's weights come from a file and are not trained.
+    """Weighted L1 distance of features before their ReLUs; VGG19's weights come from a file and are not trained.
 
     Raises:
         ModelError: the file is missing or holds no VGG19.

@@ -12,7 +12,7 @@ from vsr_pipeline.train.config import RunConfig, TrainConfig
 from vsr_pipeline.train.gan import Adversary
 from vsr_pipeline.train.losses import pixel_losses
 from vsr_pipeline.train.network import Sample, TrainingNet, build_network, parameter_groups
-from vsr_pipeline.train.perceptual import PerceptualLoss
+from vsr_pipeline.train.perceptual import perceptual_loss
 from vsr_pipeline.train.processes import Processes
 
 _BETAS = (0.9, 0.99)
@@ -24,7 +24,7 @@ class Trainer:
     """The state of a run on one device.
 
     Raises:
-        ConfigError, ModelError: as `build_network` and `PerceptualLoss`.
+        ConfigError, ModelError: as `build_network` and `perceptual_loss`.
     """
 
     def __init__(self, config: RunConfig, processes: Processes) -> None:
@@ -44,11 +44,9 @@ class Trainer:
         self._average = {name: p.detach().clone() for name, p in self._trained.items()}
         losses = config.losses
         self._adversary = Adversary(config.train.discriminator_rate, self.device) if losses.gan > 0 else None
-        self._perceptual = None
         self._in_bf16: bool | None = None
-        if losses.perceptual > 0:
-            assert losses.perceptual_weights is not None
-            self._perceptual = PerceptualLoss(losses.perceptual_weights).to(self.device)
+        perceptual = perceptual_loss(losses)
+        self._perceptual = None if perceptual is None else perceptual.to(self.device)
 
     def step(self, batch: Sample, iteration: int, progress: float) -> dict[str, float]:
         """Do an iteration; returns the losses by name, and `rate`, the learning rate.
