@@ -15,7 +15,9 @@ video or folder of images) is spoiled in four strengths:
 This is what `vsr degrade` does in these strengths, but made by code of its own: models are trained with that, and a
 fault in it must not pass for a success here. Both agree as two seeds of the noise do.
 
-A model is a name of `vsr models list`, bicubic-x4, or the path of a checkpoint; `:cleaning=1` after it sets that dial.
+A model is a name of `vsr models list`, bicubic-x4, or the path of a checkpoint; `:cleaning=1` or `:refine=MODEL` after
+it sets that option. C is the PSNR of Cb and Cr, P the perceptual distance, of which less is better; it and NIQE are
+measured on a sample of the frames.
 Inputs, outputs and scores are kept in the cache while what they are made from stays the same; a
 checkpoint that has changed is computed again, under its name.
 The cache knows weights, settings and the code of the metrics, not that of the networks: delete it when that changes.
@@ -25,6 +27,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -38,6 +41,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from vsr_pipeline import metrics
+from vsr_pipeline.checkpoints.efficientnet_lite0 import load_efficientnet_lite0
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.degrade.compress import REPEATABLE
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
@@ -45,7 +49,8 @@ from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.media.images import Pixels, frame_name, list_frames, read_image, write_png
 from vsr_pipeline.media.read.reader import VideoReader
-from vsr_pipeline.metrics import Scores, VmafMeter, mean_scores, score_frames
+from vsr_pipeline.metrics import NaturalnessMeter, PerceptualMeter, Scores, VmafMeter, mean_scores, score_frames
+from vsr_pipeline.metrics.fidelity import FloatArray, mse, psnr_of
 from vsr_pipeline.runtime.files import write_text
 
 BASICVSR = "basicvsr-reds4-wheel"
@@ -78,6 +83,8 @@ class Row:
     model: str
     decision: str
     scores: Scores
+    psnr_chroma: float
+    """Of Cb and Cr together, mean over the frames."""
 
 
 def main() -> None:
@@ -100,8 +107,8 @@ def main() -> None:
                 output = _Cached(folder / Path(model).name, about)
                 made = partial(enhance_in_memory, upscalers[model], spec.context, lq, decision, spec.scale)
                 frames = output.frames(made)
-                scores = output.scores(truth, frames)
-                rows.append(Row(path.stem, strength, Path(model).name, decision.description, scores))
+                scores, chroma = output.scores(truth, frames)
+                rows.append(Row(path.stem, strength, Path(model).name, decision.description, scores, chroma))
                 print(_line(rows[-1], rows), flush=True)
     _print_means(rows)
     if options.json:
@@ -187,18 +194,22 @@ class _Cached:
             self._record("frames.json", len(made))
         return [read_image(path) for path in list_frames(self._folder)]
 
-    def scores(self, truth: list[Pixels], frames: list[Pixels]) -> Scores:
-        """Return what the frames score, measured if it is not known."""
+    def scores(self, truth: list[Pixels], frames: list[Pixels]) -> tuple[Scores, float]:
+        """Return what the frames score, and the PSNR of their chroma; measured if it is not known."""
         code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(metrics.__file__).parent.glob("*.py"))))
         known = self._recorded("scores.json", code.hexdigest())
         if known is not None:
-            return Scores(**known)
+            return Scores(**known["scores"]), known["psnr_chroma"]
+        perceptual = PerceptualMeter(load_efficientnet_lite0(), len(truth))
+        naturalness = NaturalnessMeter(len(truth))
+        pairs = list(zip(truth, frames, strict=True))
         with VmafMeter() as vmaf:
-            scores = mean_scores(score_frames(zip(truth, frames, strict=True), vmaf))
+            scores = mean_scores(score_frames(pairs, vmaf, naturalness=naturalness, perceptual=perceptual))
             if vmaf.failure:
                 print(f"no VMAF: {vmaf.failure}")
-        self._record("scores.json", asdict(scores), code.hexdigest())
-        return scores
+        chroma = float(np.mean([psnr_of(mse(*(_chroma(frame) for frame in pair))) for pair in pairs]))
+        self._record("scores.json", {"scores": asdict(scores), "psnr_chroma": chroma}, code.hexdigest())
+        return scores, chroma
 
     def _recorded(self, name: str, code: str = ""):
         try:
@@ -223,10 +234,15 @@ def _truth(path: Path, count: int | None) -> list[Pixels]:
 
 
 def _opened(model: str) -> ModelSpec:
-    name, _, cleaning = model.partition(":cleaning=")
+    name, *options = re.split(r":(?=cleaning=|refine=)", model)
     path = Path(name)
     chosen = {"checkpoint": path} if path.is_file() else {"model": name}
-    return open_model(UpscaleConfig(**chosen, cleaning=cleaning or "auto"))
+    return open_model(UpscaleConfig(**chosen, **dict(option.split("=") for option in options)))
+
+
+def _chroma(frame: Pixels) -> FloatArray:
+    """Return Cr and Cb of an RGB frame, 0 to 255."""
+    return cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb)[..., 1:] * 255.0
 
 
 def _digest(frames: list[Pixels]) -> str:
@@ -238,7 +254,8 @@ def _line(row: Row, rows: list[Row]) -> str:
     s = row.scores
     text = (
         f"{row.clip:<10} {row.strength:<7} {row.model:<28} Y {s.psnr_y:5.2f} RGB {s.psnr_rgb:5.2f} "
-        f"SSIM {s.ssim_y:.4f} VMAF {_number(s.vmaf)} NEG {_number(s.vmaf_neg)} flicker {_number(s.flicker, 5, 2)} "
+        f"C {row.psnr_chroma:5.2f} SSIM {s.ssim_y:.4f} VMAF {_number(s.vmaf)} NEG {_number(s.vmaf_neg)} "
+        f"P {_number(s.perceptual, 6, 4)} NIQE {_number(s.niqe, 4, 2)} flicker {_number(s.flicker, 5, 2)} "
         f"{row.decision}"
     )
     for name, base in (("bicubic", BICUBIC), ("BasicVSR", BASICVSR)):
@@ -264,12 +281,14 @@ def _print_means(rows: list[Row]) -> None:
     means: list[Row] = []
     for key in dict.fromkeys((row.strength, row.model) for row in rows):
         of_key = [row for row in rows if (row.strength, row.model) == key]
-        names = [name for name in asdict(of_key[0].scores) if name != "frame_count"]
+        counts = ("frame_count", "sampled_frame_count")
+        names = [name for name in asdict(of_key[0].scores) if name not in counts]
         values = {name: [getattr(row.scores, name) for row in of_key] for name in names}
         scores = {name: None if None in v else sum(v) / len(v) for name, v in values.items()}
-        count = sum(row.scores.frame_count for row in of_key)
+        counted = {name: sum(getattr(row.scores, name) for row in of_key) for name in counts}
+        chroma = sum(row.psnr_chroma for row in of_key) / len(of_key)
         decision = max(row.decision for row in of_key)
-        means.append(Row("mean", *key, decision, Scores(**scores, frame_count=count)))
+        means.append(Row("mean", *key, decision, Scores(**scores, **counted), chroma))
     print()
     for row in means:
         print(_line(row, means))
