@@ -3,7 +3,7 @@
 import dataclasses
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from vsr_pipeline.cli.options import (
     takes_settings,
 )
 from vsr_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from vsr_pipeline.compare.candidates import Candidate
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -45,7 +48,8 @@ def compare(
     models: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B:dial=0.5", help="These, with dials: cleaning, strength, denoise, tile. [default: usual ones]"
+            metavar="A,B:dial=0.5",
+            help="These, with dials: cleaning, strength, denoise, tile; or none. [default: usual ones]",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page; a .png sheet lies beside it.")] = Path(
@@ -53,6 +57,10 @@ def compare(
     ),
     reference: Annotated[
         Path | None, typer.Option(help="What it should look like: measure PSNR, SSIM, MSE and VMAF.")
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--result", metavar="FILE", help="Show a video that was made of the clip, too; repeatable."),
     ] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Hide the names until a choice is made.")] = False,
     overwrite: Overwrite = False,
@@ -63,17 +71,17 @@ def compare(
 
     A page to open in a browser, and a sheet. Only a part of the picture around each moment is computed.
     """
-    from vsr_pipeline.compare.candidates import parse_candidates, usual_candidates
     from vsr_pipeline.compare.options import CompareOptions, refuse_output
     from vsr_pipeline.runtime.terminal import reporter_for
 
     reporter = reporter_for(log_format)
     settings = settings_from(given, reporter)
-    refuse_missing(input_path, *((reference,) if reference else ()))
+    refuse_missing(input_path, *((reference,) if reference else ()), *(results or ()))
     options = CompareOptions(
         source=input_path,
         output=output,
-        candidates=parse_candidates(models) if models else usual_candidates(),
+        candidates=_candidates(models),
+        results=tuple(results or ()),
         at=tuple(map(_seconds, at or ())),
         reference=reference,
         blind=blind,
@@ -93,6 +101,14 @@ def compare(
     else:
         print(result)
     return 0
+
+
+def _candidates(models: str | None) -> "tuple[Candidate, ...]":
+    from vsr_pipeline.compare.candidates import parse_candidates, usual_candidates
+
+    if models == "none":
+        return ()
+    return parse_candidates(models) if models else usual_candidates()
 
 
 def _seconds(text: str) -> Fraction:

@@ -196,7 +196,7 @@ def reference_pictures(footage: Footage, taken: Take, indices: Sequence[int], si
     x, y = Fraction(width, size[0]), Fraction(height, size[1])
     if abs(x / y - 1) > Fraction(1, 20):
         raise InputError(
-            f"{footage.header.path} is {width}x{height}, the clip {size[0]}x{size[1]}: a reference has the same shape"
+            f"{footage.header.path} is {width}x{height}, the clip {size[0]}x{size[1]}: give one of the same shape"
         )
     crop = taken.moment.crop
     left, top = round(crop.left * x), round(crop.top * y)
@@ -205,14 +205,17 @@ def reference_pictures(footage: Footage, taken: Take, indices: Sequence[int], si
         return tuple(eight_bits(cut(next(iter(source.read(i, i + 1))), box)) for i in indices)
 
 
+def without_margin(pixels: Pixels, crop: Box, region: Box, sizes: Geometry) -> Pixels:
+    """Return of an HR frame of a region what is shown of it; all boxes are in LQ pixels of the clip."""
+    x, y = (Fraction(sizes.output_size[k], sizes.input_size[k]) for k in (0, 1))
+    inner = crop.within(region)
+    return cut(pixels, Box(round(inner.left * x), round(inner.top * y), round(crop.width * x), round(crop.height * y)))
+
+
 def _shown(pixels: Pixels, taken: Take, sizes: Geometry) -> Pixels:
     """Return what is shown of an HR frame: no margin, 8 bits, square pixels."""
-    crop, region = taken.moment.crop, taken.region
-    x, y = (Fraction(sizes.output_size[k], sizes.input_size[k]) for k in (0, 1))
-    left, top = round((crop.left - region.left) * x), round((crop.top - region.top) * y)
-    shown = cut(pixels, Box(left, top, round(crop.width * x), round(crop.height * y)))
-    wide = round(shown.shape[1] * sizes.sample_aspect_ratio)
-    picture = eight_bits(shown)
+    picture = eight_bits(without_margin(pixels, taken.moment.crop, taken.region, sizes))
+    wide = round(picture.shape[1] * sizes.sample_aspect_ratio)
     if wide != picture.shape[1]:
         return np.asarray(cv2.resize(picture, (wide, picture.shape[0]), interpolation=cv2.INTER_CUBIC), np.uint8)
     return picture

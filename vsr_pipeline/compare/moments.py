@@ -58,6 +58,10 @@ class Box:
         right, bottom = min(size[0], self.right + margin), min(size[1], self.bottom + margin)
         return Box(left, top, right - left, bottom - top)
 
+    def within(self, other: "Box") -> "Box":
+        """Return the same part, counted from the corner of another one."""
+        return Box(self.left - other.left, self.top - other.top, self.width, self.height)
+
     def aligned(self) -> "Box":
         """Return the part from where a codec's block begins, so that its traces are found as in whole frames."""
         left, top = self.left - self.left % 8, self.top - self.top % 8
@@ -190,7 +194,15 @@ def _luma(pixels: Pixels) -> Map:
     return grey * np.float32(255 / np.iinfo(pixels.dtype).max)
 
 
-def _detail(luma: Map) -> tuple[Map, Map]:
+def most_detail(pixels: Pixels, size: Size) -> Box:
+    """Return the part of a frame, of a size at most, that has the most detail."""
+    detail, _ = _detail(_luma(pixels), size)
+    wide, high = _crop_size((pixels.shape[1], pixels.shape[0]), size)
+    row, column = np.unravel_index(int(detail.argmax()), detail.shape)
+    return Box(int(column) - wide // 2, int(row) - high // 2, wide, high)
+
+
+def _detail(luma: Map, largest: Size = LARGEST_CROP) -> tuple[Map, Map]:
     """Return for each pixel the mean steepness inside a crop around it, and that in proportion to the crop's luma.
 
     Both are -1 where such a crop leaves the frame.
@@ -198,7 +210,7 @@ def _detail(luma: Map) -> tuple[Map, Map]:
     across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
     steepness = np.minimum(cv2.magnitude(across, down), 255)  # an edge of black bars must not outweigh everything
     height, width = luma.shape
-    wide, high = _crop_size((width, height))
+    wide, high = _crop_size((width, height), largest)
     mean, local_luma = (
         cv2.boxFilter(plane, cv2.CV_32F, (wide, high), borderType=cv2.BORDER_REPLICATE) for plane in (steepness, luma)
     )
@@ -209,8 +221,8 @@ def _detail(luma: Map) -> tuple[Map, Map]:
     return detail, shadow
 
 
-def _crop_size(size: Size) -> Size:
-    return min(size[0], LARGEST_CROP[0]), min(size[1], LARGEST_CROP[1])
+def _crop_size(size: Size, largest: Size = LARGEST_CROP) -> Size:
+    return min(size[0], largest[0]), min(size[1], largest[1])
 
 
 def _crop(sample: _Sample, title: str, others: Sequence[Moment]) -> Box | None:

@@ -17,6 +17,7 @@ class CompareOptions:
         source: the clip.
         output: the page; the sheet lies beside it.
         candidates: the models.
+        results: videos that were made of the clip, with the same frames.
         at: when the moments are, in seconds as a player counts; empty: they are chosen.
         reference: what the result should be.
         blind: hide the names until a choice is made.
@@ -27,6 +28,7 @@ class CompareOptions:
     source: Path
     output: Path
     candidates: tuple[Candidate, ...]
+    results: tuple[Path, ...] = ()
     at: tuple[Fraction, ...] = ()
     reference: Path | None = None
     blind: bool = False
@@ -43,13 +45,15 @@ def refuse_output(options: CompareOptions) -> None:
     """Refuse an output that cannot be meant; no torch is loaded for it.
 
     Raises:
-        UsageError: it is no HTML file.
+        UsageError: it is no HTML file, or nothing is compared.
         OutputError: it exists, or would replace what it is made from.
     """
+    if not options.candidates and not options.results:
+        raise UsageError("nothing is compared: name --models or a --result")
     if options.output.suffix.lower() != ".html":
         raise UsageError(f"--output {options.output} is to be a .html file: give it that suffix")
     for path in (options.output, options.sheet):
-        for source in (options.source, options.reference):
+        for source in (options.source, options.reference, *options.results):
             if source is not None:
                 refuse_to_replace(source, path)
         if path.is_dir():

@@ -67,6 +67,7 @@ class Page:
         moments: what is shown of it.
         row_count: how many rows there will be.
         blind: hide the names until a choice is made.
+        what: what a row is, such as `model`.
         milliseconds: how long a frame is shown.
         sizes: of the crop, LQ and HR, as text.
         warns: whether scores are shown that need a warning.
@@ -80,6 +81,7 @@ class Page:
         *,
         row_count: int,
         blind: bool,
+        what: str,
         milliseconds: float,
         sizes: str,
         warns: bool,
@@ -91,6 +93,7 @@ class Page:
             self._moments = [moment.title for moment in moments]
         self._row_count = row_count
         self._blind = blind
+        self._what = what
         self._milliseconds = milliseconds
         self._sizes = sizes
         self._warns = warns
@@ -110,7 +113,7 @@ class Page:
         template = page_template("vsr_pipeline.compare", "compare.html.jinja")
         html = template.render(
             title=self._title,
-            headline=f"{counted(models, 'model')}, {counted(len(self._moments), 'moment')}",
+            headline=f"{counted(models, self._what)}, {counted(len(self._moments), 'moment')}",
             moments=self._moments,
             cards=[self._cards[row.letter] for row in rows],
             blind=self._blind,

@@ -28,15 +28,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model, or the reference.
+    """A model, a file that was made of the clip before, or the reference.
 
     Attributes:
-        name: as in `--models`.
+        name: as in `--models`; of a file, its own.
         letter: what it is called where names are hidden.
         made: its pictures, for each moment.
-        cost: None for the reference.
+        cost: None for files.
         scores: means over its pictures.
-        command: what makes the whole clip by it; empty for the reference.
+        command: what makes the whole clip by it; empty for files.
+        is_reference: whether it is what all others are compared with.
     """
 
     name: str
@@ -45,11 +46,7 @@ class Row:
     cost: Cost | None = None
     scores: tuple[Score, ...] = ()
     command: str = ""
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it is what all others are compared with."""
-        return self.cost is None
+    is_reference: bool = False
 
 
 def seconds_text(seconds: float) -> str:

@@ -51,11 +51,11 @@ def write_sheet(path: Path, rows: Sequence[Row], moments: Sequence[Moment], *, b
 
 
 def _label(row: Row, *, blind: bool) -> str:
-    if row.cost is None:
-        return row.name
-    if blind:
-        return row.letter
     cost = row.cost
+    if blind and not row.is_reference:
+        return row.letter
+    if cost is None:
+        return row.name
     return (
         f"{row.name}    {seconds_text(cost.seconds_per_frame)} a frame, {duration(cost.hours * 3600)}, "
         f"{size_text(cost.output_bytes)}"

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vsr_pipeline.clip.footage import USUAL_FRAME_RATE, Footage, Header, footage_of, look_at
-from vsr_pipeline.clip.geometry import Geometry, size_label
+from vsr_pipeline.clip.geometry import Geometry, Size, size_label
 from vsr_pipeline.clip.inspect import analysed, default_suffix
 from vsr_pipeline.clip.traits import propose
 from vsr_pipeline.compare.candidates import Candidate, common_scale, entry_of
@@ -53,6 +53,14 @@ class ModelResult:
 
 
 @dataclass(frozen=True, slots=True)
+class FileResult:
+    """What is known of a video that was made of the clip before."""
+
+    name: str
+    scores: dict[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
 class MomentResult:
     """A moment: when it is shown, and what is shown of it, as (left, top, width, height) in pixels of the source."""
 
@@ -70,6 +78,7 @@ class Comparison:
     frame_count: int
     moments: tuple[MomentResult, ...]
     models: tuple[ModelResult, ...]
+    results: tuple[FileResult, ...] = ()
 
     def __str__(self) -> str:
         return f"{one_line(str(self.page))}\n{one_line(str(self.sheet))}"
@@ -95,7 +104,7 @@ def compare(options: CompareOptions, config: Config, reporter: Reporter) -> Comp
 
     Raises:
         UsageError: a moment is behind the end, or a dial is not for its model.
-        InputError: the clip or the reference cannot be read, or they are of different length or shape.
+        InputError: the clip, a result or the reference cannot be read, or they are of different length or shape.
         ModelError, ResourceError: as `open_model`, and `Upscaler.upscale`.
         OutputError: as `refuse_output`, or a file cannot be written.
     """
@@ -106,16 +115,25 @@ def compare(options: CompareOptions, config: Config, reporter: Reporter) -> Comp
     reporter.note(str(propose(footage)))
     chosen = moments_at(footage, options.at, reporter) if options.at else choose_moments(footage, reporter)
     takes = [take(footage, moment) for moment in chosen]
-    truth = _Truth(options.reference, header, footage, takes, config, reporter) if options.reference else None
-    page = _page(options, footage, takes, entries[0].geometry)
-    letters = list(string.ascii_uppercase[: len(entries)])
+    truth = _File(options.reference, header, footage, takes, config, reporter) if options.reference else None
+    files = [_File(path, header, footage, takes, config, reporter) for path in options.results]
+    shown_size = files[0].size if files else (0, 0)
+    if entries:
+        crop = takes[0].moment.crop
+        shown_size = entries[0].geometry.scaled_to((crop.width, crop.height)).output_size
+    page = _page(options, footage, takes, shown_size)
+    letters = list(string.ascii_uppercase[: len(entries) + len(files)])
     if options.blind:
         random.SystemRandom().shuffle(letters)
     rows: list[Row] = []
-    for entry, letter in zip(entries, letters, strict=True):
+    for file, letter in zip(files, letters[len(entries) :], strict=True):
+        rows.append(file.row(letter, shown_size, truth, reporter))
+    if truth is not None and rows:
+        rows.insert(0, truth.reference_row(rows[0]))
+    for entry, letter in zip(entries, letters, strict=False):
         row = _row(entry, letter, takes, footage, truth, reporter)
         if truth is not None and not rows:
-            rows.append(truth.row(row))
+            rows.append(truth.reference_row(row))
         rows.append(row)
         assert row.cost is not None
         reporter.note(
@@ -126,7 +144,7 @@ def compare(options: CompareOptions, config: Config, reporter: Reporter) -> Comp
             page.write(rows)
     if options.blind:
         rows.sort(key=lambda row: (not row.is_reference, row.letter))
-        page.write(rows)
+    page.write(rows)
     write_sheet(options.sheet, rows, chosen, blind=options.blind)
     return _comparison(options, rows, chosen, _frame_count(footage))
 
@@ -194,24 +212,24 @@ def _plain(path: Path) -> str:
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
-def _page(options: CompareOptions, footage: Footage, takes: Sequence[Take], geometry: Geometry) -> Page:
+def _page(options: CompareOptions, footage: Footage, takes: Sequence[Take], made: Size) -> Page:
     crop = takes[0].moment.crop
-    made = geometry.scaled_to((crop.width, crop.height)).output_size
     clip = footage.timeline.without_repeats
     return Page(
         options.output,
         options.source,
         [taken.moment for taken in takes],
-        row_count=len(options.candidates) + (options.reference is not None),
+        row_count=len(options.candidates) + len(options.results) + (options.reference is not None),
         blind=options.blind,
+        what="version" if options.results else "model",
         milliseconds=float(clip.duration_seconds * 1000 / clip.frame_count),
         sizes=f"{crop.width}×{crop.height} pixels of the clip, enlarged to {made[0]}×{made[1]}",
         warns=options.reference is None,
     )
 
 
-class _Truth:
-    """The reference at the moments of a clip."""
+class _File:
+    """A video of the same frames at the moments of a clip: the reference, or what was made before."""
 
     def __init__(
         self,
@@ -222,6 +240,7 @@ class _Truth:
         config: Config,
         reporter: Reporter,
     ) -> None:
+        self.name = path.name
         settings = InputConfig(**{**config.input.model_dump(), "skip_duplicates": False, "end": header.settings.end})
         own = look_at(path, settings)
         analysis = analysed(own, reporter)
@@ -229,7 +248,7 @@ class _Truth:
         count, expected = whole.timeline.frame_count, footage.timeline.frame_count
         if count != expected:
             raise InputError(
-                f"{path} has {counted(count, 'frame')}, the clip {expected}: a reference has the same frames"
+                f"{path} has {counted(count, 'frame')}, the clip {expected}: give one with the same frames"
             )
         self.matrix = own.info.colour.matrix
         distinct = footage.timeline.distinct
@@ -240,13 +259,25 @@ class _Truth:
             indices = [distinct[first + place] for place in taken.loop]
             self.pictures.append(reference_pictures(whole, taken, indices, header.info.display_size))
 
-    def row(self, like: Row) -> Row:
-        """Return the reference as a row, in the size of the pictures of another."""
-        made = tuple(
-            Made(tuple(resized(p, one.pictures[0].shape) for p in pictures), still, one.decision)
-            for one, pictures, still in zip(like.made, self.pictures, self.stills, strict=True)
-        )
-        return Row("reference", "reference", made)
+    @property
+    def size(self) -> Size:
+        """Of its first picture."""
+        return self.pictures[0][0].shape[1], self.pictures[0][0].shape[0]
+
+    def reference_row(self, like: Row) -> Row:
+        """Return it as the reference, in the size of the pictures of another row."""
+        shapes = (one.pictures[0].shape for one in like.made)
+        made = tuple(map(self._made, self.pictures, self.stills, shapes))
+        return Row("reference", "reference", made, is_reference=True)
+
+    def row(self, letter: str, size: Size, truth: "_File | None", reporter: Reporter) -> Row:
+        """Return it as one of those that are compared, in one size, with its scores."""
+        made = tuple(self._made(*one, (size[1], size[0], 3)) for one in zip(self.pictures, self.stills, strict=True))
+        return Row(self.name, letter, made, scores=_scores(made, truth, reporter))
+
+    @staticmethod
+    def _made(pictures: Pictures, still: int, shape: tuple[int, ...]) -> Made:
+        return Made(tuple(resized(pixels, shape) for pixels in pictures), still, Decision())
 
 
 def _row(
@@ -254,7 +285,7 @@ def _row(
     letter: str,
     takes: Sequence[Take],
     footage: Footage,
-    truth: _Truth | None,
+    truth: _File | None,
     reporter: Reporter,
 ) -> Row:
     """Run a model on all moments, time it, and judge what it made."""
@@ -284,7 +315,7 @@ def _row(
     return Row(name, letter, tuple(made), cost, _scores(made, truth, reporter), entry.command)
 
 
-def _scores(made: Sequence[Made], truth: _Truth | None, reporter: Reporter) -> tuple[Score, ...]:
+def _scores(made: Sequence[Made], truth: _File | None, reporter: Reporter) -> tuple[Score, ...]:
     frames: list[FrameScores] = []
     for place, one in enumerate(made):
         if truth is None:
@@ -314,11 +345,17 @@ def _comparison(
     for candidate in options.candidates:  # in their own order: that of the rows tells hidden names
         row = row_of[candidate.label]
         assert row.cost is not None
-        scores = {s.name: round(s.value, 6) if math.isfinite(s.value) else "inf" for s in row.scores}
-        cost = row.cost
+        cost, scores = row.cost, _scores_by_name(row)
         models.append(ModelResult(row.name, cost.seconds_per_frame, cost.hours, cost.gigabytes, scores, row.command))
+    results = tuple(
+        FileResult(row.name, _scores_by_name(row)) for row in rows if row.cost is None and not row.is_reference
+    )
     shown = []
     for moment in moments:
         crop = moment.crop
         shown.append(MomentResult(moment.title, float(moment.seconds), (crop.left, crop.top, crop.width, crop.height)))
-    return Comparison(options.output, options.sheet, frame_count, tuple(shown), tuple(models))
+    return Comparison(options.output, options.sheet, frame_count, tuple(shown), tuple(models), results)
+
+
+def _scores_by_name(row: Row) -> dict[str, float | str]:
+    return {score.name: round(score.value, 6) if math.isfinite(score.value) else "inf" for score in row.scores}
