@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr_pipeline.errors import InputError, UsageError
+from vsr_pipeline.media.image_headers import fault_of
 from vsr_pipeline.media.picture_facts import picture_size
 from vsr_pipeline.runtime.files import make_folder, write_failure
 from vsr_pipeline.runtime.helper import Helper
@@ -138,7 +139,7 @@ def checked_kind(content: bytes) -> str:
 
     Raises:
         TooLargeError: it has too many bytes or pixels.
-        InputError: it is no picture, or its size cannot be read.
+        InputError: it is no picture, its size cannot be read, it is cut off, or it is animated.
     """
     if len(content) > MAX_BYTES:
         raise TooLargeError(f"the picture has {len(content)} bytes: at most {MAX_BYTES} are taken")
@@ -152,4 +153,6 @@ def checked_kind(content: bytes) -> str:
         raise InputError("the picture cannot be read: its header is damaged")
     if size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:
         raise TooLargeError(f"the picture has {size[0]}x{size[1]} pixels: at most {MAX_MEGAPIXELS} million are taken")
+    if fault_of(content) is not None:
+        raise InputError("the picture is cut off, or holds several pictures: give one whole picture")
     return suffix
