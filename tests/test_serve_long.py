@@ -9,6 +9,7 @@ import signal
 import statistics
 import threading
 import time
+from collections import Counter
 
 import httpx
 import psutil
@@ -139,3 +140,43 @@ def test_fifty_tabs_and_twenty_uploads(tmp_path):
             assert hashlib.sha256(data.read_bytes()).hexdigest() == digest
         assert min(heard) > 0
         assert grown < 50e6
+
+
+def test_ten_thousand_uploads_that_are_begun(tmp_path):
+    with program(tmp_path) as server, client_of(server) as client:
+        counts, pages = Counter(), []
+        going = threading.Event()
+
+        def begin():
+            with client_of(server) as mine:
+                headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "1000", "Upload-Metadata": "filename YS5tcDQ="}
+                for _ in range(2500):
+                    counts[mine.post("/api/uploads", headers=headers).status_code] += 1
+
+        def look():
+            while not going.wait(0.5):
+                started = time.monotonic()
+                assert client.get("/", headers={"Accept": "text/html"}).status_code == 200
+                pages.append(time.monotonic() - started)
+
+        threads = [threading.Thread(target=begin) for _ in range(4)]
+        looking = threading.Thread(target=look)
+        process = psutil.Process(server.pid)
+        memory = process.memory_info().rss
+        for thread in (looking, *threads):
+            thread.start()
+        for thread in threads:
+            thread.join()
+        going.set()
+        looking.join()
+        grown = process.memory_info().rss - memory
+        print(f"{dict(counts)}, slowest page {max(pages):.2f} s, memory grew by {grown / 1e6:.1f} MB")
+        assert (counts[201], counts[429]) == (200, 9800)
+        folder = tmp_path / ".vsr" / "uploads"
+        assert len(list(folder.iterdir())) == 200
+        assert max(pages) < 3
+        assert grown < 50e6
+        week_ago = time.time() - 8 * 86_400
+        for data in folder.glob("*/data"):
+            os.utime(data, (week_ago, week_ago))
+        wait_until(lambda: not list(folder.iterdir()), 30)  # the server cleans up by itself

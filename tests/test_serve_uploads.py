@@ -15,6 +15,7 @@ from tusclient.client import TusClient
 
 from tests.support.clips import make_video
 from tests.support.serving import served, wait_until
+from vsr_pipeline.serve import form_uploads
 from vsr_pipeline.serve import tus as tus_module
 from vsr_pipeline.serve import uploads as uploads_module
 from vsr_pipeline.serve.uploads import Uploads, clean_name
@@ -225,13 +226,15 @@ def test_a_name_in_the_inbox_is_never_replaced(tmp_path):
 
 def test_what_is_begun_has_a_limit_and_an_end(tmp_path, monkeypatch):
     uploads = Uploads(tmp_path / "uploads", max_bytes=100)
+    monkeypatch.setattr(uploads_module, "MOST_UPLOADS", 20)
     refused = 0
-    for _ in range(300):
+    for _ in range(30):
         try:
             uploads.begin("a.mp4", 3)
         except uploads_module.TooManyError:
             refused += 1
-    assert refused == 100
+    assert refused == 10
+    (tmp_path / "uploads" / ("0" * 32)).mkdir()  # of a server that was killed before it recorded the name
     monkeypatch.setattr(uploads_module, "KEPT_FOR", -uploads_module.KEPT_FOR)
     uploads.delete_expired()
     assert list((tmp_path / "uploads").iterdir()) == []
@@ -244,3 +247,63 @@ def test_a_full_disk_refuses_before_the_first_byte(tmp_path, monkeypatch):
     uploads.begin("a.mp4", 10**9)
     with pytest.raises(uploads_module.DiskFullError, match="no room"):
         uploads.begin("b.mp4", 10**9 + 1)
+
+
+def form_of(*files):
+    return [("file", (name, content, "video/mp4")) for name, content in files]
+
+
+def test_files_of_a_plain_form(server, tmp_path):
+    site, client = server
+    video = make_video(tmp_path / "clip.mp4", frames=4, cut=9).read_bytes()
+    noise = random.Random(3).randbytes(2_500_000) + b"\r\n--"
+    before = {upload.id for upload in site.uploads.all()}
+    reply = client.post("/add/files", files=form_of(("a/../../clip.mp4", video), ("noise.mkv", noise)), data={"x": "y"})
+    assert reply.status_code == 303
+    uploads = {upload.name: upload for upload in site.uploads.all() if upload.id not in before}
+    assert sorted(uploads) == ["clip.mp4", "noise.mkv"]
+    assert all(f"upload={upload.id}" in reply.headers["location"] for upload in uploads.values())
+    assert site.uploads.data(uploads["noise.mkv"].id).read_bytes() == noise
+    wait_until(lambda: all(site.uploads.get(upload.id).is_checked for upload in uploads.values()))
+    assert site.uploads.get(uploads["clip.mp4"].id).facts.frames == 4
+    assert site.uploads.get(uploads["noise.mkv"].id).reason
+    for upload in uploads.values():
+        site.uploads.delete(upload.id)
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "reason"),
+    [
+        ([("photo.png", b"x" * 1_000_000)], 400, "photo.png is no video by its name"),
+        ([("a.mp4", b"x"), ("b.txt", b"y")], 400, "b.txt is no video by its name"),
+        ([("a.mp4", b"x" * 21_000_000)], 413, "at most 20 MB"),
+        ([("a.mp4", b"")], 400, "the file is empty"),
+        ([("", b"")], 400, "no file was chosen"),
+        ([(f"{number}.mp4", b"x") for number in range(4)], 429, "more than 3 files"),
+    ],
+)
+def test_forms_that_are_refused_leave_nothing(server, monkeypatch, files, status, reason):
+    monkeypatch.setattr(form_uploads, "MOST_FILES", 3)
+    site, client = server
+    before = sorted(upload.id for upload in site.uploads.all())
+    reply = client.post("/add/files", files=form_of(*files))
+    assert (reply.status_code, reason in reply.text) == (status, True), reply.text
+    assert sorted(upload.id for upload in site.uploads.all()) == before
+
+
+def test_bodies_that_are_no_form(server):
+    site, client = server
+    before = sorted(upload.id for upload in site.uploads.all())
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    start = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+    bodies = (b"no form", start + b"broken off", start[:-2] + b"X: " + b"x" * 100_000, b"--c\r\n")
+    for content in bodies:
+        assert client.post("/add/files", content=content, headers=kind).status_code == 400
+    assert client.post("/add/files", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 400
+    assert client.post("/add/files", content=iter([start]), headers=kind).status_code == 400  # of no known length
+    with socket.create_connection(("127.0.0.1", client.base_url.port)) as raw:
+        head = f"POST /add/files HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {client.headers['Authorization']}\r\n"
+        head += f"Content-Type: {kind['Content-Type']}\r\nContent-Length: 1000000\r\n\r\n"
+        raw.sendall(head.encode() + start + b"x" * 300_000)
+        time.sleep(0.3)
+    wait_until(lambda: sorted(upload.id for upload in site.uploads.all()) == before)

@@ -25,6 +25,7 @@ from vsr_pipeline.serve.machine_page import Machine
 from vsr_pipeline.serve.page_routes import PageRoutes, takes_form
 from vsr_pipeline.serve.pictures import MAX_BYTES, Pictures
 from vsr_pipeline.serve.site import Site, is_time
+from vsr_pipeline.serve.task_routes import TaskRoutes
 from vsr_pipeline.serve.tus import Tus
 
 Route = Callable[[Request], Any]
@@ -38,7 +39,7 @@ _INTRODUCTION = "The queue, models and pictures of one `vsr serve`. Uploads spea
 def guarded(site: Site, access: Access) -> Application:
     """Return the application behind its guard, with limits of bodies; nothing of it is reached in another way."""
     picture = min(MAX_BYTES, site.options.max_upload_bytes) + _FORM_BYTES
-    larger = {"/api/uploads": None, "/api/enhance": picture, "/picture": picture}
+    larger = {"/api/uploads": None, "/add/files": None, "/api/enhance": picture, "/picture": picture}
     return Guard(BodyLimits(application(site), larger), access, root_path=site.options.root_path)
 
 
@@ -77,7 +78,7 @@ def application(site: Site) -> FastAPI:
     def api_page(request: Request) -> Response:
         return answers.page(request, "api", app.openapi())
 
-    for path, method, route in _routes(pages, live, tus, api_page):
+    for path, method, route in _routes(pages, TaskRoutes(site, answers), live, tus, api_page):
         app.add_route(path, route, methods=[method], include_in_schema=False)
     app.include_router(ApiRoutes(site, machine, pictures).router())
 
@@ -85,18 +86,28 @@ def application(site: Site) -> FastAPI:
     return app
 
 
-def _routes(pages: PageRoutes, live: Live, tus: Tus, api_page: Route) -> tuple[tuple[str, str, Route], ...]:
+def _routes(
+    pages: PageRoutes, tasks: TaskRoutes, live: Live, tus: Tus, api_page: Route
+) -> tuple[tuple[str, str, Route], ...]:
     """Return the routes besides those of the API: path, method, and what answers."""
     return (
         ("/", "GET", pages.queue),
         ("/batch", "POST", takes_form(pages.batch)),
         ("/add", "GET", pages.add),
         ("/add", "POST", takes_form(pages.queue_uploads)),
+        ("/add/files", "POST", pages.take_files),
         ("/upload/{upload_id}/delete", "POST", takes_form(pages.delete_upload)),
         ("/clips/{clip_id}", "GET", pages.clip),
         ("/clips/{clip_id}", "POST", takes_form(pages.act)),
         ("/clips/{clip_id}/again", "POST", takes_form(pages.again)),
         ("/clips/{clip_id}/{which}", "GET", pages.clip_file),
+        ("/previews", "POST", takes_form(tasks.begin_preview)),
+        ("/previews/{task_id}", "GET", tasks.preview),
+        ("/previews/{task_id}/{which}", "GET", tasks.preview_file),
+        ("/compare", "GET", tasks.compare),
+        ("/compare", "POST", tasks.begin_comparison),
+        ("/compare/{task_id}", "GET", tasks.comparison),
+        ("/compare/{task_id}/delete", "POST", takes_form(tasks.delete_comparison)),
         ("/report", "GET", pages.report),
         ("/log", "GET", pages.log),
         ("/machine", "GET", pages.machine),
@@ -158,6 +169,8 @@ async def _watch(site: Site) -> None:
 def _look_after(site: Site) -> None:
     site.checks.begin()
     site.uploads.delete_expired()
+    site.previews.delete_old()
+    site.comparisons.delete_old()
     site.helper.end_if_unused(site.options.keep_model_seconds)
     rows, hours, sequence = site.store.ask(lambda queue: (queue.list(), queue.hours, queue.last_sequence))
     waits = any(row.state in WAITING for row in rows)

@@ -1,6 +1,7 @@
 """The page of one clip: before and after, what is known of it, and the way to make it again."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.jobs.batch.rows import QueueRow
@@ -60,12 +61,16 @@ def make_again(site: Site, clip_id: str, form: Mapping[str, str]) -> None:
         raise UsageError(f"{row.clip} is worked on: cancel it first")
     chosen = chosen_from(form)
     refuse_others(chosen)
-    # What the form does not show stays.
-    hidden = {name: value for name, value in row.chosen.items() if name not in form_from({name: value})}
-    chosen = {name: value for name, value in hidden.items() if name not in ("scale", "height", "width")} | chosen
+    chosen = kept_settings(row, chosen)
     site.store.ask(lambda queue: queue.retry(row.clip, chosen))
     if form.get("start_now"):
         start_batch(site)
+
+
+def kept_settings(row: QueueRow, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a form with those of the clip that no form shows."""
+    hidden = {name: value for name, value in row.chosen.items() if name not in form_from({name: value})}
+    return {name: value for name, value in hidden.items() if name not in ("scale", "height", "width")} | dict(chosen)
 
 
 def _facts(row: QueueRow, outcome: ClipOutcome | None) -> Iterator[tuple[str, str]]:

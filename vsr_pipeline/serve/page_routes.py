@@ -16,6 +16,7 @@ from vsr_pipeline.serve.add_page import add_page, queue_uploads
 from vsr_pipeline.serve.answers import LANGUAGE_COOKIE, REPORT_POLICY, Answers, fields_of
 from vsr_pipeline.serve.clip_page import clip_page, make_again
 from vsr_pipeline.serve.errors import NotThereError
+from vsr_pipeline.serve.form_uploads import FormUploads
 from vsr_pipeline.serve.machine_page import Machine
 from vsr_pipeline.serve.picture_page import chosen_for_picture, picture_page
 from vsr_pipeline.serve.pictures import MAX_BYTES, TYPES, Pictures
@@ -75,6 +76,11 @@ class PageRoutes:
         """Put uploads into the queue."""
         queue_uploads(self._site, ticked, form)
         return self._answers.back(self._site.urls.queue())
+
+    async def take_files(self, request: Request) -> Response:
+        """Take the videos of a plain form."""
+        ids = await FormUploads(self._site.uploads, self._site.checks.begin).take(request)
+        return self._answers.back(self._site.urls.add(ids))
 
     def delete_upload(self, request: Request, _form: Mapping[str, str], _ticked: Sequence[str]) -> Response:
         """Delete an upload."""

@@ -106,14 +106,92 @@ class AddPage:
     size_bytes: int
     free: str
     batch_is_running: bool
+    previews: tuple[tuple[str, str], ...]
+    """Of the uploads: id, and what it is of."""
     piece_bytes: int
     """How much of a file the browser sends at once."""
     suffixes: str
 
     @property
+    def is_checking(self) -> bool:
+        """Whether uploads are looked at now."""
+        return any(upload.is_complete and not upload.is_checked for upload in self.uploads)
+
+    @property
     def ready(self) -> tuple[Upload, ...]:
         """Uploads that can go into the queue."""
         return tuple(upload for upload in self.uploads if upload.facts is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewPage:
+    """A preview of some seconds of a clip."""
+
+    id: str
+    name: str
+    upload: str
+    """The id of the upload that it is of; empty: it is of a clip of the folder."""
+    clip: str
+    """The id of the clip that it is of; empty: it is of an upload."""
+    has_source: bool
+    """Whether the clip is there still, so that something can be done with it."""
+    is_in_queue: bool
+    settings: Settings
+    words: str
+    """What was chosen, in a line."""
+    at: str
+    is_pending: bool
+    done: int
+    total: int
+    """Of frames; 0: it is not begun."""
+    reason: str
+    begins_at: str = ""
+    frame_count: int = 0
+    before_size: tuple[int, int] = (0, 0)
+    after_size: tuple[int, int] = (0, 0)
+    clip_size: tuple[int, int] = (0, 0)
+    """Of the whole frame."""
+    shape: float = 1.0
+    seconds: float = 0.0
+    """What it took."""
+    is_on_cpu: bool = False
+    """Whether it was computed there because a batch used the device."""
+    batch_is_running: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonView:
+    """A comparison that was asked for."""
+
+    id: str
+    name: str
+    """Of the clip."""
+    what: str
+    """What is compared, in a line."""
+    is_pending: bool
+    now: str
+    """What is done now; empty: it waits."""
+    done: int
+    total: int
+    reason: str
+    has_page: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparePage:
+    """The page on which versions of a clip are compared."""
+
+    clips: tuple[NewClip, ...]
+    clip: NewClip | None
+    """The one that is chosen."""
+    models: tuple[str, ...]
+    usual: frozenset[str]
+    """Models that are ticked at first."""
+    results: tuple[NewClip, ...]
+    """Videos on the disk that may be made of it."""
+    comparisons: tuple[ComparisonView, ...]
+    is_pending: bool
+    batch_is_running: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,10 @@ from vsr_pipeline.runtime.process import Isolation
 from vsr_pipeline.serve.batch_process import BatchProcess
 from vsr_pipeline.serve.checks import Checks
 from vsr_pipeline.serve.estimates import Estimates
+from vsr_pipeline.serve.long_work import open_comparisons, open_previews
 from vsr_pipeline.serve.options import ServeOptions
 from vsr_pipeline.serve.store import Store
+from vsr_pipeline.serve.tasks import Tasks
 from vsr_pipeline.serve.uploads import Uploads
 from vsr_pipeline.serve.urls import Urls
 
@@ -33,6 +35,8 @@ class Site:
     helper: Helper
     """Computes what is asked for at once."""
     estimates: Estimates
+    previews: Tasks
+    comparisons: Tasks
 
 
 def start_batch(site: Site) -> None:
@@ -66,15 +70,29 @@ def opened_site(options: ServeOptions) -> Iterator[Site]:
     helper = Helper()
     batch = BatchProcess(options)
     estimates = Estimates(helper, store.shown, options.config)
+    previews = open_previews(options, store, uploads, helper, batch)
+    comparisons = open_comparisons(options, store, batch)
     try:
         with Isolation() as call:
             checks = Checks(uploads, call, store.shown)
             try:
-                yield Site(options, Urls(options.root_path), store, uploads, checks, batch, helper, estimates)
+                yield Site(
+                    options=options,
+                    urls=Urls(options.root_path),
+                    store=store,
+                    uploads=uploads,
+                    checks=checks,
+                    batch=batch,
+                    helper=helper,
+                    estimates=estimates,
+                    previews=previews,
+                    comparisons=comparisons,
+                )
             finally:
                 checks.close()
     finally:
-        estimates.close()
+        for work in (estimates, previews, comparisons):
+            work.close()
         helper.end()
         batch.leave()
         store.close()

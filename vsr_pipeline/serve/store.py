@@ -61,6 +61,11 @@ class Store:
         """Return the row of the clip of an id; None: it is not in the queue."""
         return next((row for row in self.ask(lambda queue: queue.list()) if id_of(row.clip) == clip_id), None)
 
+    def clips(self) -> tuple[str, ...]:
+        """Return all clips that are in the folder, as paths under it."""
+        queued = (row.clip for row in self.ask(lambda queue: queue.list()))
+        return tuple(clip for clip in (*queued, *self.new_clips()) if self.has(id_of(clip), "source"))
+
     def new_clips(self) -> tuple[str, ...]:
         """Return the clips in the folder that the queue does not know, as paths under it."""
         inbox = self._options.inbox

@@ -145,7 +145,7 @@ class Tus:
             return _answer(413, _state(upload), f"{announced} bytes are more than the {room} that are missing")
         path = self._uploads.data(upload_id)
         try:
-            came_to_end = await _write(path, offset, room, _pieces(request.receive, give_way))
+            came_to_end = await _write(path, offset, room, body_pieces(request.receive, give_way))
         except OSError as error:
             return refused(write_failure(path, error))
         try:
@@ -187,7 +187,7 @@ def _sync_and_close(handle: int) -> None:
         os.close(handle)
 
 
-async def _pieces(receive: Callable[[], Awaitable[object]], give_way: asyncio.Event) -> AsyncIterator[bytes]:
+async def body_pieces(receive: Callable[[], Awaitable[object]], give_way: asyncio.Event) -> AsyncIterator[bytes]:
     """Yield the body in large pieces, until it or the connection ends, it is silent for long, or another takes over."""
     gathered = bytearray()
     is_open = True

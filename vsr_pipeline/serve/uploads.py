@@ -106,10 +106,10 @@ class Uploads:
         if length > self.max_bytes:
             raise TooLargeError(f"{size_text(length)} are too large: at most {size_text(self.max_bytes)} are taken")
         make_folder(self._folder)
-        self.delete_expired()
+        count = sum(1 for _ in self._folder.iterdir())  # quick, for a client that begins without end
+        if count >= MOST_UPLOADS:
+            raise TooManyError(f"there are {count} uploads already: add them to the queue, or delete some")
         others = tuple(self.all())
-        if len(others) >= MOST_UPLOADS:
-            raise TooManyError(f"there are {len(others)} uploads already: add them to the queue, or delete some")
         missing = length + sum(other.length - other.offset for other in others)
         free = shutil.disk_usage(self._folder).free - _FREE_BYTES_LEFT
         if missing > free:
@@ -166,6 +166,16 @@ class Uploads:
         """Return the file of an upload that `get` knows."""
         return self._folder / self.get(upload_id).id / "data"
 
+    def set_length(self, upload_id: str, length: int) -> None:
+        """Record how long a file is, where that was not known when it began.
+
+        Raises:
+            NotThereError: there is none of this id.
+            OutputError, DiskFullError: it cannot be written.
+        """
+        info = {"name": self.get(upload_id).name, "length": length}
+        write_text(self.data(upload_id).with_name("info.json"), json.dumps(info))
+
     def save_checked(self, upload_id: str, found: ClipFacts | str) -> None:
         """Record what a look at a complete file has found, or why it is no clip.
 
@@ -187,9 +197,14 @@ class Uploads:
     def delete_expired(self) -> None:
         """Delete what nobody went on with, and what was begun and never recorded."""
         now = datetime.datetime.now(datetime.UTC)
-        for upload in tuple(self.all()):
-            if upload.expires_at < now:
-                self.delete(upload.id)
+        with suppress(FileNotFoundError):
+            for place in tuple(self._folder.iterdir()):
+                try:
+                    end = self.get(place.name).expires_at
+                except NotThereError:
+                    end = datetime.datetime.fromtimestamp(place.stat().st_mtime, datetime.UTC) + KEPT_FOR
+                if end < now:
+                    shutil.rmtree(place, ignore_errors=True)
 
     def publish(self, upload_id: str, inbox: Path) -> Path:
         """Move a complete file into the inbox, under a name that is free there; the upload is gone then.

@@ -26,6 +26,10 @@ class Urls:
         """Return the page for new clips, on which some uploads are ticked."""
         return f"{self.root}/add" + ("?" + urlencode([("upload", one) for one in uploads]) if uploads else "")
 
+    def files(self) -> str:
+        """Return where a plain form sends videos."""
+        return f"{self.root}/add/files"
+
     def uploads(self) -> str:
         """Return where uploads begin."""
         return f"{self.root}/api/uploads"
@@ -45,6 +49,30 @@ class Urls:
     def file(self, clip_id: str, which: str, *, download: bool = False) -> str:
         """Return a file of a clip: `source`, `result`, `before` or `after`."""
         return f"{self.root}/clips/{clip_id}/{which}" + ("?download=1" if download else "")
+
+    def previews(self) -> str:
+        """Return where previews begin."""
+        return f"{self.root}/previews"
+
+    def preview(self, preview_id: str) -> str:
+        """Return the page of a preview."""
+        return f"{self.root}/previews/{preview_id}"
+
+    def preview_file(self, preview_id: str, which: str) -> str:
+        """Return a video of a preview: `before` or `after`."""
+        return f"{self.root}/previews/{preview_id}/{which}"
+
+    def compare(self, clip_id: str = "") -> str:
+        """Return the page that compares, for a clip."""
+        return f"{self.root}/compare" + (f"?clip={clip_id}" if clip_id else "")
+
+    def comparison(self, comparison_id: str) -> str:
+        """Return what `vsr compare` has written."""
+        return f"{self.root}/compare/{comparison_id}"
+
+    def delete_comparison(self, comparison_id: str) -> str:
+        """Return where a form deletes a comparison."""
+        return f"{self.root}/compare/{comparison_id}/delete"
 
     def report(self) -> str:
         """Return the report of the last run."""

@@ -12,7 +12,7 @@ for (const pair of document.querySelectorAll(".pair")) {
 
 function inStep(pair, leader, follower) {
   const button = document.getElementById("play");
-  leader.controls = false;
+  leader.controls = follower.controls = false;
   leader.loop = true;
   const show = () => { button.textContent = leader.paused ? pair.dataset.play : pair.dataset.pause; };
   const align = () => {
