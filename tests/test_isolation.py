@@ -46,14 +46,15 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
-def children_of(parent):
-    """Processes that read files for `parent`."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
+def readers_of(parent):
+    """Processes that read files for `parent`: its children, and the forks of them that are at work."""
+    found, parents = [], {parent}
+    for status in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda path: int(path.parent.name)):
         try:
-            is_child = re.search(rf"^PPid:\t{parent}$", status.read_text(), re.M)
-            if is_child and b"runtime.process" in (status.parent / "cmdline").read_bytes():
+            above = int(re.search(r"^PPid:\t(\d+)$", status.read_text(), re.M)[1])
+            if above in parents and b"runtime.process" in (status.parent / "cmdline").read_bytes():
                 found.append(int(status.parent.name))
+                parents.add(found[-1])
         except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
     return found
@@ -79,9 +80,11 @@ def test_failures_come_back_as_what_they_were(call):
 
 
 @linux
-def test_a_process_serves_many_calls(call):
-    assert len({call(FILE, os.getpid) for _ in range(5)}) == 1
-    assert call(FILE, os.getpid) != os.getpid()
+def test_a_process_is_started_once_and_forks_for_each_call(call):
+    assert len({call(FILE, os.getppid) for _ in range(5)}) == 1
+    assert len({call(FILE, os.getpid) for _ in range(5)} | {call(FILE, os.getppid), os.getpid()}) == 7
+    call(FILE, partial(os.chdir, "/"))
+    assert call(FILE, Path.cwd) == Path.cwd()  # nothing of a call is left for the next
 
 
 @posix
@@ -120,7 +123,7 @@ def test_an_exception_of_whoever_waits_leaves_no_process(call, video):
             call(FILE, partial(time.sleep, 60))
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert children_of(os.getpid()) == []
+    assert readers_of(os.getpid()) == []
     assert call(video, partial(analyse_clip, header)).timeline.frame_count == 12
 
 
@@ -177,8 +180,8 @@ class Crashes(Listener):
     def heard_work(self, _amount):
         if self._is_at_it:
             self._is_at_it = False
-            (child,) = children_of(os.getpid())
-            os.kill(child, self._number)
+            _, fork = readers_of(os.getpid())
+            os.kill(fork, self._number)
 
 
 @linux
@@ -194,7 +197,7 @@ def test_a_crash_in_the_analysis_costs_one_clip(workspace, video, capsys):
         assert [rows[name].state for name in ("a.mp4", "b.mp4", "c.mp4")] == ["done", state, "done"]
         assert "the decoder crashed (SIGSEGV)" in rows["b.mp4"].reason
         assert rows["b.mp4"].exit_code == 3
-    assert children_of(os.getpid()) == []
+    assert readers_of(os.getpid()) == []
     assert cli.run(["batch", "--status", "--output", "out"]) == 0
     assert "the decoder crashed (SIGSEGV)" in capsys.readouterr().out
     assert "the decoder crashed (SIGSEGV)" in (workspace / "out" / "report.html").read_text()

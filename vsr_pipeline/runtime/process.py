@@ -1,13 +1,15 @@
 """Reading a file that was never decoded in a process of its own: a decoder that crashes ends only that.
 
-A child process serves one call after the other. It imports what the calls need, which is never torch. It ends with its
-parent, however that ends: a thread of it waits for the end of what the parent sends.
+A child process serves one call after the other. It imports what the calls need, which is never torch. On Linux, each
+call is made in a fork of it, which no other file has damaged and whose memory is free afterwards; elsewhere, where
+libraries do not survive a fork, a child serves one call. A child ends with its parent, however that ends.
 """
 
 import gc
 import os
 import pickle
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -31,7 +33,8 @@ OnFrame = Callable[[], None]
 # How often progress is sent at most: each message wakes the parent.
 _PROGRESS_SECONDS = 0.1
 _STDERR_BYTES_KEPT = 2_000
-_PROGRAM = "from vsr_pipeline.runtime.process import serve; serve()"
+_FORKS = sys.platform == "linux"
+_PROGRAM = "from vsr_pipeline.runtime.process import serve; serve(in_forks={in_forks})"
 
 
 class Call(Protocol):
@@ -173,42 +176,36 @@ class Isolation:
 
     def __call__(self, path: Path, function: Callable[..., T], on_frame: OnFrame | None = None) -> T:
         """Call a function in a child; see `Call`."""
-        child = self._take(path, only_this=on_frame is not None)
+        child = self._take(path)
         try:
             result, error = child.answer(function, on_frame)
         except LostError as lost:
-            death = child.death(path)
-            if child.paths == {path}:
-                raise death from lost
-            return self(path, function, on_frame)  # what it read before may have damaged it: a new one decides
+            raise child.death(path) from lost
         except BaseException:
             child.end()  # it is in the middle of its work
             raise
-        if on_frame is None:
+        if _FORKS:
             self._idle.append(child)
         else:
-            child.end()  # after it decoded a whole clip, it would keep memory while the clip is enhanced
+            child.end()
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
 
-    def _take(self, path: Path, *, only_this: bool) -> "Child":
-        """Return an idle child, or a new one where there is none, or none that has read `only_this` file."""
+    def _take(self, path: Path) -> "Child":
+        """Return an idle child, or a new one where there is none."""
         while self._idle:
             with suppress(IndexError):  # another thread was faster
                 child = self._idle.pop()
-                child.paths.add(path)
-                if child.is_alive() and (not only_this or child.paths == {path}):
+                if child.is_alive():
                     return child
                 child.end()
         try:
             with uninterrupted():
-                child = Child()
+                return Child(in_forks=_FORKS)
         except OSError as error:
             reason = error.strerror or error
             raise ResourceError(f"cannot start a process that reads {path} ({reason}): close other programs") from error
-        child.paths.add(path)
-        return child
 
 
 class LostError(Exception):
@@ -216,13 +213,11 @@ class LostError(Exception):
 
 
 class Child:
-    """One child process."""
+    """One child process; with `in_forks`, a call leaves nothing in it but what was imported for it."""
 
-    def __init__(self) -> None:
-        self.paths: set[Path] = set()
-        """Files that it has read, or begins to read."""
+    def __init__(self, *, in_forks: bool = False) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
-        self._process = start_python(_PROGRAM, {}, self._stderr)
+        self._process = start_python(_PROGRAM.format(in_forks=in_forks), {}, self._stderr)
 
     def is_alive(self) -> bool:
         """Whether it runs."""
@@ -274,11 +269,16 @@ class Child:
 
     def kill(self) -> None:
         """Let whoever waits for its answer wait no longer."""
-        self._process.kill()
+        if _FORKS:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # a fork of it, too: the session is its own
+        else:
+            self._process.kill()
 
     def end(self) -> None:
         """End it at once; nothing of it is needed any more."""
-        self._process.kill()
+        if self._process.returncode is None:
+            self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             with suppress(OSError):  # what was buffered for it cannot be sent
@@ -286,17 +286,21 @@ class Child:
                     stream.close()
 
 
-def serve() -> None:
+def serve(*, in_forks: bool) -> None:
     """Be a child: answer calls until the parent closes its end."""
     ignore_signals()
     _leave_no_core()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what C libraries print must not get between the answers
+    if in_forks:
+        with os.fdopen(os.dup(0), "rb") as stream, suppress(EOFError):
+            while True:
+                _answer_in_fork(answers, *pickle.load(stream))  # noqa: S301 - from our own parent
+        return
     requests: queue.Queue[tuple[Callable[..., Any], bool]] = queue.Queue()
     threading.Thread(target=_receive, args=(requests,), daemon=True).start()
     while True:
-        function, wants_progress = requests.get()
-        _send(answers, _outcome(function, _counter(answers) if wants_progress else None))
+        _answer(answers, *requests.get())
 
 
 def _receive(requests: "queue.Queue[tuple[Callable[..., Any], bool]]") -> None:
@@ -308,6 +312,37 @@ def _receive(requests: "queue.Queue[tuple[Callable[..., Any], bool]]") -> None:
             if not isinstance(error, EOFError):
                 traceback.print_exc()
             os._exit(0 if isinstance(error, EOFError) else 1)
+
+
+def _answer_in_fork(answers: IO[bytes], function: Callable[..., Any], wants_progress: bool) -> None:
+    """Answer a call in a fork; end as the fork ended, where that was no good end."""
+    fork = os.fork()
+    if fork == 0:
+        try:
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            _answer(answers, function, wants_progress)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - nothing of this process may go on in its fork
+            traceback.print_exc()
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+    if code < 0:
+        with suppress(OSError):  # SIGKILL
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    if code:
+        os._exit(code)
+
+
+def _end_with_parent() -> None:
+    end = select.poll()
+    end.register(0, 0)  # for POLLHUP alone: what can be read is the next call
+    end.poll()
+    os._exit(0)
+
+
+def _answer(answers: IO[bytes], function: Callable[..., Any], wants_progress: bool) -> None:
+    _send(answers, _outcome(function, _counter(answers) if wants_progress else None))
 
 
 def _outcome(function: Callable[..., Any], on_frame: OnFrame | None) -> tuple[Any, Exception | None]:
