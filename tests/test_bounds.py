@@ -162,8 +162,8 @@ def check_held(before):
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_nothing_is_held_after_a_run(workspace, network):
     """Done, failed, interrupted: open files, processes and threads are as before."""
-    make_video(workspace / "walk.mp4")
-    make_video(workspace / "long.mp4", frames=2000, cut=900)
+    make_video(workspace / "walk.mp4", frames=10, cut=6)
+    make_video(workspace / "long.mp4", frames=300, cut=130)
 
     def done(name, options):
         assert cli.run(["run", "walk.mp4", "--output", f"{name}.mp4", *options]) == 0

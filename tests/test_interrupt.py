@@ -45,8 +45,8 @@ def run_with_signal(function, number, arguments):
     [
         ("find_videos", signal.SIGINT, 130),  # the batch is planned
         ("default_suffix", signal.SIGINT, 130),  # the name of an output is chosen
-        ("default_suffix", signal.SIGTERM, 143),
-        ("default_suffix", signal.SIGHUP, 129),
+        pytest.param("default_suffix", signal.SIGTERM, 143, marks=pytest.mark.nightly),
+        pytest.param("default_suffix", signal.SIGHUP, 129, marks=pytest.mark.nightly),
         ("begin", signal.SIGINT, 130),  # a clip is about to be begun
         ("codec_for", signal.SIGINT, 130),  # and its header looked at
         ("save_analysis", signal.SIGINT, 130),

@@ -4,8 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,30 +11,28 @@ from pathlib import Path
 import pytest
 
 from tests.support.clips import audio_packets, make_video, same_pictures
+from tests.support.forks import Forks
 from vsr_pipeline.jobs.ledger import Ledger
 
-REPOSITORY = Path(__file__).parent.parent
-FRAMES = 240
+FRAMES = 160
+OPTIONS = ("--model", "bicubic-x4", "--segment-frames", "5", "--encoder-preset", "ultrafast")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
-    make_video(folder / "walk.mp4", frames=FRAMES, cut=110, width=160, height=120)
+    make_video(folder / "walk.mp4", frames=FRAMES, cut=70, width=160, height=120)
     return folder
 
 
-def start(folder, name):
-    command = [sys.executable, "-m", "vsr_pipeline", "run", "walk.mp4", "--output", f"{name}/out.mp4"]
-    options = ["--model", "bicubic-x4", "--segment-frames", "5", "--encoder-preset", "ultrafast"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+def command(name):
+    return ("run", "walk.mp4", "--output", f"{name}/out.mp4", *OPTIONS)
 
 
 def wait_until(condition, process, seconds=60):
     """Poll as fast as possible until the condition holds or the process has ended."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and Path(f"/proc/{process}").exists():
         with suppress(FileNotFoundError):  # a folder was deleted while it was looked into
             if condition():
                 return
@@ -79,24 +75,20 @@ def _grown(seen, count, more):
 @pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.nightly)])
 def test_killed_again_and_again(folder, kills):
     shutil.rmtree(folder / "killed", ignore_errors=True)
-    undisturbed = start(folder, "undisturbed")
-    _, stderr = undisturbed.communicate()
-    assert undisturbed.returncode == 0, stderr
     job = folder / "killed" / ".vsr" / "out.mp4"
     rng = random.Random(1)
     killed = 0
-    for condition in moments(job, seed=0, kills=kills):
-        process = start(folder, "killed")
-        wait_until(condition, process)
-        time.sleep(rng.random() * 0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-    assert killed >= kills - 3, "the run was over before it was killed: make the clip longer"
-
-    process = start(folder, "killed")
-    _, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+    with Forks(folder) as forks:
+        forks.run(*command("undisturbed"))
+        for condition in moments(job, seed=0, kills=kills):
+            process = forks.start(*command("killed"))
+            wait_until(condition, process)
+            time.sleep(rng.random() * 0.02)
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            killed += forks.code() == -signal.SIGKILL
+        assert killed >= kills - 3, "the run was over before it was killed: make the clip longer"
+        forks.run(*command("killed"))
     output = folder / "killed" / "out.mp4"
     assert same_pictures(output, folder / "undisturbed" / "out.mp4")
     assert audio_packets(output) == audio_packets(folder / "walk.mp4")

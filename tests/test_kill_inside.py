@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def forks(folder):
     with Forks(folder) as forks:
         yield forks

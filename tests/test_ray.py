@@ -181,19 +181,26 @@ class ActsAt(Listener):
             self._actions.pop(0)[1]()
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.nightly), 3])
+def check_workers(folder, name, count):
+    """What the report says of them."""
+    workers = report_of(folder, name)["workers"]
+    assert len(workers) == count
+    assert sum(worker["frames"] for worker in workers) == FRAMES
+    assert all(0 < worker["utilisation"] <= 1 for worker in workers)
+    page = (folder / name / ".vsr" / "out.mp4" / "report.html").read_text()
+    assert page.count(f"<td>{workers[0]['node']}</td>") == count
+    return workers
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("count", [1, 3])
 def test_the_same_pixels_for_any_number_of_workers(cluster, clip, count):
-    """Two of them make the batch below."""
+    """Two of them do it below."""
     cluster.resize(count)
     outcome = run(clip, f"ray{count}")
     assert outcome.computed_frames == FRAMES
     assert same_pictures(outcome.output, clip / "serial" / "out.mp4")
-    workers = report_of(clip, f"ray{count}")["workers"]
-    assert len(workers) == count
-    assert sum(worker["frames"] for worker in workers) == FRAMES
-    assert all(0 < worker["utilisation"] <= 1 for worker in workers)
-    page = (clip / f"ray{count}" / ".vsr" / "out.mp4" / "report.html").read_text()
-    assert page.count(f"<td>{workers[0]['node']}</td>") == count
+    check_workers(clip, f"ray{count}", count)
 
 
 def kill_a_worker():
@@ -204,8 +211,9 @@ def test_workers_that_are_killed_are_replaced(cluster, clip):
     cluster.resize(2)
     reporter = ActsAt(at5=kill_a_worker, at14=kill_a_worker)
     outcome = run(clip, "killed", reporter=reporter)
+    assert outcome.computed_frames == FRAMES
     assert same_pictures(outcome.output, clip / "serial" / "out.mp4")
-    assert sum(worker["deaths"] for worker in report_of(clip, "killed")["workers"]) == 2
+    assert sum(worker["deaths"] for worker in check_workers(clip, "killed", 2)) == 2
     assert len([note for note in reporter.notes if "died at segment" in note]) == 2
 
 
@@ -284,6 +292,7 @@ def test_a_batch_with_ray_heeds_its_queue(cluster, clip, tmp_path):
     assert same_pictures(output / "c_x4.mp4", api.run(source, alone, half, options=serial, reporter=Reporter()).output)
 
 
+@pytest.mark.nightly
 def test_a_batch_that_is_interrupted_goes_on(cluster, clip, tmp_path):
     cluster.resize(2)
     inbox = tmp_path / "in"
