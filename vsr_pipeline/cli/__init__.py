@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vsr_pipeline import __version__
-from vsr_pipeline.cli import compare, degrade, jobs, live, machine, models, queue, serve, stages, train
+from vsr_pipeline.cli import batch, clip, compare, degrade, live, machine, models, queue, serve, stages, train
 from vsr_pipeline.cli.options import fail, help_without_command
 from vsr_pipeline.cli.streams import guard_standard_streams
 from vsr_pipeline.errors import Interrupted, ResourceError, UsageError, VsrError
@@ -28,7 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(jobs.app)
+app.add_typer(clip.app)
+app.add_typer(batch.app)
 app.add_typer(queue.app, name="queue", epilog="Example: vsr queue list --output /media/enhanced")
 app.add_typer(stages.app)
 app.add_typer(compare.app)

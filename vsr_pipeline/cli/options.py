@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -17,6 +18,7 @@ from vsr_pipeline.runtime.files import refusals_as_errors
 from vsr_pipeline.runtime.progress import one_line
 
 if TYPE_CHECKING:
+    from vsr_pipeline.api import WorkerOptions
     from vsr_pipeline.config import Config
     from vsr_pipeline.runtime.progress import Reporter
 
@@ -205,30 +207,43 @@ Given = dict[str, Any]
 
 
 def takes_settings(*groups: Mapping[str, object]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command the options of some groups, and --config, in the place of its parameter `given`."""
-    options: dict[str, object] = {"config": ConfigFile}
+    """Give a command the options of some groups, and --config, in the place of its parameter `given`.
+
+    A parameter whose type is a dataclass stands for an option for each of its fields.
+    """
+    settings: dict[str, object] = {"config": ConfigFile}
     for group in groups:
-        options |= group
+        settings |= group
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        parameters = inspect.signature(command).parameters.values()
+        flags: dict[str, Any] = {p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)}
+
         @functools.wraps(command)
         def with_settings(**arguments: Any) -> int:  # noqa: ANN401
-            given = {name: arguments.pop(name) for name in options}
-            return command(**arguments, given=given)
+            given = {name: arguments.pop(name) for name in settings}
+            values = {
+                name: kind(**{field.name: arguments.pop(field.name) for field in dataclasses.fields(kind)})
+                for name, kind in flags.items()
+            }
+            return command(**arguments, **values, given=given)
 
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(command).parameters.values():
-            if parameter.name != "given":
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-                continue
-            parameters += (
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-                for name, annotation in options.items()
-            )
-        with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        options: list[inspect.Parameter] = []
+        for parameter in parameters:
+            if parameter.name == "given":
+                options += (_option(name, annotation, None) for name, annotation in settings.items())
+            elif (kind := flags.get(parameter.name)) is not None:
+                options += (_option(field.name, field.type, field.default) for field in dataclasses.fields(kind))
+            else:
+                options.append(_option(parameter.name, parameter.annotation, parameter.default))
+        with_settings.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
         return with_settings
 
     return decorate
+
+
+def _option(name: str, annotation: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def options_from(given: Given) -> dict[str, Any]:
@@ -262,6 +277,16 @@ def settings_from(given: Given, reporter: "Reporter") -> "Config":
             "(--refine-threshold 5: again where it helps)"
         )
     return settings
+
+
+def workers_from(
+    executor: Literal["auto", "serial", "ray"], address: str | None, cpus_per_worker: int | None, settings: "Config"
+) -> "WorkerOptions":
+    """Return where segments are computed; `RAY_ADDRESS` counts where no option says otherwise."""
+    from vsr_pipeline import api
+
+    options = api.WorkerOptions(executor=executor, ray_address=address, cpus_per_worker=cpus_per_worker)
+    return api.with_default_address(options, settings.upscale, os.environ.get("RAY_ADDRESS"))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -52,8 +52,7 @@ def analyse(
         contents: what else the file holds, as `look_into` gives it.
         settings: how it is read.
         on_frame: called after each frame but the one that is enough.
-        is_enough: called with the timestamp of each frame; once it says so, what follows is not decoded, and nothing is
-            said to be missing.
+        is_enough: called with each frame's timestamp; what follows the first True is neither decoded nor missed.
 
     Raises:
         InputError: the file cannot be read, nothing of it can be decoded, or it is interlaced and that is refused.
@@ -65,36 +64,24 @@ def analyse(
     times = FrameTimes(info.time_base, jumps)
     meters = _Meters(info, with_repeats=settings.skip_duplicates)
     last: VideoFrame | None = None
-    is_whole, left = True, 0
-    for frame in source.all():
-        last = frame.picture
-        about = times.add(frame.pts, last)
-        if is_whole and is_enough is not None and is_enough(about):
-            is_whole = False
-            left = _REORDERED_FRAMES if times.is_out_of_order else 0
-        if (last.width, last.height) != (info.width, info.height):
-            notes.append(size_note(last, info))
+    is_whole = True
+    for last, is_whole, is_end in _until_enough(source, times, is_enough):
+        notes += [size_note(last, info)] if (last.width, last.height) != (info.width, info.height) else []
         meters.feed(last, is_whole=is_whole)
-        if not is_whole:
-            if left == 0:
-                break
-            left -= 1
-        if on_frame is not None:
+        if on_frame is not None and not is_end:
             on_frame()
     assert last is not None, "a source without frames raises"
     found = (*meters.losses.sentences, *packet_losses(source.packet_side_data, has_alpha=info.has_alpha))
     notes += [loss for loss in found if not any(note.startswith(loss) for note in notes)]
     shown = times.shown(info.stream_index)
-    notes += shown.notes
-    notes += jumps.note_on_rest(info.stream_index) if is_whole else ()
-    cuts = meters.detector.cuts
+    notes += (*shown.notes, *(jumps.note_on_rest(info.stream_index) if is_whole else ()))
     timeline = Timeline(
         time_base=info.time_base,
         pts=shown.pts,
         last_duration=_last_duration(shown.pts, last, info),
-        cuts=cuts,
+        cuts=meters.detector.cuts,
         deinterlace=decide(info, meters.fields, settings.interlaced, notes),
-        tints=meters.tints.of_shots(cuts),
+        tints=meters.tints.of_shots(meters.detector.cuts),
         coded_pts=() if shown.pts == tuple(times.coded) else tuple(times.coded),
         clock_parts=shown.clock_parts,
     )
@@ -108,6 +95,26 @@ def analyse(
         missing_seconds=missing,
         notes=tuple(dict.fromkeys((*notes, *tint_note(timeline.tints)))),
     )
+
+
+def _until_enough(
+    source: FrameSource, times: FrameTimes, is_enough: Callable[[int], bool] | None
+) -> Iterator[tuple[VideoFrame, bool, bool]]:
+    """Yield frames, each with whether it is of the part that is wanted, and whether it is the last that is read.
+
+    Where frames are out of order, those that belong before the one that is enough may come after it.
+    """
+    is_whole, left = True, 0
+    for frame in source.all():
+        about = times.add(frame.pts, frame.picture)
+        if is_whole and is_enough is not None and is_enough(about):
+            is_whole = False
+            left = _REORDERED_FRAMES if times.is_out_of_order else 0
+        is_end = not is_whole and left == 0
+        yield frame.picture, is_whole, is_end
+        if is_end:
+            return
+        left -= not is_whole
 
 
 class _Meters:

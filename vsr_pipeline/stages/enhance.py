@@ -1,11 +1,8 @@
 """`vsr enhance`: LQ frames to HR frames."""
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,34 +10,31 @@ import numpy as np
 
 from vsr_pipeline import __version__
 from vsr_pipeline.clip.folder import FolderSource
-from vsr_pipeline.clip.footage import Footage, FrameSource, footage_of, look_at
+from vsr_pipeline.clip.footage import Footage, footage_of, look_at
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.clip.inspect import analysed, damage_of, refuse_damage
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
-from vsr_pipeline.enhance.frames import Samples, decide, enhance_frames
 from vsr_pipeline.enhance.open_model import note_model, open_model
-from vsr_pipeline.enhance.spec import ModelSpec, Upscaler
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.steps import Step, steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import InputError, OutputError, UsageError
-from vsr_pipeline.media.images import ImageTarget, is_whole, read_image, remove_frames_from, write_image
+from vsr_pipeline.media.images import ImageTarget, read_image, remove_frames_from
 from vsr_pipeline.media.picture_facts import facts_of
 from vsr_pipeline.media.picture_files import refuse_too_large_for
-from vsr_pipeline.media.tint import GREY, tint_of_pixels, with_tint
+from vsr_pipeline.media.tint import GREY, tint_of_pixels
 from vsr_pipeline.plan import (
     part_of,
     repeats_note,
-    sample_indices,
-    schedule_of,
 )
 from vsr_pipeline.runtime.files import FileIdentity, make_folder
-from vsr_pipeline.runtime.prefetch import WriteBehind, read_ahead
-from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported, retracted_on_failure
+from vsr_pipeline.runtime.progress import Reporter, counted, one_line
+from vsr_pipeline.stages.images_job import ImagesJob
 from vsr_pipeline.stages.pictures import PictureWriter, note_losses
 from vsr_pipeline.stages.record import Record, as_begun, record_file_of
-from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, clip_folder_of
-from vsr_pipeline.timeline import Analysis, Decision, Segment, Shot, Tint
+from vsr_pipeline.stages.workspace import ENHANCED, FRAMES, Clip, clip_folder_of, clip_name_of
+from vsr_pipeline.timeline import Analysis, Tint
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +100,29 @@ def enhance(
     begun = as_begun(config.upscale, record_file)
     spec = model(begun) if model is not None else open_model(begun, allow_cpu=allow_cpu)
     footage, analysis = _open(input_path, config, spec, reporter, strict=strict)
-    count = footage.timeline.frame_count
+    job, kept = _job_for(footage, target, config, spec, reporter)
+    made = job.make_missing(Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=allow_cpu))
+    if target.is_frames_folder:
+        remove_frames_from(target.folder, footage.timeline.frame_count)
+        if before is not None and not footage.header.images:
+            Clip.of(before, footage, analysis).save(target.folder)
+    return EnhanceResult(
+        input=input_path,
+        output=Path(str(target)),
+        model=spec.description,
+        frame_count=footage.timeline.frame_count,
+        computed_frames=made.computed_frames,
+        decisions=made.decisions,
+        decode_errors=analysis.decode_errors,
+        missing_seconds=float(analysis.missing_seconds),
+        notes=(*analysis.notes, *repeats_note(footage.timeline), *kept, *made.notes),
+    )
+
+
+def _job_for(
+    footage: Footage, target: ImageTarget, config: Config, spec: ModelSpec, reporter: Reporter
+) -> tuple[ImagesJob, tuple[str, ...]]:
+    """Refuse what is not possible, and return the job, and what to say of the output's files."""
     _refuse_one_image_of_many(target, footage)
     _refuse_own_source(target, footage)
     geometry = Geometry.of(footage.header.info, spec.sizing, config.upscale, even=False)
@@ -117,41 +133,13 @@ def enhance(
     refuse_too_large(spec, footage.header, geometry, config, len(footage.timeline.distinct))
     note_model(spec, reporter)
     make_folder(target.folder)
-    settings = _recorded_settings(config, geometry, steps)
     kept = note_losses(footage, target, reporter)
+    record_file, settings = record_file_of(target), _recorded_settings(config, geometry, steps)
     record = Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
     writer = None
     if footage.header.keeps_pictures:
         writer = PictureWriter(footage, geometry, spec, steps, config.upscale, record_file.parent / ".alpha")
-    job = _Job(footage, geometry, spec, steps, target, record, writer, reporter)
-    planned = spec.context.segments(footage.timeline)
-    done = {segment for segment in planned if job.has(segment)}
-    record.forget_all_but(done)
-    todo = [segment for segment in planned if segment not in done]
-    left = sum(map(len, todo))
-    if done:
-        reporter.note(f"{target}: {job.images_of(done)} of {counted(count, 'frame is', 'frames are')} there already")
-    fallback = Fallback(spec, limit_bytes=config.upscale.memory_limit_bytes, allow_cpu=allow_cpu)
-    fitted = fallback.begin(geometry.of_model(footage.clip_size), reporter) if todo else ()
-    decisions = job.make(todo, fallback) if todo else {}
-    said = spec.summary(list(decisions.values()))
-    for note in said:
-        reporter.note(note)
-    if target.is_frames_folder:
-        remove_frames_from(target.folder, count)
-        if before is not None and not footage.header.images:
-            Clip.of(before, footage, analysis).save(target.folder)
-    return EnhanceResult(
-        input=input_path,
-        output=Path(str(target)),
-        model=spec.description,
-        frame_count=count,
-        computed_frames=left,
-        decisions=tuple(decision.description for decision in decisions.values()),
-        decode_errors=analysis.decode_errors,
-        missing_seconds=float(analysis.missing_seconds),
-        notes=(*analysis.notes, *repeats_note(footage.timeline), *kept, *fitted, *said),
-    )
+    return ImagesJob(footage, geometry, spec, steps, target, record, writer, reporter), kept
 
 
 def _recorded_settings(config: Config, geometry: Geometry, steps: Sequence[Step]) -> dict[str, str | int | float]:
@@ -184,7 +172,7 @@ def _open(path: Path, config: Config, spec: ModelSpec, reporter: Reporter, *, st
         for sentence in damage_of(header, analysis):  # it has the name
             reporter.note(sentence)
         for note in (*analysis.notes, *repeats_note(footage.timeline)):
-            reporter.note(f"{_name(path)}: {note}")
+            reporter.note(f"{clip_name_of(path)}: {note}")
         return footage, analysis
     if clip.timeline.frame_count != len(header.images):
         raise InputError(
@@ -198,7 +186,7 @@ def _open(path: Path, config: Config, spec: ModelSpec, reporter: Reporter, *, st
     timeline = timeline.with_repeats(_repeats(header.images) if skips else ())
     part = part_of(timeline, config.input, start_seconds=timeline.pts[0] * timeline.time_base)
     for note in repeats_note(part.timeline):
-        reporter.note(f"{_name(path)}: {note}")
+        reporter.note(f"{clip_name_of(path)}: {note}")
     return Footage(header, timeline, part), Analysis(timeline)
 
 
@@ -219,125 +207,6 @@ def _is_equal(path: Path, before: Path) -> bool:
 def _tint(images: Sequence[tuple[int, Path]]) -> Tint | None:
     """Return the tint that all images of a shot have; only those before the first with colours are read."""
     return GREY if all(tint_of_pixels(read_image(path)) == GREY for _, path in images) else None
-
-
-class _Job:
-    """The images of one clip: which of them are there, and how the others are made."""
-
-    def __init__(
-        self,
-        footage: Footage,
-        geometry: Geometry,
-        spec: ModelSpec,
-        steps: tuple[Step, ...],
-        target: ImageTarget,
-        record: Record,
-        writer: PictureWriter | None,
-        reporter: Reporter,
-    ) -> None:
-        header, part = footage.header, footage.part
-        self._footage = footage
-        self._geometry = geometry
-        self._steps = steps
-        self._clip = part.timeline.without_repeats
-        self._decision_frames = spec.context.decision_frames
-        images = header.images[part.first : part.stop]
-        self._files = [images[index][1] for index in part.timeline.distinct] if images else [header.path]
-        self._schedule = schedule_of(part.timeline, origin_ticks=0)
-        numbers = [number for number, _ in images]
-        keeps_numbers = bool(numbers) and not target.is_frames_folder
-        self._outputs = [target.file(n) for n in (numbers if keeps_numbers else range(part.timeline.frame_count))]
-        self._is_video = not header.images
-        self._record = record
-        self._writer = writer
-        self._reporter = reporter
-
-    def has(self, segment: Segment) -> bool:
-        """Whether a segment was made from this input, and its images are still complete."""
-        is_known = self._record.has(segment, self._identity(segment))
-        return is_known and all(is_whole(self._outputs[place]) for place in self._schedule.shows(segment))
-
-    def images_of(self, segments: Iterable[Segment]) -> int:
-        """How many images segments are: a repeat has one, too."""
-        return sum(len(self._schedule.shows(segment)) for segment in segments)
-
-    def make(self, segments: list[Segment], fallback: Fallback) -> dict[Shot, Decision]:
-        """Write the images of segments; return what was decided for each of their shots."""
-        decisions: dict[Shot, Decision] = {}
-        name = _name(self._footage.header.path)
-        with (
-            self._footage.open() as source,
-            reported(self._reporter, f"enhance {name}", sum(map(len, segments))),
-        ):
-            for segment in segments:
-                identity = self._identity(segment)  # before: an edit meanwhile must show at the next run
-                self._make_one(segment, source, fallback, decisions)
-                self._record.add(segment, identity)
-                self._reporter.milestone()
-        return decisions
-
-    def _make_one(
-        self, segment: Segment, source: FrameSource, fallback: Fallback, decisions: dict[Shot, Decision]
-    ) -> None:
-        """Write a segment's images; decide on its shot if that is not done yet, and remember it in `decisions`."""
-        shot = segment.shot
-        if shot not in decisions:
-            indices = sample_indices(shot, self._decision_frames)
-            samples = Samples(source.read, indices)
-            decisions[shot], _ = fallback.run(segment, lambda u: decide(u, samples, self._geometry, fallback.say))
-
-        writer = self._writer
-        if writer is None or not writer.needs_network(segment):
-            self._make_colours(segment, source, fallback, decisions[shot], share=1.0)
-            return
-        with writer.enlarged_alpha(segment, fallback, on_work=lambda frames: self._reporter.worked(frames / 2)):
-            self._make_colours(segment, source, fallback, decisions[shot], share=0.5)
-
-    def _make_colours(
-        self, segment: Segment, source: FrameSource, fallback: Fallback, decision: Decision, *, share: float
-    ) -> None:
-        """Write a segment's images; `share` is how much of its work that is."""
-        outputs_of: dict[int, list[Path]] = {}
-        for place in self._schedule.shows(segment):
-            outputs_of.setdefault(self._schedule.frames[place], []).append(self._outputs[place])
-
-        def attempt(upscaler: Upscaler) -> None:
-            frames = source.read(segment.context_start, segment.context_stop)
-            with (
-                read_ahead(frames, depth=4) as ahead,
-                WriteBehind(threads=2, depth=4) as writes,
-                retracted_on_failure(self._reporter.worked) as counted,
-            ):
-                outputs = enhance_frames(
-                    upscaler,
-                    ahead,
-                    segment,
-                    decision,
-                    geometry=self._geometry,
-                    on_work=lambda frames: counted(share * frames),
-                    steps=self._steps,
-                )
-                for index, pixels in enumerate(outputs, start=segment.start):
-                    pixels = with_tint(pixels, self._clip.tint_at(index))
-                    write = write_image if self._writer is None else partial(self._writer.write, index)
-                    for path in outputs_of[index]:
-                        writes.call(partial(write, path, pixels))
-
-        fallback.run(segment, attempt)
-
-    def _identity(self, segment: Segment) -> str:
-        """Hash of what the segment's images are made from: names, sizes and times of its files, its place, tints."""
-        files = self._files if self._is_video else self._files[segment.context_start : segment.context_stop]
-        facts = [(p.resolve().name, (seen := FileIdentity.of(p)).size_bytes, seen.modified_ns) for p in files]
-        place = (segment.start, segment.stop, segment.context_start, segment.context_stop)
-        shot = (segment.shot.start, segment.shot.stop)
-        tints = dict.fromkeys(str(self._clip.tint_at(index)) for index in range(segment.start, segment.stop))
-        return hashlib.sha256(json.dumps([facts, place, shot, *tints]).encode()).hexdigest()[:32]
-
-
-def _name(path: Path) -> str:
-    """What a person calls the clip: `holiday` for `results/holiday/frames`."""
-    return clip_folder_of(path).name
 
 
 def _refuse_one_image_of_many(target: ImageTarget, footage: Footage) -> None:

@@ -105,6 +105,11 @@ def clip_folder_of(frames: Path) -> Path:
     return frames.parent if frames.name in (FRAMES, ENHANCED) else frames
 
 
+def clip_name_of(path: Path) -> str:
+    """Return what a person calls the clip: `holiday` for `results/holiday/frames`."""
+    return clip_folder_of(path).name
+
+
 def videos_in(folder: Path) -> tuple[Path, ...]:
     """Return the videos directly inside a folder, by their suffix, in order of their names.
 
