@@ -235,7 +235,6 @@ def test_another_worker_goes_on_from_the_parts_that_it_sees(clip, short_parts, t
             decision=None,
             decision_frames=0,
             folder=folder,
-            still_frame=None,
         )
         return worker.compute(task, JobSource.of(clip))
 

@@ -97,6 +97,7 @@ def test_killed_again_and_again(folder, kills):
         assert twice == {}
         assert sum(count.begun for count in book.attempts().values()) <= FRAMES // 5 + kills
     left = {p.name for p in [*job.iterdir(), *output.parent.iterdir()]}
-    stills, reports = {"before.jpg", "after.jpg"}, {"report.json", "report.html", "run.log"}
+    stills = {f"{name}{ending}.jpg" for name in ("before", "after") for ending in ("", "_10", "_90")}
+    reports = {"report.json", "report.html", "run.log"}
     allowed = {"ledger.sqlite", "lock", "out.mp4", ".vsr"} | stills | reports
     assert left <= allowed

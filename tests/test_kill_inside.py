@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.clips import make_video, same_pictures
+from tests.support.clips import make_video, same_pictures, stills_of
 from tests.support.forks import Forks
 from tests.support.networks import fill
 from vsr_pipeline.jobs.checkpoint import CheckpointFolder
@@ -95,6 +95,8 @@ def test_killed_inside_one_long_shot(folder, forks, kills):
     assert killed >= kills - 2, "the run was over before it was killed: make the clip longer"
     forks.run("run", "walk.mp4", "--output", "out.mp4", *options)
     assert same_pictures(folder / "out.mp4", folder / f"whole{kills}.mp4")
+    assert len(stills_of(folder / "out.mp4")) == 6
+    assert stills_of(folder / "out.mp4") == stills_of(folder / f"whole{kills}.mp4")
     assert not (job / "segments").exists()
     for path in (folder / "out.mp4", job / "ledger.sqlite"):
         path.unlink()

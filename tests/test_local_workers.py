@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.clips import make_video
+from tests.support.clips import make_video, stills_of
 from tests.support.listening import Listener
 from tests.support.networks import fill
 from vsr_pipeline import api
@@ -83,6 +83,7 @@ def test_a_killed_worker_costs_no_frame_and_changes_no_byte(clip):
     assert killer.killed is not None
     assert any("another one makes it" in note and "SIGKILL" in note for note in killer.notes)
     assert output_bytes(clip, "killed") == output_bytes(clip, "serial")
+    assert stills_of(clip / "killed" / "out.mp4") == stills_of(clip / "serial" / "out.mp4")
     assert workers_of(os.getpid()) == []
 
 

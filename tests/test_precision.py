@@ -384,7 +384,6 @@ def test_a_worker_follows_the_clip_or_says_that_it_cannot(folder):
             decision=cleaned(1),
             decision_frames=5,
             folder=make_folder(folder / name),
-            still_frame=None,
             identity=dict(ready.identity) | identity,
         )
         return worker.compute(task, JobSource.of(source))

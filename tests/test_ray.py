@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.clips import make_video, same_pictures
+from tests.support.clips import make_video, same_pictures, stills_of
 from tests.support.listening import Listener
 from tests.support.networks import fill
 from vsr_pipeline import api, cli
@@ -200,6 +200,7 @@ def test_the_same_pixels_for_any_number_of_workers(cluster, clip, count):
     outcome = run(clip, f"ray{count}")
     assert outcome.computed_frames == FRAMES
     assert same_pictures(outcome.output, clip / "serial" / "out.mp4")
+    assert stills_of(outcome.output) == stills_of(clip / "serial" / "out.mp4")
     check_workers(clip, f"ray{count}", count)
 
 

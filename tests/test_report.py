@@ -6,21 +6,24 @@ import os
 import re
 import time
 from dataclasses import replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from tests.support.enhancing import H264, make, picture, ran
 from vsr_pipeline import cli
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.report.files import outcome_from_json, report_json, write_report
-from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome
+from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Still
 from vsr_pipeline.jobs.report.page import duration, report_page
 from vsr_pipeline.jobs.report.totals import headline, totals_of
-from vsr_pipeline.jobs.stills import save_stills
+from vsr_pipeline.jobs.stills import moments_of, save_stills
 from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.plan import Schedule
 
 DATA = Path(__file__).parent.parent / "data"
 HERE = Path("/videos/out")
@@ -80,7 +83,13 @@ def night(stills):
     shots = tuple(ShotOutcome(25 * n, 25 * n + 25, ("", "cleaned once")[n % 2]) for n in range(600))
     return batch(
         clip(**pictures, warnings=("the GPU's memory ran out: windows of 15 instead of 30 frames",)),
-        clip("a film with many cuts.mkv", **pictures, shots=shots, warnings=tuple(f"warning {n}" for n in range(9))),
+        clip(
+            "a film with many cuts.mkv",
+            **pictures,
+            stills=(Still(30.0, stills / "before.jpg", stills / "after.jpg", stills / "after.jpg"),),
+            shots=shots,
+            warnings=tuple(f"warning {n}" for n in range(9)),
+        ),
         clip("christmas.avi", "failed", reason="/videos/in/christmas.avi cannot be decoded: frame 812", exit_code=3),
         clip("disk.avi", "failed", reason="no space left while writing the segment", exit_code=5),
         clip("old.mp4", "given up", reason="no video stream (failed in 3 runs)", exit_code=3),
@@ -102,6 +111,7 @@ def test_json_is_as_documented(stills):
     report = json.loads(report_json(night(stills)))
     documented = (DATA.parent / "docs/report.md").read_text()
     keys = {*report, *report["totals"], *report["clips"][0], *report["clips"][0]["shots"][0]}
+    keys |= report["clips"][1]["stills"][0].keys()
     assert not [key for key in keys if f"`{key}`" not in documented]
     assert report["schema_version"] == 1
     assert f'"schema_version": {report["schema_version"]}' in documented
@@ -264,6 +274,27 @@ def test_four_hundred_clips_stay_within_the_room_for_stills(tmp_path):
     assert html.count("No room for more pictures") == 400 - len(page.images) // 2
 
 
+def test_the_middle_of_every_clip_comes_before_the_other_moments(tmp_path):
+    for name in ("before.jpg", "after.jpg"):
+        (tmp_path / name).write_bytes(os.urandom(1000))
+    three = tuple(Still(second, tmp_path / "before.jpg", *[tmp_path / "after.jpg"] * 2) for second in (5.0, 1.0, 9.0))
+    clips = batch(*(clip(f"{n}.mp4", stills=three) for n in range(4)))
+    words = "".join(_Page(report_page(clips, HERE, stills_bytes=11_999)).words)
+    assert re.findall(r"at (\d)\.0 s", words) == ["5", "1", "5", "5", "5"]
+    assert "No room" not in words
+
+
+@pytest.mark.parametrize(
+    ("count", "moments"),
+    [(1, {0: ""}), (2, {1: "", 0: "_10"}), (3, {1: "", 0: "_10", 2: "_90"}), (250, {125: "", 25: "_10", 225: "_90"})],
+)
+def test_which_moments_are_kept(count, moments):
+    schedule = Schedule(Fraction(1, 25), tuple(range(count)), 1, tuple(range(count)))
+    found = moments_of(schedule)
+    assert {moment.frame: moment.ending for moment in found} == moments
+    assert [moment.seconds for moment in found] == [moment.frame / 25 for moment in found]
+
+
 DIVIDER = """
 const pair = document.querySelector(".pair"), box = pair.getBoundingClientRect();
 const before = pair.querySelector("img.before"), after = pair.querySelector("img.after");
@@ -306,6 +337,54 @@ def test_divider_has_keys(browser, page):
     keys = [{"type": kind, "value": right} for kind in ("keyDown", "keyUp")]
     browser.post("/actions", actions=[{"type": "key", "id": "keys", "actions": keys * 4}])
     assert browser.script(DIVIDER)["at"] == 52
+
+
+ZOOM = """
+const dialog = document.querySelector("dialog"), screen = dialog.querySelector(".screen");
+const [after, before] = dialog.querySelectorAll("img");
+return {open: dialog.open, which: dialog.querySelector(".which").textContent,
+        shown: getComputedStyle(before).visibility == "visible" ? "before" : "after",
+        size: [after.offsetWidth, after.offsetHeight, before.offsetWidth, before.offsetHeight],
+        natural: [after.naturalWidth, after.naturalHeight],
+        middle: [(screen.scrollLeft + innerWidth / 2) / after.offsetWidth,
+                 (screen.scrollTop + innerHeight / 2) / after.offsetHeight],
+        note: dialog.querySelector(".aside").textContent};
+"""
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_a_still_is_zoomed_pixel_for_pixel(browser, tmp_path, is_beside):
+    """Without network; where the page was sent alone, the small still is shown, and that is said."""
+    frame = np.tile(np.arange(1500, dtype=np.uint16)[:, None] % 256, (1125, 1, 3)).astype(np.uint8)
+    save_stills(tmp_path / "job", frame[::4, ::4], frame, ending="_10", pixel_aspect_ratio=Fraction(4, 3))
+    still = Still(2.0, *(tmp_path / "job" / f"{name}.jpg" for name in ("before_10", "after_10", "after_10_full")))
+    page = write_report(batch(clip(stills=(still,))), tmp_path).html
+    if not is_beside:
+        still.full.unlink()
+    browser.look(page, width=1000, height=700)
+    box = browser.script("return document.querySelector('.pair').getBoundingClientRect().toJSON()")
+    browser.script(
+        "document.querySelector('.pair input').dispatchEvent(new MouseEvent('dblclick', "
+        "{bubbles: true, clientX: arguments[0], clientY: arguments[1]}))",
+        box["left"] + box["width"] * 0.6,
+        box["top"] + box["height"] / 2,
+    )
+    deadline = time.monotonic() + 20
+    wanted = [2000, 1125] if is_beside else [960, 540]
+    while (zoom := browser.script(ZOOM))["natural"] != wanted or zoom["size"] != wanted * 2:
+        assert time.monotonic() < deadline, zoom
+        time.sleep(0.05)
+    assert (zoom["open"], zoom["which"], zoom["shown"]) == (True, "after", "after")
+    assert ("not beside this page" in zoom["note"]) != is_beside
+    if is_beside:
+        assert zoom["middle"] == pytest.approx([0.6, 0.5], abs=0.05)
+    for which in ("before", "after"):
+        browser.script("document.querySelector('.screen').focus()")
+        browser.press(" ")
+        zoom = browser.script(ZOOM)
+        assert (zoom["which"], zoom["shown"]) == (which, which)
+    browser.press("\ue00c")
+    assert not browser.script(ZOOM)["open"]
 
 
 @pytest.mark.parametrize("width", [320, 390, 900, 1280])

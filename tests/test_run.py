@@ -360,7 +360,6 @@ def test_workers_in_any_order_make_the_same_files(workspace, clip, monkeypatch):
                 decision=None,
                 decision_frames=spec.context.decision_frames,
                 folder=make_folder(workspace / "workers"),
-                still_frame=None,
             )
             for segment in reversed(segments[worker::2])
         )

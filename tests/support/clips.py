@@ -64,6 +64,11 @@ def audio_packets(path):
         return [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
 
 
+def stills_of(output):
+    """The stills that a run kept for its report, by their names."""
+    return {path.name: path.read_bytes() for path in (output.parent / ".vsr" / output.name).glob("*.jpg")}
+
+
 def same_pictures(a, b):
     """Whether two files decode to the same frames, bit for bit, at the same times."""
     one, other = decoded(a), decoded(b)

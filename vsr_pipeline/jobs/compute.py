@@ -14,7 +14,7 @@ from vsr_pipeline.jobs.ahead import AheadSource
 from vsr_pipeline.jobs.checkpoint import Checkpoint, CheckpointFolder, kept_frames
 from vsr_pipeline.jobs.part import PartsWriter
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask
-from vsr_pipeline.jobs.stills import save_stills
+from vsr_pipeline.jobs.stills import moments_of, save_stills
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.tint import with_tint
@@ -211,11 +211,12 @@ def _encode_frames(
     """Give the frames of a segment, or of what is left of it, to the encoder."""
     assert task.decision is not None
     clip = task.footage.timeline.without_repeats
+    kept = {moment.frame: moment.ending for moment in moments_of(task.schedule)}
     seen: dict[int, Pixels] = {}
 
     def frames() -> Iterator[Pixels]:
         for index, pixels in enumerate(source.frames(segment, task.following), start=segment.context_start):
-            if index == task.still_frame:
+            if index in kept:
                 seen[index] = pixels
             yield pixels
 
@@ -237,7 +238,8 @@ def _encode_frames(
             if index in seen:
                 shape = task.footage.header.info.display_aspect_ratio_of_pixels
                 after = with_tint(pixels.to_rgb() if isinstance(pixels, Planes) else pixels, tint)
-                save_stills(task.folder.parent, seen[index], after, pixel_aspect_ratio=shape)
+                before = seen.pop(index)
+                save_stills(task.folder.parent, before, after, ending=kept[index], pixel_aspect_ratio=shape)
     except BaseException as error:
         source.stop()
         writer.abandon(error)

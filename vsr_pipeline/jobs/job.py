@@ -24,6 +24,7 @@ from vsr_pipeline.jobs.making import SegmentsOfClip
 from vsr_pipeline.jobs.part import Encoding
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
 from vsr_pipeline.jobs.segment import segment_name
+from vsr_pipeline.jobs.stills import stills_in
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.media.streams.dry import check_times
@@ -319,6 +320,7 @@ class Job:
         geometry = self._clip.geometry
         computing = sum(row.computed_seconds for row in segments)
         timeline = work.footage.timeline
+        stills = stills_in(self._folder, work.schedule)
         return ClipOutcome(
             input=self._clip.source,
             output=self._clip.output,
@@ -345,10 +347,7 @@ class Job:
             missing_seconds=float(work.analysis.missing_seconds),
             warnings=(*self._warnings, *said),
             notes=(*self._notes, *self._spec.summary(list(self._decisions.values()))),
-            before_still=self._still("before.jpg"),
-            after_still=self._still("after.jpg"),
+            before_still=stills[0].before if stills else None,
+            after_still=stills[0].after if stills else None,
+            stills=stills,
         )
-
-    def _still(self, name: str) -> Path | None:
-        path = self._folder / name
-        return path if path.exists() else None

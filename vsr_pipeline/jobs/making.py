@@ -132,7 +132,6 @@ class SegmentsOfClip:
                 decision_frames=self.spec.context.decision_frames,
                 folder=self.folder,
                 steps=self.steps,
-                still_frame=encoding.schedule.frames[len(encoding.schedule.frames) // 2],
                 identity=self.spec.identity,
                 kept_frames=self._kept.get(segment, 0),
                 following=following if self._is_read_at_once(segment, following) else None,

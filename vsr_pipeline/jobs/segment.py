@@ -30,8 +30,6 @@ class SegmentTask:
     """How many frames of the shot it is made from."""
     folder: Path
     """Where the segment's file goes, on a file system that driver and worker share."""
-    still_frame: int | None
-    """Frame to keep as a picture for the report, if it is in this segment."""
     steps: tuple[Step, ...] = ()
     """What is done to HR frames after the model."""
     identity: Mapping[str, str | int | float] | None = None

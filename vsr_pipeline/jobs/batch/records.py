@@ -222,7 +222,9 @@ def _unchanged_outcome(clip: BatchClip) -> ClipOutcome:
     """Return what a clip was when it was made; its folders may have other names by now."""
     assert clip.row is not None
     assert clip.row.outcome is not None
-    before, later = (job_folder(clip.output) / f"{name}.jpg" for name in ("before", "after"))
+    folder = job_folder(clip.output)
+    before, later = (folder / f"{name}.jpg" for name in ("before", "after"))
+    stills = (still.moved_to(folder) for still in clip.row.outcome.stills)
     return replace(
         clip.row.outcome,
         status="unchanged",
@@ -232,4 +234,5 @@ def _unchanged_outcome(clip: BatchClip) -> ClipOutcome:
         reused_frames=clip.row.outcome.frame_count,
         before_still=before if before.exists() else None,
         after_still=later if later.exists() else None,
+        stills=tuple(still for still in stills if still.is_there),
     )

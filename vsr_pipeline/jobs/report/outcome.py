@@ -22,6 +22,29 @@ class ShotOutcome:
     decision: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Still:
+    """JPEGs of one frame, with square pixels."""
+
+    seconds: float
+    """When the output shows it."""
+    before: Path
+    """As it went into the model."""
+    after: Path
+    """Enhanced, at most 960 pixels wide."""
+    full: Path
+    """Enhanced, in the output's size; the same file as `after` where that is not wider than 960 pixels."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all its files are."""
+        return self.before.exists() and self.after.exists() and self.full.exists()
+
+    def moved_to(self, folder: Path) -> "Still":
+        """Return the still as it lies in another folder."""
+        return Still(self.seconds, *(folder / path.name for path in (self.before, self.after, self.full)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOutcome:
     """What became of one clip. Sizes in pixels, times in seconds; `fps` counts the frames computed in this run."""
@@ -58,6 +81,8 @@ class ClipOutcome:
     before_still: Path | None = None
     """JPEG of an LQ frame, as it went into the model; `after_still` is the same frame, enhanced."""
     after_still: Path | None = None
+    stills: tuple[Still, ...] = ()
+    """Of up to three moments, the middle first, which the two above are of; none of what an older version made."""
 
     def __str__(self) -> str:
         if self.status in ("done", "unchanged"):

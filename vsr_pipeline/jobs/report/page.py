@@ -3,6 +3,7 @@
 The template `report.html.jinja` has the page; this file prepares what it shows. Jinja escapes every value.
 """
 
+import math
 import os
 import re
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status
+from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Status, Still
 from vsr_pipeline.jobs.report.template import data_uri, page_template
 from vsr_pipeline.jobs.report.totals import headline, totals_of
 from vsr_pipeline.media.picture_facts import picture_size
@@ -63,10 +64,14 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two stills of a clip, as `data:` addresses; or `missing` says why they are not shown."""
+    """The stills of one moment of a clip, as `data:` addresses; or `missing` says why they are not shown."""
 
     before: str = ""
     after: str = ""
+    full: str = ""
+    """The enhanced one in the output's size, as a file beside the page."""
+    moment: str = ""
+    """When it is shown, in words; empty where that is not known."""
     width: int = _STILL_WIDTH
     shape: float = 1.0
     """Width / height."""
@@ -86,7 +91,8 @@ class Card:
     """Where its output lies, seen from the page; empty: it is not there."""
     row: tuple[str, ...]
     """Its cells in the overview, behind name and status."""
-    pair: Pair | None
+    pairs: tuple[Pair, ...]
+    """The middle of the clip first."""
     facts: tuple[Fact, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
@@ -114,15 +120,15 @@ def report_page(outcome: BatchOutcome, folder: Path, *, stills_bytes: int = STIL
 
     Clips get their stills in the page's order for as long as `stills_bytes` last; the others say where theirs lie.
     """
-    album = _Album(stills_bytes)
     numbers = {id(clip): number for number, clip in enumerate(outcome.clips, 1)}
     by_status: dict[Status, list[ClipOutcome]] = {status: [] for status in _SECTIONS}
     for clip in outcome.clips:
         by_status[clip.status].append(clip)
+    album = _album([clip for clips in by_status.values() for clip in clips], folder, stills_bytes)
     sections = [
         Section(
             _SECTIONS[status],
-            tuple(_card(clip, numbers[id(clip)], album, folder) for clip in clips),
+            tuple(_card(clip, numbers[id(clip)], album.get(id(clip), ()), folder) for clip in clips),
             status == "unchanged",
         )
         for status, clips in by_status.items()
@@ -147,26 +153,50 @@ def report_page(outcome: BatchOutcome, folder: Path, *, stills_bytes: int = STIL
     )
 
 
-class _Album:
-    """Embeds stills for as long as there is room."""
+def _album(clips: Sequence[ClipOutcome], folder: Path, room_bytes: int) -> dict[int, list[Pair]]:
+    """Return the stills of clips, by their `id`, while there is room: first the middle of each, then the rest."""
+    album: dict[int, list[Pair]] = {}
+    moments = {id(clip): _stills_of(clip) for clip in clips}
+    for clip in clips:
+        for still in moments[id(clip)][:1]:
+            pair, used = _pair_of(still, folder, room_bytes)
+            album[id(clip)] = [pair]
+            room_bytes -= used
+    for clip in clips:
+        for still in moments[id(clip)][1:]:
+            pair, used = _pair_of(still, folder, room_bytes)
+            if not pair.missing and not album[id(clip)][0].missing:
+                album[id(clip)].append(pair)
+                room_bytes -= used
+    return album
 
-    def __init__(self, room_bytes: int) -> None:
-        self._room_bytes = room_bytes
 
-    def pair_of(self, clip: ClipOutcome) -> Pair | None:
-        """Return a clip's two stills, or what is to be said instead; None where it has none."""
-        if clip.before_still is None or clip.after_still is None:
-            return None
-        try:
-            before, after = clip.before_still.read_bytes(), clip.after_still.read_bytes()
-        except OSError as error:
-            return Pair(missing=f"The stills could not be read: {error.strerror or error}.")
-        if len(before) + len(after) > self._room_bytes:
-            return Pair(missing=f"No room for more pictures here: see {clip.after_still.parent}")
-        self._room_bytes -= len(before) + len(after)
-        # The still's own: its pixels are square, the clip's need not be.
-        width, height = picture_size(after) or clip.output_size or (_STILL_WIDTH, _STILL_WIDTH)
-        return Pair(data_uri(before), data_uri(after), min(width, _STILL_WIDTH), width / height)
+def _stills_of(clip: ClipOutcome) -> tuple[Still, ...]:
+    if clip.stills or clip.before_still is None or clip.after_still is None:
+        return clip.stills
+    # An older version kept one moment, and did not say when it is.
+    return (Still(math.nan, clip.before_still, clip.after_still, clip.after_still),)
+
+
+def _pair_of(still: Still, folder: Path, room_bytes: int) -> tuple[Pair, int]:
+    """Return the stills of a moment, or what is to be said instead, and how many bytes they take."""
+    try:
+        before, after = still.before.read_bytes(), still.after.read_bytes()
+    except OSError as error:
+        return Pair(missing=f"The stills could not be read: {error.strerror or error}."), 0
+    if len(before) + len(after) > room_bytes:
+        return Pair(missing=f"No room for more pictures here: see {still.after.parent}"), 0
+    # The still's own: its pixels are square, the clip's need not be.
+    width, height = picture_size(after) or (_STILL_WIDTH, _STILL_WIDTH)
+    pair = Pair(
+        data_uri(before),
+        data_uri(after),
+        full=_link(still.full, folder),
+        moment="" if math.isnan(still.seconds) else f"at {duration(still.seconds)}",
+        width=min(width, _STILL_WIDTH),
+        shape=width / height,
+    )
+    return pair, len(before) + len(after)
 
 
 _COLUMNS = ("Size", "Length", "Time", "Speed", "File")
@@ -185,7 +215,7 @@ def _link(path: Path, folder: Path) -> str:
         return quote(text, errors="surrogatepass")
 
 
-def _card(clip: ClipOutcome, number: int, album: _Album, folder: Path) -> Card:
+def _card(clip: ClipOutcome, number: int, pairs: Sequence[Pair], folder: Path) -> Card:
     is_there = clip.status in ("done", "unchanged")
     return Card(
         anchor=f"clip-{number}",
@@ -201,7 +231,7 @@ def _card(clip: ClipOutcome, number: int, album: _Album, folder: Path) -> Card:
         status=clip.status,
         reason=clip.reason,
         exit_code=_exit_code(clip.exit_code) if clip.exit_code else "",
-        pair=album.pair_of(clip),
+        pairs=tuple(pairs),
         facts=tuple(_clip_facts(clip, folder)),
         warnings=clip.warnings,
         notes=clip.notes,
