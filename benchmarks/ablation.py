@@ -17,12 +17,12 @@ import torch
 from vsr_pipeline.bench_network import moving_picture
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance import realbasicvsr_network
-from vsr_pipeline.enhance.cleaning import cleaned
 from vsr_pipeline.enhance.cuda_graphs import cuda_recorder
 from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
 from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, context_of, winograd_for
+from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, Windows
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor

@@ -116,6 +116,14 @@ def test_files_and_functions_are_short():
                 assert lines <= 60, f"{path}: {node.name} has {lines} lines, with its signature and docstring"
 
 
+def test_only_a_model_knows_what_is_special_about_it():
+    """How many times it enlarges, whether it is an interpolation, how often it cleans."""
+    special = re.compile(r"\bSCALE\b|== BICUBIC|cleaning_passes")
+    files = [p for p in PACKAGE.rglob("*.py") if "realbasicvsr" not in p.name]
+    found = [p.relative_to(PACKAGE) for p in files if special.search(p.read_text())]
+    assert [path for path in found if path.parts[0] not in ("models", "train")] == []
+
+
 def test_no_test_imports_a_test():
     tests = Path(__file__).parent
     for path in tests.rglob("*.py"):

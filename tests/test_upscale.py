@@ -10,9 +10,9 @@ from tests.support.networks import CASES, GOLDEN, fill, golden_net
 from tests.support.upscaling import CPU, Model, exact, frames_of, run, segments_of, worst
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.cleaning import cleaned
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
 from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import InputError, ModelError

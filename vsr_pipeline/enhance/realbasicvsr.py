@@ -12,10 +12,16 @@ from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.clip.damage import damage_of
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.cleaning import cleaned, cleaned_in_part, passes_of, share_of, with_input_given_back
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step, cuda_recorder
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
+from vsr_pipeline.enhance.realbasicvsr_cleaning import (
+    cleaned,
+    cleaned_in_part,
+    passes_of,
+    share_of,
+    with_input_given_back,
+)
 from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
 from vsr_pipeline.enhance.realbasicvsr_network import Net, choose, net_for, prepare, refuse_other_shapes
 from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler

@@ -34,7 +34,7 @@ from vsr_pipeline.models.frame import FrameNet
 from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.timeline import Decision, Shot
 
-SCALE = 4
+NETWORK_SCALE = 4
 """What the network multiplies sides by; it sees frames of half their size, which so get twice their size."""
 
 _CAPS = (None, 256, 128, 64)
@@ -186,8 +186,10 @@ def refine_step(
         PrecisionError: the device cannot compute in the precision.
     """
     name = checkpoint.name
-    if checkpoint.net.scale != SCALE:
-        raise UsageError(f"--refine {name} enlarges {checkpoint.net.scale} times: name a frame model that does {SCALE}")
+    if checkpoint.net.scale != NETWORK_SCALE:
+        raise UsageError(
+            f"--refine {name} enlarges {checkpoint.net.scale} times: name a frame model that does {NETWORK_SCALE}"
+        )
     precision = _precision(checkpoint, spec.precision, settings, device)
     refine = _Refine(checkpoint, precision, share, device)
     return NetStepSpec(

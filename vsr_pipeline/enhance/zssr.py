@@ -47,7 +47,7 @@ from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
-SCALE = 2
+DEFAULT_SCALE = 2
 """What sides are multiplied by where no size is asked for."""
 
 SMALLEST_SIDE = 3
@@ -96,7 +96,7 @@ class _Way:
     def memory_bytes(self, clip: ClipSize) -> int:
         """Return what training or enlarging takes at most, whichever is more."""
         net = self.network()
-        width, height = clip.output_size or (SCALE * clip.width, SCALE * clip.height)
+        width, height = clip.output_size or (DEFAULT_SCALE * clip.width, DEFAULT_SCALE * clip.height)
         tiling = plan_tiles(height, width, tile=self.tile_for(net, height, width), radius=net.receptive_radius())
         frames = _FRAMES_HELD * 3 * _VALUE_BYTES * height * width
         own = self.settings
@@ -104,7 +104,7 @@ class _Way:
         steps = 2 * own.width * own.depth * own.crop**2 * _VALUE_BYTES
         learnt_from = 2 * own.frames * 3 * _VALUE_BYTES * height * width
         needed = max(net.memory_bytes(*tiling.tile_size) + frames, steps + learnt_from + frames)
-        return needed if self.device.type != "cpu" else needed + around_model_bytes(clip, SCALE)
+        return needed if self.device.type != "cpu" else needed + around_model_bytes(clip, DEFAULT_SCALE)
 
 
 class ZssrUpscaler:
