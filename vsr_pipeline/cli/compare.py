@@ -23,7 +23,10 @@ from vsr_pipeline.cli.options import (
 from vsr_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from vsr_pipeline.api import Config, Reporter
     from vsr_pipeline.compare.candidates import Candidate
+    from vsr_pipeline.compare.options import CompareOptions
+    from vsr_pipeline.compare.tool import Comparison
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -92,15 +95,16 @@ def compare(
         refuse_unknown_steps(candidate.applied_to(settings))
     refuse_unknown_codec(settings)
     refuse_output(options)
+    result = _compared(options, settings, reporter)
+    print_json(dataclasses.asdict(result)) if as_json else print(result)
+    return 0
+
+
+def _compared(options: "CompareOptions", settings: "Config", reporter: "Reporter") -> "Comparison":
     announce_loading(reporter)
     from vsr_pipeline import api
 
-    result = api.compare(options, settings, reporter)
-    if as_json:
-        print_json(dataclasses.asdict(result))
-    else:
-        print(result)
-    return 0
+    return api.compare(options, settings, reporter)
 
 
 def _candidates(models: str | None) -> "tuple[Candidate, ...]":
