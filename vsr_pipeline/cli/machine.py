@@ -109,13 +109,7 @@ def metrics(
     over-sharpened pictures.
     """
     clips = [reference, *(distorted or [])]
-    if not no_reference and len(clips) == 1:
-        raise UsageError(
-            f"{reference} is alone: name what is compared with it, or give --no-reference to judge it by itself"
-        )
-    if no_reference and perceptual:
-        raise UsageError("--perceptual measures how far a clip is from its reference: leave out --no-reference")
-    refuse_missing(*clips)
+    _refuse_incomparable(clips, no_reference=no_reference, perceptual=perceptual)
     from vsr_pipeline import api
 
     measurements = api.measure(
@@ -134,25 +128,35 @@ def metrics(
         warning = {"warning": _WARNING} if natural else {}
         print_json([{"distorted": str(m.distorted), **_json_scores(m.scores), **warning} for m in measurements])
     else:
-        columns = (
-            *(() if no_reference else _FULL_COLUMNS),
-            *(_PERCEPTUAL_COLUMNS if perceptual else ()),
-            *(_NATURAL_COLUMNS if natural else ()),
-            *(_SAMPLE_COLUMNS if natural or perceptual else ()),
-            _COUNT_COLUMN,
-        )
-        _print_scores(measurements, columns)
-        if natural:
-            print(_WARNING)
+        _print_scores(measurements, fidelity=not no_reference, perceptual=perceptual, natural=natural)
     return 0
 
 
-def _print_scores(measurements: "Sequence[Measurement]", columns: "Sequence[tuple[str, str, int, str]]") -> None:
-    """Print a line of means for each video."""
+def _refuse_incomparable(clips: list[Path], *, no_reference: bool, perceptual: bool) -> None:
+    if not no_reference and len(clips) == 1:
+        raise UsageError(
+            f"{clips[0]} is alone: name what is compared with it, or give --no-reference to judge it by itself"
+        )
+    if no_reference and perceptual:
+        raise UsageError("--perceptual measures how far a clip is from its reference: leave out --no-reference")
+    refuse_missing(*clips)
+
+
+def _print_scores(measurements: "Sequence[Measurement]", *, fidelity: bool, perceptual: bool, natural: bool) -> None:
+    """Print a line of means for each video, of the kinds of scores that were measured."""
+    columns = (
+        *(_FULL_COLUMNS if fidelity else ()),
+        *(_PERCEPTUAL_COLUMNS if perceptual else ()),
+        *(_NATURAL_COLUMNS if natural else ()),
+        *(_SAMPLE_COLUMNS if natural or perceptual else ()),
+        _COUNT_COLUMN,
+    )
     print(" ".join(f"{title:>{width}}" for _, title, width, _ in columns))
     for m in measurements:
         cells = (_cell(getattr(m.scores, name), width, form) for name, _, width, form in columns)
         print(*cells, f" {one_line(str(m.distorted))}")
+    if natural:
+        print(_WARNING)
 
 
 _WARNING = (
