@@ -39,7 +39,10 @@ def serve(
         str, typer.Option(metavar="/PATH", help="What a reverse proxy puts before every path, such as /vsr.")
     ] = "",
     keep_model: Annotated[
-        str, typer.Option(metavar="TIME", help="How long a model for pictures stays loaded, such as 30s, 10min.")
+        str,
+        typer.Option(
+            metavar="TIME", help="How long the model of a picture or a preview stays loaded, such as 30s, 10min."
+        ),
     ] = "10min",
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest upload in megabytes.")] = 200_000,
     config: Annotated[Path | None, typer.Option("--config", help="Settings of the batch: TOML.")] = None,
@@ -47,7 +50,7 @@ def serve(
     ray_address: RayAddress = None,
     cpus_per_worker: CpusPerWorker = None,
 ) -> int:
-    """Serve a page with the queue of a folder: add videos, watch the batch, look at results.
+    """Serve a page with the queue of a folder: add videos, try models, watch the batch, look at results.
 
     The address that it prints has a token: whoever knows it may do what the page can. See docs/serve.md.
     """

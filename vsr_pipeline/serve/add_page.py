@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.progress import size_text
 from vsr_pipeline.serve.pages import AddPage, ClipEstimate
-from vsr_pipeline.serve.preview_page import previews_of_uploads
+from vsr_pipeline.serve.preview_page import previews_of
 from vsr_pipeline.serve.settings_form import chosen_from, refuse_others, settings_form
 from vsr_pipeline.serve.site import Site, start_batch
 from vsr_pipeline.serve.uploads import PIECE_BYTES
@@ -44,7 +44,7 @@ def add_page(site: Site, ticked: Sequence[str], form: Mapping[str, str]) -> AddP
         size_bytes=sum(estimate.size_bytes for estimate in estimates),
         free=size_text(shutil.disk_usage(site.options.folder).free),
         batch_is_running=site.batch.state().is_running,
-        previews=previews_of_uploads(site),
+        previews=previews_of(site),
         piece_bytes=PIECE_BYTES,
         suffixes=",".join(VIDEO_SUFFIXES.split()),
     )

@@ -1,7 +1,6 @@
 """The page of one clip: before and after, what is known of it, and the way to make it again."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.jobs.batch.rows import QueueRow
@@ -9,8 +8,16 @@ from vsr_pipeline.jobs.report.outcome import ClipOutcome
 from vsr_pipeline.runtime.progress import clock_text, one_line, size_text
 from vsr_pipeline.serve.errors import NotThereError
 from vsr_pipeline.serve.pages import ClipPage
+from vsr_pipeline.serve.preview_page import previews_of
 from vsr_pipeline.serve.queue_page import row_view
-from vsr_pipeline.serve.settings_form import as_words, chosen_from, form_from, refuse_others, settings_form
+from vsr_pipeline.serve.settings_form import (
+    as_words,
+    chosen_from,
+    form_from,
+    kept_settings,
+    refuse_others,
+    settings_form,
+)
 from vsr_pipeline.serve.site import Site, start_batch
 
 _EVENTS_READ = 2000
@@ -43,6 +50,7 @@ def clip_page(site: Site, clip_id: str) -> ClipPage:
         shape=width / height,
         width=width,
         settings=settings_form(form_from(row.chosen)),
+        previews=previews_of(site, clip_id=clip_id),
     )
 
 
@@ -61,16 +69,10 @@ def make_again(site: Site, clip_id: str, form: Mapping[str, str]) -> None:
         raise UsageError(f"{row.clip} is worked on: cancel it first")
     chosen = chosen_from(form)
     refuse_others(chosen)
-    chosen = kept_settings(row, chosen)
+    chosen = kept_settings(row.chosen, chosen)
     site.store.ask(lambda queue: queue.retry(row.clip, chosen))
     if form.get("start_now"):
         start_batch(site)
-
-
-def kept_settings(row: QueueRow, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a form with those of the clip that no form shows."""
-    hidden = {name: value for name, value in row.chosen.items() if name not in form_from({name: value})}
-    return {name: value for name, value in hidden.items() if name not in ("scale", "height", "width")} | dict(chosen)
 
 
 def _facts(row: QueueRow, outcome: ClipOutcome | None) -> Iterator[tuple[str, str]]:

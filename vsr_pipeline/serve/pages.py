@@ -212,6 +212,8 @@ class ClipPage:
     """Width / height of the result."""
     width: int
     settings: Settings
+    previews: tuple[tuple[str, str], ...]
+    """Id, and what it is of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,18 @@ from typing import Any
 from vsr_pipeline.config_text import seconds_from
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.progress import clock_text, one_line
-from vsr_pipeline.serve.clip_page import kept_settings
 from vsr_pipeline.serve.errors import NotThereError
 from vsr_pipeline.serve.pages import PreviewPage
-from vsr_pipeline.serve.settings_form import as_words, chosen_from, form_from, refuse_others, settings_form
+from vsr_pipeline.serve.settings_form import (
+    as_words,
+    chosen_from,
+    form_from,
+    kept_settings,
+    refuse_others,
+    settings_form,
+)
 from vsr_pipeline.serve.site import Site
-from vsr_pipeline.serve.tasks import Asked, Task
+from vsr_pipeline.serve.tasks import Asked
 
 
 def begin_preview(site: Site, form: Mapping[str, str], ticked: Sequence[str]) -> str:
@@ -38,7 +44,7 @@ def begin_preview(site: Site, form: Mapping[str, str], ticked: Sequence[str]) ->
         asked |= {"upload": upload.id, "name": upload.name}
     elif form.get("clip"):
         row = site.store.row_of(form["clip"])
-        chosen = kept_settings(row, chosen) if row is not None else chosen
+        chosen = kept_settings(row.chosen, chosen) if row is not None else chosen
         asked |= {"clip": form["clip"], "name": one_line(site.store.clip_of(form["clip"]))}
     else:
         raise UsageError("no video is ticked: tick one")
@@ -81,18 +87,18 @@ def preview_page(site: Site, task_id: str) -> PreviewPage:
     )
 
 
-def previews_of_uploads(site: Site) -> tuple[tuple[str, str], ...]:
-    """Return the previews of uploads that are here: id, and what it is of."""
-    return tuple((task.id, _title(task)) for task in site.previews.all() if _has_source(site, task.asked, of="upload"))
+def previews_of(site: Site, *, clip_id: str = "") -> tuple[tuple[str, str], ...]:
+    """Return the previews of a clip, or, without one, of uploads that are here: id, and what it is of."""
+    tasks = site.previews.all()
+    meant = [task for task in tasks if task.asked["clip"] == clip_id and _has_source(site, task.asked)]
+    return tuple(
+        (task.id, " ".join(filter(None, (task.asked["name"], as_words(task.asked["settings"]))))) for task in meant
+    )
 
 
-def _title(task: Task) -> str:
-    return " ".join(filter(None, (task.asked["name"], as_words(task.asked["settings"]))))
-
-
-def _has_source(site: Site, asked: Asked, of: str = "") -> bool:
+def _has_source(site: Site, asked: Asked) -> bool:
     with suppress(NotThereError):
-        if asked["upload"] and of != "clip":
+        if asked["upload"]:
             return bool(site.uploads.get(asked["upload"]))
-        return of != "upload" and bool(site.store.file_of(asked["clip"], "source"))
+        return bool(site.store.file_of(asked["clip"], "source"))
     return False

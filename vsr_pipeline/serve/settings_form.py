@@ -105,6 +105,12 @@ def form_from(chosen: Mapping[str, Any]) -> dict[str, str]:
     return {**values, "size": values.get("size", "")}
 
 
+def kept_settings(before: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a form with those that were chosen before and that no form shows."""
+    hidden = {name: value for name, value in before.items() if name not in form_from({name: value})}
+    return {name: value for name, value in hidden.items() if name not in ("scale", "height", "width")} | dict(chosen)
+
+
 def as_words(chosen: Mapping[str, Any]) -> str:
     """Return chosen settings as the command line has them."""
     return " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in chosen.items())
