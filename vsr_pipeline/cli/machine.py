@@ -72,9 +72,7 @@ def report(
 def metrics(
     reference: Annotated[
         Path,
-        typer.Argument(
-            help="The truth: a video or a folder of images. With --no-reference it is judged as the others."
-        ),
+        typer.Argument(help="The truth: a video or a folder of images. With --no-reference judged as the others."),
     ],
     distorted: Annotated[
         list[Path] | None, typer.Argument(help="What is compared with it; smaller ones are enlarged.")

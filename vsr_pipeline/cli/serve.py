@@ -54,9 +54,7 @@ def serve(
 
     The address that it prints has a token: whoever knows it may do what the page can. See docs/serve.md.
     """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModelError(f"{missing[0]} is missing: pip install 'vsr-pipeline[serve]'")
+    _refuse_missing_packages()
     from vsr_pipeline.config import load_config
     from vsr_pipeline.serve.options import ServeOptions
 
@@ -84,6 +82,12 @@ def serve(
     )
     _run(options, new_token=new_token, print_url=print_url)
     return 0
+
+
+def _refuse_missing_packages() -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"{missing[0]} is missing: pip install 'vsr-pipeline[serve]'")
 
 
 def _run(options: "ServeOptions", *, new_token: bool, print_url: bool) -> None:
