@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
@@ -88,6 +89,7 @@ class Uploads:
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
         self.max_bytes = max_bytes
 
     def begin(self, name: str, length: int) -> Upload:
@@ -105,6 +107,10 @@ class Uploads:
             raise UsageError(f"{shown} is no video by its name: allowed are {' '.join(suffixes)}")
         if length > self.max_bytes:
             raise TooLargeError(f"{size_text(length)} are too large: at most {size_text(self.max_bytes)} are taken")
+        with self._lock:  # of two that come at once, the second one counts the first
+            return self._begin(shown, length)
+
+    def _begin(self, shown: str, length: int) -> Upload:
         make_folder(self._folder)
         count = sum(1 for _ in self._folder.iterdir())  # quick, for a client that begins without end
         if count >= MOST_UPLOADS:
