@@ -69,9 +69,16 @@ def test_a_process_that_reads_untried_files_does_not_load_torch():
 
 def test_only_one_module_imports_ray_and_that_when_it_is_needed():
     assert [p.name for p in PACKAGE.rglob("*.py") if "ray" in packages_imported_by(p)] == ["ray_cluster.py"]
-    code = "import sys, vsr_pipeline.api; print('ray' in sys.modules)"
+
+
+def test_what_a_run_does_not_need_before_its_first_frame_is_imported_later():
+    later = ("ray", "requests", "jinja2", "vsr_pipeline.bench", "vsr_pipeline.live", "vsr_pipeline.jobs.batch.run")
+    code = (
+        f"import sys, vsr_pipeline.api as api; print([m for m in {later} if m in sys.modules]); "
+        "print([name for name in api.__all__ if not hasattr(api, name)])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"
+    assert result.stdout.split() == ["[]", "[]"]
 
 
 def packages_imported_by(path):

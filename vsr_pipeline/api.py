@@ -1,36 +1,28 @@
-"""What the command line can do, as typed functions with frozen results. Importing it loads torch and av."""
+"""What the command line can do, as typed functions with frozen results. Importing it loads torch and av.
+
+What `vsr run` does not need is imported when its name is used.
+"""
 
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsr_pipeline import __version__
-from vsr_pipeline.bench import BenchResult, bench
-from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
-from vsr_pipeline.checkpoints.download import OnProgress, fetch, is_url, pull
-from vsr_pipeline.checkpoints.efficientnet_lite0 import load_efficientnet_lite0
-from vsr_pipeline.checkpoints.manifest import checkpoints_folder, find
+from vsr_pipeline.checkpoints.download import is_url
+from vsr_pipeline.checkpoints.reported import local_source, pull_model
 from vsr_pipeline.clip.footage import footage_of, look_at
 from vsr_pipeline.clip.geometry import size_label
 from vsr_pipeline.clip.inspect import analysed, default_suffix, inspect
-from vsr_pipeline.clip.traits import Proposal, propose
-from vsr_pipeline.compare.tool import Comparison, compare
 from vsr_pipeline.config import Config, InputConfig, load_config
-from vsr_pipeline.demo import DemoOptions, DemoResult, make_demo
-from vsr_pipeline.doctor import Finding, examine
 from vsr_pipeline.enhance.device import devices_of
 from vsr_pipeline.enhance.open_model import note_model, open_model, sizing_of
 from vsr_pipeline.errors import InputError, Interrupted, LockedError, OutputError, UsageError, VsrError
-from vsr_pipeline.jobs.batch.batch import batch_status, preview_batch, run_batch
-from vsr_pipeline.jobs.batch.live import BatchProgress, ClipProgress, progress_of, workers_of
-from vsr_pipeline.jobs.batch.on_finish import call_on_finish, program_of
-from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
-from vsr_pipeline.jobs.batch.queue import Queue, open_queue
-from vsr_pipeline.jobs.batch.rows import QueueEvent, QueueRow
 from vsr_pipeline.jobs.estimate import Estimate
 from vsr_pipeline.jobs.job import Clock, RunOptions
 from vsr_pipeline.jobs.report.files import REPORT_HTML, ReportFiles, write_report
@@ -45,22 +37,36 @@ from vsr_pipeline.jobs.runner import (
 )
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import uses_processes, with_default_address, workers_for
-from vsr_pipeline.live.options import LiveOptions
-from vsr_pipeline.live.run import LiveResult
-from vsr_pipeline.live.run import run_live as live
 from vsr_pipeline.media.images import WRITTEN_SUFFIXES, ImageTarget, image_target, images_of
 from vsr_pipeline.media.read.probe import probe
-from vsr_pipeline.metrics import Scores
-from vsr_pipeline.metrics.measure import measure
 from vsr_pipeline.runtime.log import log_file
 from vsr_pipeline.runtime.memory import memory_as_error
 from vsr_pipeline.runtime.progress import Reporter, all_of, counted, locked, reported
 from vsr_pipeline.runtime.terminal import reporter_for
-from vsr_pipeline.stages.each import each_picture
-from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
-from vsr_pipeline.stages.merge import MergeResult, merge
-from vsr_pipeline.stages.split import SplitResult, split
 from vsr_pipeline.stages.workspace import DATA, ENHANCED, FRAMES, frame_folders_in, videos_in
+
+if TYPE_CHECKING:
+    from vsr_pipeline.bench import BenchResult, bench
+    from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
+    from vsr_pipeline.checkpoints.efficientnet_lite0 import load_efficientnet_lite0
+    from vsr_pipeline.clip.traits import Proposal
+    from vsr_pipeline.compare.tool import Comparison, compare
+    from vsr_pipeline.demo import DemoOptions, DemoResult
+    from vsr_pipeline.doctor import Finding, examine
+    from vsr_pipeline.jobs.batch.batch import batch_status, preview_batch
+    from vsr_pipeline.jobs.batch.live import BatchProgress, ClipProgress, progress_of, workers_of
+    from vsr_pipeline.jobs.batch.plan import BatchClip, BatchOptions
+    from vsr_pipeline.jobs.batch.queue import Queue, open_queue
+    from vsr_pipeline.jobs.batch.rows import QueueEvent, QueueRow
+    from vsr_pipeline.live.options import LiveOptions
+    from vsr_pipeline.live.run import LiveResult
+    from vsr_pipeline.live.status import Status as LiveStatus
+    from vsr_pipeline.metrics import Scores
+    from vsr_pipeline.metrics.measure import measure
+    from vsr_pipeline.stages.each import each_picture
+    from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
+    from vsr_pipeline.stages.merge import MergeResult, merge
+    from vsr_pipeline.stages.split import SplitResult, split
 
 __all__ = [
     "DATA",
@@ -136,8 +142,38 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "vsr_pipeline.bench": "BenchResult bench",
+    "vsr_pipeline.bench_models": "ModelAt ModelTimes bench_models",
+    "vsr_pipeline.checkpoints.efficientnet_lite0": "load_efficientnet_lite0",
+    "vsr_pipeline.clip.traits": "Proposal",
+    "vsr_pipeline.compare.tool": "Comparison compare",
+    "vsr_pipeline.demo": "DemoOptions DemoResult",
+    "vsr_pipeline.doctor": "Finding examine",
+    "vsr_pipeline.jobs.batch.batch": "batch_status preview_batch",
+    "vsr_pipeline.jobs.batch.live": "BatchProgress ClipProgress progress_of workers_of",
+    "vsr_pipeline.jobs.batch.plan": "BatchClip BatchOptions",
+    "vsr_pipeline.jobs.batch.queue": "Queue open_queue",
+    "vsr_pipeline.jobs.batch.rows": "QueueEvent QueueRow",
+    "vsr_pipeline.live.options": "LiveOptions",
+    "vsr_pipeline.live.run": "LiveResult",
+    "vsr_pipeline.metrics": "Scores",
+    "vsr_pipeline.metrics.measure": "measure",
+    "vsr_pipeline.stages.each": "each_picture",
+    "vsr_pipeline.stages.enhance": "EnhanceResult default_output enhance",
+    "vsr_pipeline.stages.merge": "MergeResult merge",
+    "vsr_pipeline.stages.split": "SplitResult split",
+}
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
+
 _PROPOSAL_FRAMES = 150
 """Six seconds of most clips."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def run(source: Path, output: Path, config: Config, *, options: RunOptions, reporter: Reporter) -> ClipOutcome:
@@ -208,8 +244,11 @@ def _report(
     return write_report(batch, folder)
 
 
-def batch(folder: Path, output: Path, config: Config, *, options: BatchOptions, reporter: Reporter) -> BatchOutcome:
+def batch(folder: Path, output: Path, config: Config, *, options: "BatchOptions", reporter: Reporter) -> BatchOutcome:
     """Enhance a folder of videos, as far as there is work; see `vsr_pipeline.jobs.batch.batch.run_batch`."""
+    from vsr_pipeline.jobs.batch.batch import run_batch
+    from vsr_pipeline.jobs.batch.on_finish import call_on_finish, program_of
+
     model = partial(open_model, allow_cpu=options.allow_cpu)
     words = program_of(options.on_finish) if options.on_finish is not None else ()
     code = 1
@@ -270,30 +309,16 @@ def default_target(text: str, config: Config) -> Path:
     return folder / f"{stem}_{label}{default_suffix(header, config)}"
 
 
-def local_source(text: str, folder: Path, *, allow_url: bool, reporter: Reporter) -> Path:
-    """Return the path that is meant by an input of the command line; an address is downloaded into `folder`.
-
-    Raises:
-        UsageError: it is an address, and these are not allowed, or not of this kind.
-        InputError: it cannot be downloaded; what has arrived is kept and continued.
-        OutputError, ResourceError: the folder cannot be written, or the disk is full.
-    """
-    if not is_url(text) or Path(text).exists():
-        return Path(text)
-    if not allow_url:
-        raise UsageError(f"URLs are refused, here {text}: give --allow-url to download it first, or a file")
-    with _reported_bytes(reporter, f"download {text}", None) as on_progress:
-        return fetch(text, folder, on_progress=on_progress)
-
-
 def demo(
-    before: Path, after: Path, output: Path, options: DemoOptions, *, overwrite: bool, reporter: Reporter
-) -> DemoResult:
+    before: Path, after: Path, output: Path, options: "DemoOptions", *, overwrite: bool, reporter: Reporter
+) -> "DemoResult":
     """Make the slide-wipe video; see `vsr_pipeline.demo.make_demo`.
 
     Raises:
         OutputError: `output` exists and `overwrite` is not given; and what `make_demo` raises.
     """
+    from vsr_pipeline.demo import make_demo
+
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists: give --overwrite to replace it, or another --output")
     if options.label_after is None:
@@ -306,12 +331,21 @@ def demo(
         return make_demo(before, after, output, options, on_total=begin, on_frame=partial(reporter.worked, 1.0))
 
 
-def propose_preset(source: Path, settings: InputConfig) -> Proposal:
+def live(options: "LiveOptions", config: Config, status: "LiveStatus") -> "LiveResult":
+    """Show a source larger, now; see `vsr_pipeline.live.run.run_live`."""
+    from vsr_pipeline.live.run import run_live
+
+    return run_live(options, config, status)
+
+
+def propose_preset(source: Path, settings: InputConfig) -> "Proposal":
     """Say which preset suits a clip, by its first frames; see `vsr_pipeline.clip.traits.propose`.
 
     Raises:
         InputError: it cannot be read.
     """
+    from vsr_pipeline.clip.traits import propose
+
     first = settings.max_frames or _PROPOSAL_FRAMES
     header = look_at(source, settings.model_copy(update={"max_frames": min(first, _PROPOSAL_FRAMES)}))
     return propose(footage_of(header, analysed(header, Reporter())))
@@ -328,28 +362,6 @@ def report_of(output: Path) -> Path:
     if page is None:
         raise InputError(f"no report of {output}: name the output of a run, or the folder of a batch")
     return page
-
-
-def pull_model(name: str, *, reporter: Reporter) -> Path:
-    """Download the weights of a model and return their file; see `vsr_pipeline.checkpoints.download.pull`."""
-    entry = find(name)
-    with _reported_bytes(reporter, f"pull {entry.name}", entry.bytes) as on_progress:
-        return pull(entry, folder=checkpoints_folder(), on_progress=on_progress)
-
-
-@contextmanager
-def _reported_bytes(reporter: Reporter, what: str, total_bytes: int | None) -> Iterator[OnProgress]:
-    """Report a download in megabytes."""
-    megabyte = 1e6
-    before = 0
-    with reported(reporter, what, round((total_bytes or 0) / megabyte), "MB"):
-
-        def on_progress(received: int, _total: int | None) -> None:
-            nonlocal before
-            reporter.worked((received - before) / megabyte)
-            before = received
-
-        yield on_progress
 
 
 def refuse_equal_stems(videos: tuple[Path, ...]) -> None:

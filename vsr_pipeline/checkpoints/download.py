@@ -6,15 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-import requests
 from filelock import FileLock
 
 from vsr_pipeline import __version__
 from vsr_pipeline.checkpoints.manifest import ModelEntry
 from vsr_pipeline.errors import InputError, ModelError, UsageError
 from vsr_pipeline.runtime.files import file_sha256, make_folder, sync, write_failure
+
+if TYPE_CHECKING:
+    import requests
 
 OnProgress = Callable[[int, int | None], None]
 """Told how many bytes are here, and how many there will be (None: the server does not say)."""
@@ -112,6 +115,8 @@ def _download(entry: _Wanted, part: Path, on_progress: OnProgress | None, versio
 
     Without a hash, `version_file` keeps what the server calls this version of the file: another one begins anew.
     """
+    import requests
+
     url = entry.url
     version = version_file.read_text("utf-8") if version_file is not None and version_file.exists() else ""
     start = part.stat().st_size if part.exists() and (version_file is None or version) else 0
@@ -148,13 +153,13 @@ def _download(entry: _Wanted, part: Path, on_progress: OnProgress | None, versio
         ) from error
 
 
-def _version_of(response: requests.Response) -> str:
+def _version_of(response: "requests.Response") -> str:
     """Return what a later request can name this version of the file by; empty where there is nothing sure."""
     tag = response.headers.get("ETag", "")
     return "" if tag.startswith("W/") else tag or response.headers.get("Last-Modified", "")
 
 
-def _accepted_start(response: requests.Response, url: str, asked_start: int) -> int:
+def _accepted_start(response: "requests.Response", url: str, asked_start: int) -> int:
     """Return the byte of the file with which the response's body starts.
 
     Raises:
@@ -191,7 +196,7 @@ def _tell(on_progress: OnProgress | None, arrived: int, total: int | None) -> No
         on_progress(arrived, total)
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: "requests.RequestException") -> str:
     """Return the innermost cause in one line: the outer ones repeat the URL."""
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:

@@ -2,21 +2,25 @@
 
 import base64
 import re
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
 
 # Control characters have no meaning in HTML, lone surrogates none in UTF-8, and overrides of the writing direction
 # would turn around what follows a name.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def page_template(package: str, name: str) -> Template:
+def page_template(package: str, name: str) -> "Template":
     """Return a template that lies in a package, with automatic escaping."""
     return page_environment(package, ".").get_template(name)
 
 
-def page_environment(package: str, folder: str) -> Environment:
+def page_environment(package: str, folder: str) -> "Environment":
     """Return what makes pages of the templates that lie in a folder of a package, with automatic escaping."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     return Environment(
         loader=PackageLoader(package, folder),
         autoescape=True,
