@@ -27,9 +27,9 @@ demo: $(INSTALLED)
 	$(VSR) enhance results/demo/frames
 	$(VSR) merge results/demo/enhanced
 	$(VSR) demo data/demo.mp4 results/demo/demo_x4.mp4 --output results/demo/demo_wipe.mp4 --overwrite
+	@echo "Watch results/demo/demo_wipe.mp4; the result is results/demo/demo_x4.mp4"
 	@echo "Against the original (first row: the input, enlarged by bicubic interpolation):"
 	@$(VSR) metrics data/original/demo.mp4 data/demo.mp4 results/demo/demo_x4.mp4
-	@echo "Watch results/demo/demo_wipe.mp4; the result is results/demo/demo_x4.mp4"
 
 # Two at a time: half of a test's time is waiting and starting programs. OpenMP's threads must not spin meanwhile.
 test: $(INSTALLED)

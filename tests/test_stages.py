@@ -16,6 +16,7 @@ from tests.support.networks import CASES, GOLDEN, golden_net
 from vsr_pipeline import api, cli
 from vsr_pipeline.media.images import list_frames, png_size, read_image, write_png
 from vsr_pipeline.runtime.progress import Reporter
+from vsr_pipeline.stages.merge import merged_model
 from vsr_pipeline.stages.workspace import Clip
 
 
@@ -38,6 +39,8 @@ def test_the_workspace_without_paths(workspace, clip):
     vsr("merge")
     output = workspace / "results" / "walk" / "walk_x4.mp4"
     assert times(output) == times(clip)
+    assert merged_model(output) == "bicubic-x4"  # what `vsr demo` writes on its right side
+    assert merged_model(output.with_name("other.mp4")) is None
     assert audio_packets(output) == audio_packets(clip)
     with av.open(str(output)) as container:
         video = container.streams.video[0]

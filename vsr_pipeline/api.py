@@ -47,7 +47,7 @@ from vsr_pipeline.stages.workspace import DATA, ENHANCED, FRAMES, frame_folders_
 
 if TYPE_CHECKING:
     from vsr_pipeline.bench import BenchResult, bench
-    from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_models
+    from vsr_pipeline.bench_models import ModelAt, ModelTimes, bench_costs, bench_models
     from vsr_pipeline.checkpoints.efficientnet_lite0 import load_efficientnet_lite0
     from vsr_pipeline.clip.traits import Proposal
     from vsr_pipeline.compare.tool import Comparison, compare
@@ -106,6 +106,7 @@ __all__ = [
     "batch",
     "batch_status",
     "bench",
+    "bench_costs",
     "bench_models",
     "compare",
     "default_output",
@@ -144,7 +145,7 @@ __all__ = [
 
 _LATER = {
     "vsr_pipeline.bench": "BenchResult bench",
-    "vsr_pipeline.bench_models": "ModelAt ModelTimes bench_models",
+    "vsr_pipeline.bench_models": "ModelAt ModelTimes bench_costs bench_models",
     "vsr_pipeline.checkpoints.efficientnet_lite0": "load_efficientnet_lite0",
     "vsr_pipeline.clip.traits": "Proposal",
     "vsr_pipeline.compare.tool": "Comparison compare",
@@ -318,11 +319,12 @@ def demo(
         OutputError: `output` exists and `overwrite` is not given; and what `make_demo` raises.
     """
     from vsr_pipeline.demo import make_demo
+    from vsr_pipeline.stages.merge import merged_model
 
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists: give --overwrite to replace it, or another --output")
     if options.label_after is None:
-        options = replace(options, label_after=recorded_model(after))
+        options = replace(options, label_after=recorded_model(after) or merged_model(after))
     with ExitStack() as progress:
 
         def begin(total: int) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vsr_pipeline import bench_network as network
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.device import DTYPES
-from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
+from vsr_pipeline.enhance.open_model import checkpoint_of, note_model, open_model
 from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.enhance.spec import ModelSpec
@@ -118,10 +118,10 @@ def bench(
     product = partial(network.product, upscaler, spec)
 
     # In lines: a bar that is drawn meanwhile would take time from what is measured.
-    reporter.note(f"model: {spec.description}")
-    reporter.note("warm-up of both paths")
+    reporter.note("warm-up of the plain path")
     with out_of_memory_as_error(), FlopCounterMode(display=False) as counter:
         expected = reference(deep)  # counted, and warmed up
+    reporter.note("warm-up of the product")
     difference = (np.stack(product(deep)).astype(np.float64) - np.stack(expected)) / 65535
     reference_taken, taken = _in_turns(partial(reference, clip), partial(product, clip), repeats, device, reporter)
     for note in upscaler.take_notes():
@@ -158,8 +158,7 @@ def _opened(settings: UpscaleConfig, reporter: Reporter) -> tuple[ModelSpec, Seg
             f"vsr bench times networks in exact windows, not {spec.name}: give another --model, "
             "and neither --windows official nor --backend mmedit"
         )
-    if spec.choice:
-        reporter.note(spec.choice)
+    note_model(spec, reporter)
     return spec, upscaler, spec.device
 
 
@@ -175,10 +174,11 @@ def _in_turns(
     """Return the median seconds of both paths."""
     seconds: dict[str, list[float]] = {"reference": [], "product": []}
     for repeat in range(repeats):
-        said.note(f"run {repeat + 1} of {repeats}")
+        said.note(f"run {repeat + 1} of {repeats}, plain")
         # On a GPU as fast as PyTorch is if nothing is set, which is less exact than what the product is compared with.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
             seconds["reference"].append(network.seconds_of(reference, device))
+        said.note(f"run {repeat + 1} of {repeats}, product")
         seconds["product"].append(network.seconds_of(product, device))
     return statistics.median(seconds["reference"]), statistics.median(seconds["product"])
 

@@ -1,4 +1,4 @@
-"""`vsr bench --models`: how long each model takes for a frame, beside bicubic interpolation to the same size."""
+"""How long models take: for a frame, beside bicubic interpolation to the same size, and for a minute of video."""
 
 import math
 import statistics
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vsr_pipeline.bench_network import moving_picture
+from vsr_pipeline.checkpoints.manifest import find, is_here, load_manifest
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model
@@ -19,6 +20,10 @@ from vsr_pipeline.runtime.memory import resident_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import Decision
 
+_COST_FRAMES = 3
+"""Of a recurrent network, for what a minute of video takes; of one that sees each frame by itself, one is enough."""
+_LONG_SECONDS = 2.0
+"""Of a first run, in which preparing does not count any more."""
 _SAMPLE_SECONDS = 0.005
 _FRAMES_A_MINUTE = 60 * 25
 _VIDEO_SIZES = {"360p": (640, 360), "480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
@@ -86,11 +91,16 @@ class ModelTimes:
             sizes = " -> ".join(f"{width}x{height}" for width, height in (one.input_size, one.output_size))
             seconds = (f"{one.seconds_per_frame:.6f}", f"{one.bicubic_seconds:.6f}", f"{one.times_bicubic:.1f}")
             rows.append((one.model, sizes, *seconds, f"{one.memory_bytes / 1024**2:.0f} MiB"))
+        return "\n".join([*_table(rows, texts=2), "", self.costs])
+
+    @property
+    def costs(self) -> str:
+        """What a minute of video takes in four usual sizes, as a table."""
         costs = [("model", *_VIDEO_SIZES)]
         for one in self.models:
             costs.append((one.model, *(duration(one.seconds_for(*size)) for size in _VIDEO_SIZES.values())))
         title = "One minute of video, 25 frames a second, takes about (decoding and encoding not counted):"
-        return "\n".join([*_table(rows, texts=2), "", title, *_table(costs, texts=1)])
+        return "\n".join([title, *_table(costs, texts=1)])
 
 
 def _table(rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
@@ -120,6 +130,26 @@ def bench_models(
     return ModelTimes(tuple(_timed(model, settings, frames, repeats, reporter) for model in models))
 
 
+def bench_costs(size: tuple[int, int], settings: UpscaleConfig, *, reporter: Reporter) -> ModelTimes:
+    """Time every network that is here, and bicubic interpolation, on one to three frames each.
+
+    Args:
+        size: width and height of the LQ frames.
+        settings: how they run; the model and the size that they name do not count.
+        reporter: told which one is under way.
+
+    Raises:
+        UsageError, ModelError, ResourceError: as `open_model`.
+    """
+    here = [entry for entry in load_manifest() if entry.kind in ("recurrent", "frame") and is_here(entry)]
+    timed = []
+    for number, entry in enumerate([*here, find("bicubic-x4")], start=1):
+        reporter.note(f"what a minute of video takes: model {number} of {len(here) + 1}")
+        frames = _COST_FRAMES if entry.kind == "recurrent" else 1
+        timed.append(_timed(ModelAt(entry.name, size), settings, frames, 1, reporter))
+    return ModelTimes(tuple(timed))
+
+
 def _timed(model: ModelAt, settings: UpscaleConfig, frames: int, repeats: int, reporter: Reporter) -> ModelTime:
     clip = moving_picture(*model.size, frames)
     spec = open_model(settings.model_copy(update={"model": model.name, "checkpoint": None}))
@@ -138,11 +168,11 @@ def _timed(model: ModelAt, settings: UpscaleConfig, frames: int, repeats: int, r
 
     reporter.note(f"{spec.description}, {model.size[0]}x{model.size[1]} to {width}x{height}")
     with _PeakMemory() as memory:
-        enhance()  # libraries prepare themselves
+        first = _seconds(enhance)  # libraries prepare themselves
         own, plain = [], []
         for _ in range(repeats):
             plain.append(_seconds(bicubic))
-            own.append(_seconds(enhance))
+            own.append(first if repeats == 1 and first > _LONG_SECONDS else _seconds(enhance))
     return ModelTime(
         model=model.name,
         input_size=model.size,

@@ -116,7 +116,7 @@ def _one(text: str, output: str | None, settings: "Config", flags: RunFlags, rep
     refuse_missing(text)
     here = flags.executor != "ray" and not (flags.ray_address or os.environ.get("RAY_ADDRESS"))
     refuse_unknown(settings, weights_are_here=here)
-    announce_loading(reporter)
+    announce_loading(reporter, in_logs=flags.dry_run)
     from vsr_pipeline import api
 
     target = output or str(api.default_target(text, settings))

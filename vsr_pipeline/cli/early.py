@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from vsr_pipeline.runtime.progress import Reporter
 
 
-def announce_loading(reporter: "Reporter") -> None:
-    """Tell a person at a terminal what the first seconds are for; a log need not know."""
-    if sys.stderr.isatty():
+def announce_loading(reporter: "Reporter", *, in_logs: bool = False) -> None:
+    """Tell a person what the first seconds are for; a log need not know, unless `in_logs`."""
+    if in_logs or sys.stderr.isatty():
         reporter.note("loading PyTorch and the model")
 
 

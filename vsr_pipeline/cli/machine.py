@@ -223,6 +223,9 @@ def bench(
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the LQ frames.")] = "160x90",
     frames: Annotated[int, typer.Option(min=1, help="Length of the clip.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="How often each path runs.")] = 5,
+    costs: Annotated[
+        bool, typer.Option(help="End with what a minute of video takes, for each model that is here.")
+    ] = True,
     log_format: LogFormat = "text",
     as_json: Json = False,
 ) -> int:
@@ -230,7 +233,7 @@ def bench(
 
     The network as it is run here and as one would write it down (eager, fp32), in turns: the ratio of their speeds, how
     near their pixels are, and where the time goes. With --models: seconds a frame of each, and how many times as long
-    as bicubic interpolation to the same size that is.
+    as bicubic interpolation to the same size that is. Both end with what a minute of video takes.
     """
     from vsr_pipeline.runtime.terminal import reporter_for
 
@@ -240,21 +243,29 @@ def bench(
     names = [text.partition("@")[0] for text in models.split(",")] if models else [settings.upscale.model]
     for name in names:
         refuse_unknown(settings.override(model=name))
-    announce_loading(reporter)
+    announce_loading(reporter, in_logs=True)
     from vsr_pipeline import api
 
-    result: api.BenchResult | api.ModelTimes
     if models:
         chosen = [api.ModelAt.parse(text, width_and_height) for text in models.split(",")]
-        result = api.bench_models(chosen, settings.upscale, frames=frames, repeats=repeats, reporter=reporter)
-    else:
-        result = api.bench(
-            settings.upscale, settings.encode, size=width_and_height, frames=frames, repeats=repeats, reporter=reporter
-        )
+        times = api.bench_models(chosen, settings.upscale, frames=frames, repeats=repeats, reporter=reporter)
+        if as_json:
+            print_json(dataclasses.asdict(times))
+        else:
+            print(times)
+        return 0
+    result = api.bench(
+        settings.upscale, settings.encode, size=width_and_height, frames=frames, repeats=repeats, reporter=reporter
+    )
+    if not as_json:
+        print(result, flush=True)
+    all_models = api.bench_costs(width_and_height, settings.upscale, reporter=reporter) if costs else None
     if as_json:
-        print_json(dataclasses.asdict(result))
-    else:
-        print(result)
+        print_json(
+            {**dataclasses.asdict(result), "models": dataclasses.asdict(all_models)["models"] if all_models else []}
+        )
+    elif all_models:
+        print(f"\n{all_models.costs}")
     return 0
 
 

@@ -135,7 +135,7 @@ def _job_for(
     make_folder(target.folder)
     kept = note_losses(footage, target, reporter)
     record_file, settings = record_file_of(target), _recorded_settings(config, geometry, steps)
-    record = Record(record_file, {"program": __version__, **spec.identity, **settings}, reporter)
+    record = Record(record_file, spec.name, {"program": __version__, **spec.identity, **settings}, reporter)
     writer = None
     if footage.header.keeps_pictures:
         writer = PictureWriter(footage, geometry, spec, steps, config.upscale, record_file.parent / ".alpha")

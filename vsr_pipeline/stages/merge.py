@@ -24,6 +24,7 @@ from vsr_pipeline.plan import Schedule, even_ticks, schedule_of
 from vsr_pipeline.runtime.files import FileIdentity, published, refuse_to_replace, scratch, write_text
 from vsr_pipeline.runtime.prefetch import read_ahead
 from vsr_pipeline.runtime.progress import Reporter, counted, one_line, reported
+from vsr_pipeline.stages.record import model_of_frames
 from vsr_pipeline.stages.workspace import Clip, clip_folder_of
 from vsr_pipeline.timeline import VideoInfo
 
@@ -119,9 +120,19 @@ def merge(
         reporter.note(f"{target.name}: {note}")
     if output is None:
         # Before the output is written: one that is older than its record is not what the record says.
-        write_text(record, json.dumps({"output": target.name, "fingerprint": fingerprint}) + "\n")
+        known = {"output": target.name, "fingerprint": fingerprint, "model": model_of_frames(frames)}
+        write_text(record, json.dumps(known) + "\n")
     _write(plan, config, target, reporter)
     return result
+
+
+def merged_model(output: Path) -> str | None:
+    """Return the name of the model that made the frames of a merged video; None where that is not recorded."""
+    try:
+        known = json.loads((output.parent / RECORD_FILE).read_text(encoding="utf-8"))
+        return str(known["model"]) if known["model"] and known["output"] == output.name else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _notes_on(plan: _Plan, target: Path, config: Config) -> Iterator[str]:

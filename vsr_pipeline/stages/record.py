@@ -33,11 +33,20 @@ def as_begun(settings: UpscaleConfig, record_file: Path) -> UpscaleConfig:
     return as_recorded(settings, known, here=choose_device(settings.device)) if is_ours else settings
 
 
-class Record:
-    """`enhance.json`: the settings, and for each finished segment the identity of its input."""
+def model_of_frames(folder: Path) -> str | None:
+    """Return the name of the model that made a folder of frames; None where that is not recorded."""
+    try:
+        return str(json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
-    def __init__(self, path: Path, settings: dict[str, str | int | float], reporter: Reporter) -> None:
+
+class Record:
+    """`enhance.json`: the model's name, the settings, and for each finished segment the identity of its input."""
+
+    def __init__(self, path: Path, model: str, settings: dict[str, str | int | float], reporter: Reporter) -> None:
         self._path = path
+        self._model = model
         self._settings = settings
         self._segments: dict[str, str] = {}
         if path.exists():
@@ -69,4 +78,5 @@ class Record:
 
     def _save(self) -> None:
         make_folder(self._path.parent)
-        write_text(self._path, json.dumps({"settings": self._settings, "segments": self._segments}, indent=1) + "\n")
+        known = {"model": self._model, "settings": self._settings, "segments": self._segments}
+        write_text(self._path, json.dumps(known, indent=1) + "\n")
