@@ -19,6 +19,7 @@ from vsr_pipeline import api, cli
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import InputError, Interrupted
 from vsr_pipeline.jobs import job
+from vsr_pipeline.jobs.batch.batch import run_batch
 from vsr_pipeline.jobs.batch.discovery import check_template, find_videos
 from vsr_pipeline.jobs.batch.hours import next_occurrence
 from vsr_pipeline.jobs.batch.queue import open_queue
@@ -203,7 +204,7 @@ def test_what_is_done_is_neither_read_nor_is_the_model_loaded(workspace, inbox, 
     before = (inbox / "a.mp4").stat()
     (inbox / "a.mp4").write_bytes(bytes(before.st_size))
     os.utime(inbox / "a.mp4", ns=(before.st_atime_ns, before.st_mtime_ns))
-    outcome = api.run_batch(
+    outcome = run_batch(
         inbox,
         workspace / "out",
         CONFIG,

@@ -53,7 +53,8 @@ def test_same_frames_times_and_sound_four_times_larger(workspace, clip):
         video = container.streams.video[0]
         assert (video.width, video.height, video.codec_context.name) == (256, 192, "h264")
     left = {p.name for p in (workspace / ".vsr" / "out.mp4").iterdir()}
-    assert left == {"ledger.sqlite", "lock", "before.jpg", "after.jpg", "report.json", "report.html", "run.log"}
+    stills = {f"{name}{ending}.jpg" for name in ("before", "after") for ending in ("", "_10", "_90")}
+    assert left == {"ledger.sqlite", "lock", "report.json", "report.html", "run.log"} | stills
 
 
 def test_the_stages_make_the_same_pixels(workspace, clip):
