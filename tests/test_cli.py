@@ -179,7 +179,7 @@ def test_stopping_leaves_nothing_half_done(workspace, number, code):
     while len(list(enhanced.glob("0*.png"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=5)
+    _, stderr = process.communicate(timeout=10)
     assert process.returncode == code
     assert stderr.splitlines()[-1].startswith("vsr: ")
     assert "Traceback" not in stderr
