@@ -18,7 +18,7 @@ from vsr_pipeline.media.write.planes import RgbToYuv
 from vsr_pipeline.plan import part_of
 from vsr_pipeline.timeline import Colour, Timeline, Tint, VideoInfo
 
-NETWORK = ("--model", "realbasicvsr-open-x4")
+NETWORK = ("--model", "realbasicvsr-open-fast-x4")
 SMALL = picture("40x32", frames=3)
 
 

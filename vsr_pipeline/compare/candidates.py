@@ -17,6 +17,7 @@ _USUAL = (
     "bicubic",
     "fsrcnn-x4",
     "realesr-animevideov3",
+    "realbasicvsr-open-fast-x4",
     "realbasicvsr-x4",
     "realbasicvsr-open-x4",
     "animesr-v2-x4",
