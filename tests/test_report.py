@@ -20,8 +20,8 @@ from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.report.files import outcome_from_json, report_json, write_report
 from vsr_pipeline.jobs.report.outcome import BatchOutcome, ClipOutcome, ShotOutcome, Still
 from vsr_pipeline.jobs.report.page import duration, report_page
+from vsr_pipeline.jobs.report.stills import moments_of, save_stills
 from vsr_pipeline.jobs.report.totals import headline, totals_of
-from vsr_pipeline.jobs.stills import moments_of, save_stills
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.plan import Schedule
 

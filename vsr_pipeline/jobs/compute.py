@@ -13,8 +13,8 @@ from vsr_pipeline.errors import InputError, OutputError
 from vsr_pipeline.jobs.ahead import AheadSource
 from vsr_pipeline.jobs.checkpoint import Checkpoint, CheckpointFolder, kept_frames
 from vsr_pipeline.jobs.part import PartsWriter
+from vsr_pipeline.jobs.report.stills import moments_of, save_stills
 from vsr_pipeline.jobs.segment import SegmentResult, SegmentTask
-from vsr_pipeline.jobs.stills import moments_of, save_stills
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.streams.join import check_frames, join_segments
 from vsr_pipeline.media.tint import with_tint

@@ -23,8 +23,8 @@ from vsr_pipeline.jobs.ledger import FinishedRow, JoinedRow, Ledger
 from vsr_pipeline.jobs.making import SegmentsOfClip
 from vsr_pipeline.jobs.part import Encoding
 from vsr_pipeline.jobs.report.outcome import ClipOutcome, ShotOutcome
+from vsr_pipeline.jobs.report.stills import stills_in
 from vsr_pipeline.jobs.segment import segment_name
-from vsr_pipeline.jobs.stills import stills_in
 from vsr_pipeline.jobs.workers.options import WorkerOptions
 from vsr_pipeline.jobs.workers.workers import Workers
 from vsr_pipeline.media.streams.dry import check_times
