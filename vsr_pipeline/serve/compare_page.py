@@ -5,12 +5,11 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 from vsr_pipeline.compare.candidates import usual_candidates
-from vsr_pipeline.config_text import seconds_from
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.progress import one_line
 from vsr_pipeline.serve.errors import NotThereError
 from vsr_pipeline.serve.pages import ComparePage, ComparisonView, NewClip
-from vsr_pipeline.serve.settings_form import models_here
+from vsr_pipeline.serve.settings_form import models_here, moment_from
 from vsr_pipeline.serve.site import Site
 from vsr_pipeline.serve.store import id_of, inside
 from vsr_pipeline.serve.tasks import Task
@@ -62,12 +61,7 @@ def begin_comparison(site: Site, form: Mapping[str, str], models: list[str], res
         raise NotThereError(f"there is no model or result {unknown[0]!r} to compare")
     if not 2 <= len(models) + len(results) <= _MOST:
         raise UsageError(f"{len(models) + len(results)} are ticked: tick 2 to {_MOST} models or results")
-    at = form.get("at", "").strip()
-    if at:
-        try:
-            seconds_from(at)
-        except ValueError as error:
-            raise UsageError(f"the moment {error}") from error
+    at = moment_from(form)
     reference = form.get("reference", "")
     site.comparisons.begin(
         {

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from vsr_pipeline.config_text import seconds_from
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.runtime.progress import clock_text, one_line
 from vsr_pipeline.serve.errors import NotThereError
@@ -14,6 +13,7 @@ from vsr_pipeline.serve.settings_form import (
     chosen_from,
     form_from,
     kept_settings,
+    moment_from,
     refuse_others,
     settings_form,
 )
@@ -30,12 +30,7 @@ def begin_preview(site: Site, form: Mapping[str, str], ticked: Sequence[str]) ->
         FullError, OutputError, DiskFullError: as `Tasks.begin`.
     """
     chosen = chosen_from(form)
-    at = form.get("at", "").strip()
-    if at:
-        try:
-            seconds_from(at)
-        except ValueError as error:
-            raise UsageError(f"the moment {error}") from error
+    at = moment_from(form)
     asked: dict[str, Any] = {"upload": "", "clip": "", "at": at}
     if ticked:
         upload = site.uploads.get(ticked[0])

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from vsr_pipeline.checkpoints.manifest import choose_auto, is_here, load_manifest
+from vsr_pipeline.config_text import seconds_from
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.jobs.batch.chosen import check_chosen
 from vsr_pipeline.serve.pages import Settings
@@ -81,6 +82,21 @@ def chosen_from(form: Mapping[str, str]) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"a number is wanted: {error}") from error
     return chosen
+
+
+def moment_from(form: Mapping[str, str]) -> str:
+    """Return the moment `at` of a form, as it was typed; "" where there is none.
+
+    Raises:
+        UsageError: it is no time.
+    """
+    at = form.get("at", "").strip()
+    if at:
+        try:
+            seconds_from(at)
+        except ValueError as error:
+            raise UsageError(f"the moment {error}") from error
+    return at
 
 
 def refuse_others(chosen: Mapping[str, Any]) -> None:
