@@ -43,11 +43,12 @@ from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, differences, load_run_config
 from vsr_pipeline.train.data import Sequences, batches, crisper, sharpened
 from vsr_pipeline.train.loop import train
-from vsr_pipeline.train.losses import distance, pixel_losses
+from vsr_pipeline.train.losses import distance, luma, pixel_losses
 from vsr_pipeline.train.network import TrainingNet, build_network
 from vsr_pipeline.train.perceptual import PerceptualLoss
 from vsr_pipeline.train.processes import Processes
 from vsr_pipeline.train.sources import Motion, crop_span, draw_motion, find_sources, pan_still, read_span
+from vsr_pipeline.train.teacher import Lessons
 from vsr_pipeline.train.trainer import Trainer, learning_rate
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("train_*.toml"))
@@ -507,10 +508,10 @@ def test_a_teacher_is_learnt_from_and_asked_once(material, tmp_path):
         cv2.resize(frame.permute(1, 2, 0).numpy(), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
         for frame in sample["lq"]
     ]
-    assert sample["sharp"].dtype == torch.uint8
-    assert sample["sharp"].shape == sample["truth"].shape == (2, 3, 64, 64)
-    wanted = 0.75 * np.stack(larger).transpose(0, 3, 1, 2) + 0.25 * sample["truth"].numpy()
-    assert np.abs(wanted - sample["sharp"].numpy()).mean() < 3  # of 255: not the very same bicubic, or unspoiled
+    assert sample["answer"].dtype == torch.uint8
+    assert sample["answer"].shape == sample["truth"].shape == (2, 3, 64, 64)
+    wanted = np.stack(larger).transpose(0, 3, 1, 2).astype(np.float32)
+    assert np.abs(wanted - sample["answer"].numpy()).mean() < 3  # of 255: not the very same bicubic, or unspoiled
 
     times = {path: path.stat().st_mtime_ns for path in answers}
     shared = config.teacher.model_copy(update={"folder": tmp_path / "whole" / "teacher"})
@@ -522,9 +523,31 @@ def test_a_teacher_is_learnt_from_and_asked_once(material, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(path.stat().st_mtime_ns == times[path] for path in answers[:2])
 
-    other = begun.model_copy(update={"teacher": shared.model_copy(update={"truth_share": 0.5})})
+    mixed = begun.model_copy(update={"teacher": shared.model_copy(update={"truth_share": 0.5})})
+    train(mixed, tmp_path / "mixed", reporter=Listener())  # of the same answers
+    assert all(path.stat().st_mtime_ns == times[path] for path in answers[:2])
+    other = begun.model_copy(update={"teacher": shared.model_copy(update={"clean_share": 0.25})})
     with pytest.raises(ChangedError, match="answers of another teacher"):
         train(other, tmp_path / "other", reporter=Listener())
+
+
+def test_a_teacher_of_some_frames_gives_the_luma_of_what_is_learnt(material, tmp_path):
+    teacher = {"model": "bicubic-x4", "sequences": 2, "frames": 1, "truth_share": 0.25}
+    data = {"frames": 3, "flips": False}
+    losses = {"sharpen": False, "cleaning": 0}
+    config = settings(material, teacher=teacher, data=data, losses=losses, train={"iterations": 2})
+    train(config, tmp_path / "run", reporter=Listener())
+    kept = load_file(tmp_path / "run" / "teacher" / "000001.safetensors")
+    lessons = Lessons(tmp_path / "run" / "teacher", config)
+    sample = next(sample for sample in map(lessons.__getitem__, range(2)) if torch.equal(sample["lq"], kept["lq"]))
+    answer = kept["answer"].float()
+    learnt, truth = sample["sharp"].float(), sample["truth"][1:2].float()
+    assert learnt.shape == answer.shape == (1, 3, 64, 64)
+    inside = (learnt.amin(1) > 0) & (learnt.amax(1) < 255)
+    assert (luma(learnt) - (0.75 * luma(answer) + 0.25 * luma(truth)))[inside].abs().max() < 1
+    assert ((learnt[:, 0] - learnt[:, 2]) - (truth[:, 0] - truth[:, 2]))[inside].abs().max() <= 1
+    with pytest.raises(ValidationError, match=r"teacher.frames 4: a sequence has 3 frames"):
+        settings(material, teacher=teacher | {"frames": 4}, data=data)
 
 
 def test_a_teacher_must_enlarge_four_times(material, tmp_path):

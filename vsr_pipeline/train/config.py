@@ -128,6 +128,9 @@ class TeacherConfig(_Section):
     refine: str = Field("none", description="as `vsr run --refine`: MODEL:SHARE")
     sequences: int = Field(400, ge=1, description="so many are computed, once; iterations see them flipped and turned")
     clean_share: float = Field(0.0, ge=0, le=1, description="of sequences that the teacher sees unspoiled")
+    frames: int | None = Field(
+        None, ge=1, description="in the middle of each sequence, that it is asked for and that are learnt; none: all"
+    )
     truth_share: float = Field(0.0, ge=0, le=1, description="of the truth in what is learnt; the rest is the teacher's")
     folder: _File | None = Field(None, description="where its output is kept; else `teacher` in the output folder")
 
@@ -184,6 +187,8 @@ class RunConfig(_Section):
             raise ValueError("losses.gan without losses.output has nothing to hold on to")
         if self.teacher is not None and not self.losses.upscales:
             raise ValueError("a teacher gives HR frames: one of losses.output and losses.perceptual must be above 0")
+        if self.teacher is not None and (self.teacher.frames or 0) > self.data.frames:
+            raise ValueError(f"teacher.frames {self.teacher.frames}: a sequence has {self.data.frames} frames")
         if not self.losses.upscales and self.train.part == "all":
             raise ValueError("train.part = 'all' needs a loss on HR frames; with losses.cleaning alone say 'cleaning'")
         return self

@@ -25,11 +25,17 @@ def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
     return torch.sqrt(difference.square() + _CHARBONNIER_EPSILON**2).mean()
 
 
+def luma(frames: Tensor) -> Tensor:
+    """Return the luma (..., H, W) of RGB frames (..., 3, H, W), of their range (BT.601)."""
+    red, green, blue = frames.float().unbind(-3)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
 def _chroma(frames: Tensor) -> Tensor:
     """Return Cb and Cr (..., 2, H, W) of RGB frames, around 0 (BT.601, full range)."""
-    red, green, blue = frames.float().unbind(-3)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return torch.stack(((blue - luma) / 1.772, (red - luma) / 1.402), dim=-3)
+    red, _, blue = frames.float().unbind(-3)
+    grey = luma(frames)
+    return torch.stack(((blue - grey) / 1.772, (red - grey) / 1.402), dim=-3)
 
 
 def pixel_losses(

@@ -17,12 +17,18 @@ Sample = dict[str, Tensor]
 """Parts of a sequence, or of a batch of them with N in front.
 
 lq (T, 3, h, w) and truth (T, 3, 4h, 4w) in uint8; clean (T, 3, h, w), the truth at a quarter of its size, float32;
-sharp, what the output should be where that is sharper than the truth, uint8. Where no loss needs them there is neither
-truth nor sharp.
+sharp, what the output should be where that is another thing than the truth, uint8, of all frames or of some in the
+middle. Where no loss needs them there is neither truth nor sharp.
 """
 
 _RESIDUAL_SCALE = 0.1
 """Factor on the initial weights of residual blocks: deep stacks of them begin near the identity."""
+
+
+def middle(length: int, count: int) -> slice:
+    """Return where `count` frames in the middle of `length` frames lie."""
+    start = (length - count) // 2
+    return slice(start, start + count)
 
 
 def build_network(config: ModelConfig) -> RealBasicVSRNet:

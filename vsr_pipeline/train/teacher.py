@@ -14,16 +14,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
+from vsr_pipeline.enhance.frames import decide_in_memory, enhance_frames
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import ChangedError, ConfigError, InputError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.runtime.files import make_folder, published, write_text
 from vsr_pipeline.runtime.progress import Reporter, reported
+from vsr_pipeline.timeline import Segment, Shot
 from vsr_pipeline.train.config import RunConfig, TeacherConfig
 from vsr_pipeline.train.data import Sequences
-from vsr_pipeline.train.network import Sample
+from vsr_pipeline.train.losses import luma
+from vsr_pipeline.train.network import Sample, middle
 
 _KEY = "teacher.txt"
 _SCALE = 4
@@ -49,11 +52,24 @@ class Teacher:
         """What its pixels depend on."""
         return str(sorted(self._spec.identity.items()))
 
-    def __call__(self, lq_TCHW: Tensor) -> Tensor:
-        """Return the HR frames (T, 3, 4H, 4W) of LQ frames, both uint8; all frames are one shot."""
+    def __call__(self, lq_TCHW: Tensor, count: int) -> Tensor:
+        """Return the HR frames (count, 3, 4H, 4W) of the LQ frames in the middle, both uint8; all are one shot."""
         frames: list[Pixels] = [np.ascontiguousarray(frame.permute(1, 2, 0).numpy()) for frame in lq_TCHW]
         decision = decide_in_memory(self._upscaler, self._spec.context, frames, _SCALE)
-        outputs = enhance_in_memory(self._upscaler, self._spec.context, frames, decision, _SCALE)
+        length = len(frames)
+        wanted = middle(length, count)
+        segment = Segment(wanted.start, wanted.stop, 0, length, Shot(0, length))
+        height, width = frames[0].shape[:2]
+        outputs = list(
+            enhance_frames(
+                self._upscaler,
+                frames,
+                segment,
+                decision,
+                geometry=Geometry.enlarged((width, height), _SCALE),
+                on_work=lambda _: None,
+            )
+        )
         return torch.from_numpy(np.stack(outputs)).permute(0, 3, 1, 2).contiguous()
 
 
@@ -88,10 +104,8 @@ def prepare(
             sample = sequences[k]
             rng = np.random.default_rng((config.train.seed, k))
             seen = _quantised(sample["clean"]) if rng.random() < settings.clean_share else sample["lq"]
-            answer = teacher(seen)
-            share = settings.truth_share
-            target = torch.lerp(answer.float(), sample["truth"].float(), share).round().to(torch.uint8)
-            content = save({"lq": sample["lq"], "clean": sample["clean"], "sharp": target, "truth": sample["truth"]})
+            answer = teacher(seen, settings.frames or len(seen))
+            content = save({"answer": answer, **{name: sample[name] for name in ("lq", "clean", "truth")}})
             with published(answer_path(folder, k)) as temporary:
                 temporary.write_bytes(content)
             reporter.worked(1)
@@ -100,7 +114,8 @@ def prepare(
 class Lessons(Dataset[Sample]):
     """Sample k of a run: one of the teacher's answers, flipped and turned; a function of the seed and k alone.
 
-    `sharp` is what the output should be.
+    `sharp` is what the output should be: the answer and the truth, mixed, in the colour of the truth, since networks
+    for stills shift colours. It has the frames in the middle, as many as were asked for.
 
     Args:
         folder: what `prepare` filled.
@@ -110,6 +125,7 @@ class Lessons(Dataset[Sample]):
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self._folder = folder
         self._count = _teacher(config).sequences
+        self._truth_share = _teacher(config).truth_share
         self._seed = config.train.seed
         self._flips = config.data.flips
 
@@ -132,6 +148,7 @@ class Lessons(Dataset[Sample]):
             raise InputError(
                 f"{path} cannot be read ({type(error).__name__}): delete it, and it is made again"
             ) from error
+        sample["sharp"] = _lesson(sample.pop("answer"), sample["truth"], self._truth_share)
         turns = np.random.default_rng((self._seed, k, 1)).random(3) < 0.5
         return {name: _turned(frames, *turns) for name, frames in sample.items()} if self._flips else sample
 
@@ -149,7 +166,11 @@ def _teacher(config: RunConfig) -> TeacherConfig:
 def _key(config: RunConfig) -> str:
     """Return a text that is another one where answers would be other ones."""
     asked = {"data": config.data, "degradation": config.degradation, "teacher": config.teacher}
-    texts = [part.model_dump_json(exclude={"folder", "sequences", "cache_gib"}) for part in asked.values() if part]
+    texts = [
+        part.model_dump_json(exclude={"folder", "sequences", "cache_gib", "truth_share"})
+        for part in asked.values()
+        if part
+    ]
     sharpening = (config.losses.sharpen, config.losses.sharpen_spoiled)
     return sha256("\n".join([*texts, str(config.train.seed), str(sharpening)]).encode()).hexdigest()
 
@@ -165,6 +186,14 @@ def _check_key(folder: Path, key: str, identity: str | None) -> None:
         raise ChangedError(
             f"{folder} has answers of another teacher, or for other data: give teacher.folder another one, or delete it"
         )
+
+
+def _lesson(answer: Tensor, truth: Tensor, truth_share: float) -> Tensor:
+    """Return what is learnt of an answer (T, 3, H, W), in uint8; the truth may have more frames around these."""
+    beside = truth[middle(len(truth), len(answer))].float()
+    mixed = torch.lerp(answer.float(), beside, truth_share)
+    in_its_colour = beside + (luma(mixed) - luma(beside)).unsqueeze(-3)
+    return in_its_colour.round().clamp(0, 255).to(torch.uint8)
 
 
 def _quantised(frames: Tensor) -> Tensor:
