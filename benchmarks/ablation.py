@@ -21,13 +21,15 @@ from vsr_pipeline.enhance.cuda_graphs import cuda_recorder
 from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, context_of, winograd_for
+from vsr_pipeline.enhance.precision import int8_candidate
+from vsr_pipeline.enhance.realbasicvsr import context_of, winograd_for
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, Windows
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models import RealBasicVSRNet, int8
 
 Path = Callable[[list[Pixels]], list[Pixels]]
 
@@ -45,21 +47,24 @@ def main() -> None:
     settings = UpscaleConfig(model=options.model, device=options.device)
     device = choose_device(settings.device)
     precision = open_model(settings).precision
+    checkpoint = checkpoint_of(settings)[1]
     clip = moving_picture(width, height, options.frames)
 
     def exact(
         precision: str,
         *,
-        flow_in_16_bits: bool = True,
+        flow_in_fewer_bits: bool = True,
         channels_last: bool = True,
         winograd: bool = False,
         graphs: bool = device.type == "cuda",
     ) -> Path:
-        levels = realbasicvsr_network._FLOW_LEVELS_IN_16_BITS
-        realbasicvsr_network._FLOW_LEVELS_IN_16_BITS = levels if flow_in_16_bits else ()
-        net = net_for(checkpoint_of(settings)[1])
-        realbasicvsr_network.prepare(net, device=device, precision=precision, winograd=winograd)
-        realbasicvsr_network._FLOW_LEVELS_IN_16_BITS = levels
+        levels, in_int8 = realbasicvsr_network._FLOW_LEVELS_IN_16_BITS, int8._FLOW_LEVELS
+        if not flow_in_fewer_bits:
+            realbasicvsr_network._FLOW_LEVELS_IN_16_BITS, int8._FLOW_LEVELS = (), slice(0)
+        net = net_for(checkpoint)
+        ranges = checkpoint.calibration.ranges if checkpoint.calibration else None
+        realbasicvsr_network.prepare(net, device=device, precision=precision, winograd=winograd, ranges=ranges)
+        realbasicvsr_network._FLOW_LEVELS_IN_16_BITS, int8._FLOW_LEVELS = levels, in_int8
         if not channels_last:
             net.to(memory_format=torch.contiguous_format)
         upscaler = SegmentUpscaler(
@@ -75,7 +80,7 @@ def main() -> None:
 
         return run
 
-    plain = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)
+    plain = net_for(checkpoint).eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
     def reference(frames: list[Pixels]) -> list[Pixels]:
@@ -89,10 +94,15 @@ def main() -> None:
     }
     if winograd_for(settings, device, "fp32"):
         variants["  and by Winograd's method"] = exact("fp32", winograd=True)
-    if precision != "fp32":
+    if checkpoint.calibration is not None and int8_candidate(device) is not None:
+        variants |= {
+            "int8": exact("int8"),
+            "  without: flow's large levels in 8 bits": exact("int8", flow_in_fewer_bits=False),
+        }
+    if precision in ("bf16", "fp16"):
         variants |= {
             f"product: {precision}, channels last": exact(precision),
-            "  without: flow's large levels in 16 bits": exact(precision, flow_in_16_bits=False),
+            "  without: flow's large levels in 16 bits": exact(precision, flow_in_fewer_bits=False),
             "  without: channels last": exact(precision, channels_last=False),
         }
     if device.type == "cuda":

@@ -21,7 +21,7 @@ from vsr_pipeline.config import Config
 from vsr_pipeline.enhance.animesr import AnimeSRUpscaler
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.realbasicvsr import cleaned
+from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.spec import Carry
 from vsr_pipeline.enhance.state import copy_of_state, load_state, save_state
 from vsr_pipeline.errors import Interrupted

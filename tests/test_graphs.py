@@ -14,8 +14,9 @@ from tests.support.networks import fill
 from tests.support.upscaling import CPU, GPU, Model, frames_of, run, worst
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance import cuda_graphs as graphs
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler, records_graphs
+from vsr_pipeline.enhance.realbasicvsr import records_graphs
 from vsr_pipeline.enhance.realbasicvsr_network import prepare
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Windows
 from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import OutOfMemoryError

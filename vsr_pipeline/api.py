@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from vsr_pipeline.stages.enhance import EnhanceResult, default_output, enhance
     from vsr_pipeline.stages.merge import MergeResult, merge
     from vsr_pipeline.stages.split import SplitResult, split
+    from vsr_pipeline.train.calibrate import quantize
 
 __all__ = [
     "DATA",
@@ -132,6 +133,7 @@ __all__ = [
     "progress_of",
     "propose_preset",
     "pull_model",
+    "quantize",
     "refuse_equal_stems",
     "report_of",
     "reporter_for",
@@ -164,6 +166,7 @@ _LATER = {
     "vsr_pipeline.stages.enhance": "EnhanceResult default_output enhance",
     "vsr_pipeline.stages.merge": "MergeResult merge",
     "vsr_pipeline.stages.split": "SplitResult split",
+    "vsr_pipeline.train.calibrate": "quantize",
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
 

@@ -21,8 +21,8 @@ from vsr_pipeline import bench_network as network
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.device import DTYPES
 from vsr_pipeline.enhance.open_model import checkpoint_of, note_model, open_model
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import UsageError

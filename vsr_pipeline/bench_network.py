@@ -15,8 +15,8 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import Step
 from vsr_pipeline.enhance.device import DTYPES, Precision
 from vsr_pipeline.enhance.frames import enhance_in_memory
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Steps
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor

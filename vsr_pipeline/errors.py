@@ -9,6 +9,7 @@
     │   └── ReadError            its disk or network failed: reading it again may help
     ├── ModelError       4   a model or its weights: unknown, missing, damaged, of another kind
     │   └── NotFiniteError       its output has a NaN or an infinity
+    │       └── OutOfRangeError  its features leave the ranges of int8
     ├── ResourceError    5   not enough disk, memory or GPU
     │   ├── OutOfMemoryError     the device's memory ran out while computing
     │   ├── BrokenDeviceError    the GPU no longer computes, in this process at least
@@ -68,6 +69,10 @@ class ModelError(VsrError):
 
 class NotFiniteError(ModelError):
     """A network's output has a NaN or an infinity; more precision may help."""
+
+
+class OutOfRangeError(NotFiniteError):
+    """More of a network's features than may be left the ranges that int8 has for them."""
 
 
 class ResourceError(VsrError):

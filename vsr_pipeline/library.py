@@ -30,7 +30,7 @@ __all__ = ["ClipOutcome", "Model", "open_model", "run"]
 FrameT = TypeVar("FrameT", npt.NDArray[np.uint8], npt.NDArray[np.uint16], Tensor)
 """RGB: (H, W, 3) integers over their whole range, or (3, H, W) numbers from 0 to 1."""
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fast", "fp32", "bf16", "fp16", "int8"]
 
 # Of a model that sees one frame at a time: so many are read before the first is made.
 _FRAMES_AT_ONCE = 4

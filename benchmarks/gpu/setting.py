@@ -12,7 +12,7 @@ from vsr_pipeline.bench_network import moving_picture, product, synchronize
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import Precision
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet

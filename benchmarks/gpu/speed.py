@@ -22,8 +22,8 @@ from vsr_pipeline.bench_network import (
 from vsr_pipeline.enhance.device import Precision
 from vsr_pipeline.enhance.frames import enhance_in_memory
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Steps
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.media.images import Pixels

@@ -13,7 +13,9 @@ def know_speeds(speeds, *, channels=8, threads=None):
     """Let the cache know how fast each candidate is, with so many threads or as many as now; others are slow."""
     every = precision.candidates_for(CPU)
     direct = [c for c in every if c.convolutions == "direct"]
-    for candidates in (every, direct, [c for c in every if c.precision == "fp32"]):
+    in_int8 = [c for c in [precision.int8_candidate(CPU)] if c]
+    lists = [every, direct, [c for c in every if c.precision == "fp32"]]
+    for candidates in (*lists, *([*some, *in_int8] for some in lists[:2] if in_int8)):
         values = {c.name: speeds.get(c.name, 0.1) for c in candidates}
         names = [c.name for c in candidates]
         key = precision._key("speed", CPU, channels=channels, candidates=names)

@@ -9,9 +9,9 @@ import torch
 from tests.golden.make_reference import make_clip
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.frames import enhance_frames
-from vsr_pipeline.enhance.realbasicvsr import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_network import prepare
+from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Windows
 from vsr_pipeline.enhance.spec import Context, Upscaler
 from vsr_pipeline.timeline import Segment, Shot, Timeline

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vsr_pipeline.checkpoints import state_dicts
+from vsr_pipeline.checkpoints.ranges import Calibration, find_ranges, load_ranges
 from vsr_pipeline.checkpoints.state_dicts import Family
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.animesr import AnimeSRNet, animesr_from
@@ -26,6 +27,8 @@ class Checkpoint:
     reconstruction_channels: tuple[int, int]
     flow_levels: int
     sha256: str
+    calibration: Calibration | None = None
+    """What int8 needs; None: it was not calibrated."""
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -47,6 +50,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
     sizes = state_dicts.infer_sizes(state_dict)
     state_dicts.check_keys(state_dict, sizes, path)
+    ranges = find_ranges(path, sha256)
     return Checkpoint(
         family=sizes.family,
         state_dict=state_dict,
@@ -57,6 +61,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reconstruction_channels=sizes.reconstruction_channels,
         flow_levels=sizes.flow_levels,
         sha256=sha256,
+        calibration=load_ranges(ranges, sha256) if ranges else None,
     )
 
 

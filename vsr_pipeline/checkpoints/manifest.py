@@ -325,6 +325,11 @@ def refuse_unaccepted(entry: ModelEntry, *, accepted: bool) -> None:
         )
 
 
+def calibration_pictures() -> Path:
+    """Return the folder of the pictures that int8 is calibrated on where none are named."""
+    return _manifest_path().parent / "calibration"
+
+
 def _manifest_path() -> Path:
     packaged = _PACKAGE / "_data" / "checkpoints" / "manifest.toml"
     return packaged if packaged.is_file() else _PACKAGE.parent / "checkpoints" / "manifest.toml"

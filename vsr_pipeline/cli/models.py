@@ -2,6 +2,7 @@
 
 import dataclasses
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,6 +99,21 @@ def pull(
     from vsr_pipeline import api
 
     print(api.pull_model(name, reporter=api.reporter_for(log_format)))
+
+
+@app.command("quantize", epilog="Example: vsr models quantize basicvsr-reds4-wheel --on holiday/")
+def quantize(
+    name: Annotated[str, typer.Argument(help="A name of `vsr models list`, or a file: RealBasicVSR or BasicVSR.")],
+    on: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Pictures and videos to measure on. [default: four that come along]"),
+    ] = None,
+    log_format: LogFormat = "text",
+) -> None:
+    """Measure what --precision int8 needs to know of a model, once. The models that come along have it."""
+    from vsr_pipeline import api
+
+    print(api.quantize(name, on, reporter=api.reporter_for(log_format)))
 
 
 @app.command("verify", epilog="Example: vsr models verify")

@@ -118,7 +118,10 @@ UPSCALE = PRESET | {
         float | None, typer.Option(help="Clean again while the mean residue reaches this; 255: once. [default: 5]")
     ],
     "precision": Annotated[
-        str | None, typer.Option(help="auto: the fastest, measured once; or fp32, bf16, fp16. [default: auto]")
+        str | None,
+        typer.Option(
+            help="auto: the fastest that is exact; fast: almost exact; or fp32, bf16, fp16, int8. [default: auto]"
+        ),
     ],
     "convolutions": Annotated[
         str | None,

@@ -10,6 +10,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.config_steps import refine_from
 from vsr_pipeline.enhance.device import DTYPES, Precision
 from vsr_pipeline.enhance.precision import (
+    FAST_PSNR_DB,
     LEAST_PSNR_DB,
     Candidate,
     accuracy_of,
@@ -24,6 +25,9 @@ from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import PrecisionError
 from vsr_pipeline.models.winograd import winograd_library
+
+_MEASURED = ("auto", "fast")
+"""Precisions that stand for one that is measured."""
 
 
 def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.device | None = None) -> UpscaleConfig:
@@ -48,7 +52,7 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
     begun = refine_from(str(identity.get("refine", "none")))
     if begun is not None and (asked := settings.refine_with) is not None and begun[0] in stand_ins_of(asked[0]):
         chosen["refine"] = f"{begun[0]}:{asked[1]:g}"
-    if settings.precision == "auto" and identity.get("precision") in DTYPES:
+    if settings.precision in _MEASURED and identity.get("precision") in DTYPES:
         chosen["precision"] = identity["precision"]
     convolutions = str(identity.get("convolutions", "auto"))
     # On a GPU there is one way; if the CPU is the last resort, it chooses by itself.
@@ -65,7 +69,7 @@ def fastest(
     psnr_of: Callable[[Candidate], float],
     candidates: Sequence[Candidate] | None = None,
 ) -> tuple[Candidate, str]:
-    """Return what the settings mean by `auto`, and why; nothing is measured where they leave no choice.
+    """Return what the settings mean by `auto` or `fast`, and why; nothing is measured where they leave no choice.
 
     Args:
         settings: which candidates may be taken.
@@ -80,7 +84,7 @@ def fastest(
     allowed = [
         candidate
         for candidate in (candidates_for(device) if candidates is None else candidates)
-        if settings.precision in ("auto", candidate.precision)
+        if settings.precision in (*_MEASURED, candidate.precision)
         and settings.convolutions in ("auto", candidate.convolutions)
     ]
     if not allowed:
@@ -89,9 +93,10 @@ def fastest(
         return allowed[0], ""
     speeds = speeds_of(allowed, device, channels)
     refused: dict[str, float] = {}
+    least = FAST_PSNR_DB if settings.precision == "fast" else LEAST_PSNR_DB
     for candidate in ranked(allowed, speeds):
-        if candidate is allowed[0] or (decibels := psnr_of(candidate)) >= LEAST_PSNR_DB:
-            return candidate, reason_for(candidate, speeds, refused, device)
+        if candidate is allowed[0] or (decibels := psnr_of(candidate)) >= least:
+            return candidate, reason_for(candidate, speeds, refused, device, least)
         refused[candidate.name] = decibels
     raise AssertionError("the first candidate is always taken")
 
@@ -104,7 +109,7 @@ def fastest_direct(
     output_in: Callable[[Precision], Tensor],
     *,
     channels: int,
-    precisions: Sequence[str] = tuple(DTYPES),
+    precisions: Sequence[str] = ("fp32", "bf16", "fp16"),
 ) -> tuple[Candidate, str]:
     """Return what the settings mean for a network without Winograd's method, and why.
 

@@ -7,11 +7,17 @@ import torch
 from vsr_pipeline.errors import ResourceError, UsageError
 from vsr_pipeline.runtime.progress import counted
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 GPU_IS_BROKEN = "the GPU no longer computes: see nvidia-smi and the system's log"
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.float32,
+}
+"""Of the features that are kept from step to step."""
 
 
 def devices_of(name: str) -> tuple[str, ...]:

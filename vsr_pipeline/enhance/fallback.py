@@ -23,7 +23,14 @@ from vsr_pipeline.enhance.memory import (
 )
 from vsr_pipeline.enhance.spec import Checkpoints, ModelSpec, Upscaler
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
-from vsr_pipeline.errors import BrokenDeviceError, ModelError, NotFiniteError, OutOfMemoryError, ResourceError
+from vsr_pipeline.errors import (
+    BrokenDeviceError,
+    ModelError,
+    NotFiniteError,
+    OutOfMemoryError,
+    OutOfRangeError,
+    ResourceError,
+)
 from vsr_pipeline.runtime.memory import how_to_reduce
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import ClipSize, Segment
@@ -197,7 +204,9 @@ class Fallback:
                         f"{name}: the network gave NaN or infinity in fp32: check its checkpoint"
                     ) from error
                 in_fp32 = True
-                message = "the network gave NaN or infinity, made again in fp32"
+                is_in_range = not isinstance(error, OutOfRangeError)
+                reason = "the network gave NaN or infinity" if is_in_range else str(error)
+                message = f"{reason}, made again in fp32"
             # Only here, where the exception is gone, is nothing left that holds the failed attempt's tensors.
             self._release()
             self._level = level

@@ -24,14 +24,18 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import DTYPES, Precision
 from vsr_pipeline.errors import PrecisionError, VsrError
 from vsr_pipeline.models.blocks import ResidualBlocks
+from vsr_pipeline.models.int8 import Range, int8_instructions, quantised_convolutions, use_int8
 from vsr_pipeline.models.winograd import use_winograd, winograd_library
 from vsr_pipeline.runtime.files import write_text
 
 Call = Callable[[], object]
 
 LEAST_PSNR_DB = 50.0
-"""Of the network in a precision against itself in float32: below, the precision is not taken."""
+"""Of the network in a precision against itself in float32: below, `auto` does not take the precision."""
+FAST_PSNR_DB = 45.0
+"""Below, `fast` does not either."""
 
+_FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 _SECONDS = 0.35
 _LEAST_ROUNDS, _MOST_ROUNDS = 4, 16
 _STEADY = 1.2
@@ -65,7 +69,7 @@ class Candidate:
 
 def candidates_for(device: torch.device) -> tuple[Candidate, ...]:
     """Return what may be computed with on a device; the first one is what the others are compared with."""
-    fp32, bf16, fp16 = (Candidate(name, name, "direct", _loader(name)) for name in DTYPES)
+    fp32, bf16, fp16 = (Candidate(name, name, "direct", _loader(name)) for name in _FLOATS)
     if device.type != "cpu":
         return fp32, bf16, fp16
     library = winograd_library()
@@ -76,8 +80,17 @@ def candidates_for(device: torch.device) -> tuple[Candidate, ...]:
     return fp32, by_winograd, bf16
 
 
+def int8_candidate(device: torch.device) -> Candidate | None:
+    """Return what computes a calibrated network in 8-bit integers; None: nothing does on this device."""
+    instructions = int8_instructions() if device.type == "cpu" else None
+    if instructions is None:
+        return None
+    # Nine tenths of the arithmetic: what is left makes features of colours, and colours of features.
+    return Candidate(f"int8 by {instructions}", "int8", "direct", _load_int8, share=0.9)
+
+
 def direct_candidates(
-    name: str, settings: UpscaleConfig, device: torch.device, precisions: Sequence[str] = tuple(DTYPES)
+    name: str, settings: UpscaleConfig, device: torch.device, precisions: Sequence[str] = _FLOATS
 ) -> tuple[Candidate, ...]:
     """Return what a network without Winograd's method may be computed with.
 
@@ -93,7 +106,7 @@ def direct_candidates(
     known = tuple(c for c in candidates_for(device) if c.convolutions == "direct" and c.precision in precisions)
     if settings.convolutions == "winograd":
         raise PrecisionError(f"--convolutions winograd is for RealBasicVSR and BasicVSR, not for {name}")
-    if settings.precision not in ("auto", *(c.precision for c in known)):
+    if settings.precision not in ("auto", "fast", *(c.precision for c in known)):
         allowed = ", ".join(c.precision for c in known)
         raise PrecisionError(f"--precision {settings.precision}: {name} computes in {allowed} on {device.type}")
     return known
@@ -152,7 +165,11 @@ def accuracy_of(candidate: Candidate, device: torch.device, weights_sha256: str,
 
 
 def reason_for(
-    taken: Candidate, speeds: Mapping[str, float], refused: Mapping[str, float], device: torch.device
+    taken: Candidate,
+    speeds: Mapping[str, float],
+    refused: Mapping[str, float],
+    device: torch.device,
+    least_psnr_db: float = LEAST_PSNR_DB,
 ) -> str:
     """Say in a line what was chosen and why.
 
@@ -161,11 +178,12 @@ def reason_for(
         speeds: as `speeds_of` returns them.
         refused: the PSNR in dB of the candidates that are not exact enough.
         device: where it was measured.
+        least_psnr_db: that is needed.
     """
     own = speeds.get(taken.name, 1.0)
     facts = [
         f"{name} was measured {speed / own:.2g} times as fast"
-        + (f", but has {refused[name]:.0f} dB where {LEAST_PSNR_DB:.0f} are needed" if name in refused else "")
+        + (f", but has {refused[name]:.0f} dB where {least_psnr_db:.0f} are needed" if name in refused else "")
         for name, speed in speeds.items()
         if name != taken.name
     ]
@@ -188,6 +206,18 @@ def _loader(precision: Precision, *, winograd: bool = False) -> Callable[[int, t
         return lambda: blocks(features)
 
     return load
+
+
+def _load_int8(channels: int, device: torch.device, tile: tuple[int, int]) -> Call:
+    """Do what `_loader` does; where ranges end does not change the time."""
+    with torch.random.fork_rng(devices=[]):
+        blocks = ResidualBlocks(channels, channels, num_blocks=1).eval().requires_grad_(False).to(device)
+        x = torch.rand(1, channels, *tile)
+    blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seen = Range(-1.0, 1.0, torch.zeros(channels))
+    use_int8(blocks, {name: seen for name, _ in quantised_convolutions(blocks)})
+    features = x.contiguous(memory_format=torch.channels_last)
+    return lambda: blocks(features)
 
 
 @torch.inference_mode()

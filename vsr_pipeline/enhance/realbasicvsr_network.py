@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.checkpoints.load import Checkpoint
+from vsr_pipeline.checkpoints.ranges import Calibration
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest
 from vsr_pipeline.enhance.device import DTYPES, Precision
-from vsr_pipeline.enhance.precision import Candidate, accuracy_of, candidates_for, psnr_db
+from vsr_pipeline.enhance.precision import Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
-from vsr_pipeline.errors import ModelError
+from vsr_pipeline.errors import ModelError, PrecisionError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlocks
+from vsr_pipeline.models.int8 import Outside, Ranges, use_int8
 from vsr_pipeline.models.spynet import FlowLevel
 from vsr_pipeline.models.winograd import use_winograd
 
@@ -79,7 +81,8 @@ def prepare(
     precision: Precision,
     band_rows: int | None = None,
     winograd: bool = False,
-) -> None:
+    ranges: Ranges | None = None,
+) -> Outside | None:
     """Put a network on its device for inference, in the layout that convolutions are fastest in.
 
     Args:
@@ -89,6 +92,10 @@ def prepare(
             computes those of the small levels; the two large levels add at most a few pixels.
         band_rows: features are computed in bands of at most so many rows: less memory, the same result.
         winograd: for float32 on a CPU: see `vsr_pipeline.models.winograd`, whose library must be there.
+        ranges: of its features, for int8.
+
+    Returns:
+        What counts features outside of their ranges, for int8.
     """
     net.eval().requires_grad_(False).to(device)
     if device.type == "cuda":
@@ -103,16 +110,46 @@ def prepare(
             module.band_rows = band_rows
     if winograd:
         use_winograd(net)
+    if precision != "int8":
+        return None
+    assert ranges is not None
+    return use_int8(net, ranges)
 
 
 def choose(settings: UpscaleConfig, checkpoint: Checkpoint, device: torch.device) -> tuple[Candidate, str]:
     """Return the precision and convolutions that the settings mean for a network, and why."""
+    calibration = _calibration(settings, checkpoint, device)
 
     def psnr_of(candidate: Candidate) -> float:
-        return accuracy_of(candidate, device, checkpoint.sha256, partial(_psnr_of, candidate, checkpoint, device))
+        weights = checkpoint.sha256 + (calibration.sha256 if calibration and candidate.precision == "int8" else "")
+        return accuracy_of(candidate, device, weights, partial(_psnr_of, candidate, checkpoint, device))
 
+    candidates = list(candidates_for(device))
+    if calibration is not None and (in_int8 := int8_candidate(device)) is not None:
+        candidates.append(in_int8)
     with out_of_memory_as_error():
-        return fastest(settings, device, checkpoint.mid_channels, psnr_of)
+        return fastest(settings, device, checkpoint.mid_channels, psnr_of, candidates)
+
+
+def _calibration(settings: UpscaleConfig, checkpoint: Checkpoint, device: torch.device) -> Calibration | None:
+    """Return what int8 needs; None: it is not among what the settings may mean.
+
+    Raises:
+        PrecisionError: they name int8, and it is not there.
+    """
+    is_named = settings.precision == "int8"
+    may_be_taken = settings.precision in ("auto", "fast", "int8") and settings.windows == "exact"
+    if int8_candidate(device) is None or not may_be_taken:
+        if is_named:
+            raise PrecisionError(
+                "--precision int8 is for x86 CPUs with AVX2, and not for --windows official: use auto, or fp32"
+            )
+        return None
+    if checkpoint.calibration is None and is_named:
+        raise PrecisionError(
+            "--precision int8: the ranges of this checkpoint's features are not known: run vsr models quantize"
+        )
+    return checkpoint.calibration
 
 
 @torch.inference_mode()
@@ -124,7 +161,8 @@ def _psnr_of(candidate: Candidate, checkpoint: Checkpoint, device: torch.device)
     outputs = []
     for way in (candidates_for(device)[0], candidate):
         net = net_for(checkpoint)
-        prepare(net, device=device, precision=way.precision, winograd=way.convolutions == "winograd")
+        ranges = checkpoint.calibration.ranges if checkpoint.calibration else None
+        prepare(net, device=device, precision=way.precision, winograd=way.convolutions == "winograd", ranges=ranges)
         outputs.append(_two_steps(net, frame.to(device)).cpu())
     return psnr_db(outputs[1], outputs[0])
 

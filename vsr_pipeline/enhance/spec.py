@@ -21,6 +21,9 @@ OnWork = Callable[[float], None]
 Say = Callable[[str], None]
 """Is told in a line what a person who waits wants to know."""
 
+INT8 = "int8"
+"""In an identity in 8-bit integers: by which instructions, and with which ranges."""
+
 Identity = Mapping[str, str | int | float]
 """Everything that pixels depend on, by the names of the settings."""
 

@@ -52,6 +52,9 @@ class BasicVSRNet(nn.Module):
         flow_levels: see `SPyNet`.
 
     The features may be in 16 bits; frames, flows and the final sum stay in float32.
+
+    Attributes:
+        details: computes what follows fusion in another way; None: as it is written here.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class BasicVSRNet(nn.Module):
         self.upsample2 = PixelShuffleUpsample(twice, whole)
         self.conv_hr = conv3x3(whole, whole)
         self.conv_last = conv3x3(whole, 3)
+        self.details: nn.Module | None = None
 
     def forward(self, frames_NTCHW: Tensor) -> Tensor:
         """Upscale whole sequences.
@@ -148,7 +152,9 @@ class BasicVSRNet(nn.Module):
 
     def _details(self, backward_feature: Tensor, forward_feature: Tensor) -> Tensor:
         """Return what the network adds to the frame that is enlarged bilinearly (N, 3, 4H, 4W)."""
-        x = torch.cat((backward_feature, forward_feature), dim=1)
-        x = self.upsample2(self.upsample1(conv_relu(self.fusion, x, 0.1)))
+        x = conv_relu(self.fusion, torch.cat((backward_feature, forward_feature), dim=1), 0.1)
+        if self.details is not None:
+            return self.details(x)  # type: ignore[no-any-return]
+        x = self.upsample2(self.upsample1(x))
         x = conv_relu(self.conv_hr, x, 0.1)
         return self.conv_last(x)  # type: ignore[no-any-return]

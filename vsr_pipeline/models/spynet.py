@@ -38,7 +38,7 @@ class FlowLevel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.band_rows: int | None = None
-        self.basic_module = nn.Sequential(
+        self.basic_module: nn.Module = nn.Sequential(
             _ConvReLU(8, 32, relu=True),
             _ConvReLU(32, 64, relu=True),
             _ConvReLU(64, 32, relu=True),

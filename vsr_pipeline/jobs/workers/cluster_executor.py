@@ -19,7 +19,7 @@ import torch
 
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.spec import Identity, ModelSpec
+from vsr_pipeline.enhance.spec import INT8, Identity, ModelSpec
 from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome
@@ -152,14 +152,18 @@ class ClusterWorkers:
         chosen = {
             name: identity[name]
             for name in ("precision", "convolutions")
-            if name in self.spec.identity and getattr(settings, name) == "auto" and identity.get(name, "auto") != "auto"
+            if name in self.spec.identity
+            and getattr(settings, name) in ("auto", "fast")
+            and identity.get(name, "auto") != "auto"
         }
         changed = {name: value for name, value in chosen.items() if self.spec.identity[name] != value}
         if not changed:
             return self.spec
         said = " and ".join(f"{name} {value}" for name, value in changed.items())
         description = f"{self.spec.description}, with {said} for a clip that was begun so"
-        return replace(self.spec, identity={**self.spec.identity, **chosen}, description=description, choice="")
+        others = {name: value for name, value in self.spec.identity.items() if name != INT8}
+        kept = {INT8: identity[INT8]} if INT8 in identity else {}
+        return replace(self.spec, identity={**others, **chosen, **kept}, description=description, choice="")
 
     def executor(self, source: JobSource, reporter: Reporter) -> Executor:
         """Return an executor that shares the workers with all others."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from vsr_pipeline.checkpoints.manifest import needs_device
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.spec import Identity
+from vsr_pipeline.enhance.spec import INT8, Identity
 from vsr_pipeline.errors import ModelError, PrecisionError, ResourceError, UsageError
 from vsr_pipeline.jobs.segment import SegmentTask
 
@@ -120,6 +120,8 @@ def refuse_other_pixels(identity: Identity, expected: Identity, node: str) -> No
             message = f"{node} has {key} {identity.get(key)}, the others have {value}"
             if key.endswith("weights_sha256"):
                 raise ModelError(f"{message}: put the same weights on all machines")
+            if key == INT8:
+                raise PrecisionError(f"{message}: give --precision fp32, or leave that machine out")
             if key in ("precision", "convolutions"):
                 raise PrecisionError(f"{message}: give it as an option, or leave that machine out")
             raise UsageError(f"{message}: give it as an option, or leave that machine out")
