@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from tests.support.clips import make_video, same_pictures, stills_of
 from tests.support.listening import Listener
 from tests.support.networks import fill
 from vsr_pipeline import api, cli
+from vsr_pipeline.checkpoints.load import load_checkpoint
+from vsr_pipeline.checkpoints.ranges import ranges_beside, save_ranges
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.errors import DiskFullError, Interrupted, ResourceError, StoppedForNow, UsageError
 from vsr_pipeline.jobs.fingerprint import JobSource
@@ -26,8 +29,10 @@ from vsr_pipeline.jobs.workers.task_queue import Dispatch, DispatchExecutor, Pro
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
 from vsr_pipeline.jobs.workers.workers import uses_processes
 from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.int8 import int8_instructions
 from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.runtime.progress import Reporter
+from vsr_pipeline.train.calibrate import calibrated
 
 REPOSITORY = Path(__file__).parent.parent
 FRAMES = 24
@@ -206,6 +211,25 @@ def test_the_same_pixels_for_any_number_of_workers(cluster, clip, count):
 
 def kill_a_worker():
     os.kill(worker_pids()[0], signal.SIGKILL)
+
+
+@pytest.mark.nightly
+def test_workers_compute_the_same_in_int8(cluster, clip):
+    cluster.resize(2)
+    if int8_instructions() is None:
+        pytest.skip("this CPU multiplies no 8-bit integers")
+    shutil.copyfile(clip / "tiny.pth", clip / "int8.pth")
+    checkpoint = load_checkpoint(clip / "int8.pth")
+    frames = (255 * torch.rand(2, 3, 64, 64)).to(torch.uint8)
+    save_ranges(ranges_beside(clip / "int8.pth"), calibrated(checkpoint, [frames], Reporter()), checkpoint.sha256)
+    config = config_of(clip).override(checkpoint=clip / "int8.pth", precision="int8")
+    for name, workers in (("int8", RAY), ("int8_serial", api.WorkerOptions(executor="serial"))):
+        options = api.RunOptions(workers=workers)
+        outcome = api.run(
+            clip / "in" / "walk.mp4", clip / name / "out.mp4", config, options=options, reporter=Reporter()
+        )
+        assert "in int8" in outcome.model
+    assert same_pictures(clip / "int8" / "out.mp4", clip / "int8_serial" / "out.mp4")
 
 
 def test_workers_that_are_killed_are_replaced(cluster, clip):
