@@ -22,6 +22,9 @@ from vsr_pipeline.models.spynet import FlowLevel
 
 _CONVOLVE = getattr(torch.ops.onednn, "qconv2d_pointwise", None)
 _PREPACK = getattr(torch.ops.onednn, "qconv_prepack", None)
+# By PyTorch's names for what a CPU can do, the fastest first.
+_WITH_VNNI = (("amx_int8", "AMX"), ("avx512_vnni", "AVX-512 VNNI"), ("avx_vnni", "AVX-VNNI"))
+_WITHOUT_VNNI = (("avx512_bw", "AVX-512"), ("avx2", "AVX2"))
 _LARGEST = 255
 _SLOPE = 0.1
 _FLOW_LEVELS = slice(4, None)
@@ -40,13 +43,12 @@ def int8_instructions() -> str | None:
     if _CONVOLVE is None or _PREPACK is None:
         return None
     abilities = torch.cpu.get_capabilities()
-    known = (("amx_int8", "AMX"), ("avx512_vnni", "AVX-512 VNNI"), ("avx_vnni", "AVX-VNNI"), ("avx2", "AVX2"))
-    return next((name for ability, name in known if abilities.get(ability)), None)
+    return next((name for ability, name in (*_WITH_VNNI, *_WITHOUT_VNNI) if abilities.get(ability)), None)
 
 
 def _weight_limit() -> int:
     """Return the largest weight. Without VNNI two products are added in 16 bits: there weights have 7 bits."""
-    return 63 if int8_instructions() == "AVX2" else 127
+    return 63 if int8_instructions() in dict(_WITHOUT_VNNI).values() else 127
 
 
 @dataclass(frozen=True, slots=True)
