@@ -60,7 +60,8 @@ class Program:
             [sys.executable, "-m", "vsr_pipeline", *words], stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         self.url = self._process.stdout.readline().strip()
-        self._port = int(re.search(r":(\d+)/", self.url)[1])
+        if self._port == 0:
+            self._port = int(re.search(r":(\d+)/", self.url)[1])
 
     @property
     def pid(self):
@@ -74,9 +75,9 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(folder, *options):
+def program(folder, *options, port=0):
     """A server as a program; its batch ends with it."""
-    server = Program(folder, 0, *options)
+    server = Program(folder, port, *options)
     try:
         yield server
     finally:
@@ -106,8 +107,8 @@ def wait_until(condition, seconds=120, every=0.1, pause=time.sleep):
 
 
 @contextlib.contextmanager
-def chromium(**context):
-    """A page of Debian's chromium; without it the test is skipped, or fails where that is asked for."""
+def chromium(*arguments, **context):
+    """A context of Debian's chromium; without it the test is skipped, or fails where that is asked for."""
     path = shutil.which("chromium")
     if path is None:
         missing = "no chromium (Debian: apt-get install chromium)"
@@ -117,7 +118,7 @@ def chromium(**context):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *arguments])
         try:
             yield browser.new_context(**context)
         finally:
