@@ -72,10 +72,12 @@ dist:
 	$(RELEASE)/bin/python -m build --outdir dist .
 	$(RELEASE)/bin/python -m twine check --strict dist/*
 
-# What is published has a date in the changelog. `make test` and `make nightly` come first; the upload is by hand.
+# What is published has a date in the changelog and says where its repository is. `make test` and `make nightly` come first; the upload is by hand.
 release:
 	@grep -Eq '^## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)' CHANGELOG.md || { \
 		echo "CHANGELOG.md has no heading '## $(VERSION) (YYYY-MM-DD)': say what is new and when it was released" >&2; exit 1; }
+	@grep -Eq '^Repository = "https://' pyproject.toml || { \
+		echo 'pyproject.toml does not say where the repository is: add [project.urls] with Repository = "https://..."' >&2; exit 1; }
 	$(MAKE) dist
 	@echo "dist/ is ready: twine upload dist/*"
 

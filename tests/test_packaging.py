@@ -54,6 +54,18 @@ def test_no_release_without_its_version_in_the_changelog(tmp_path, heading):
     assert not (tmp_path / ".venv-release").exists()
 
 
+def test_no_release_without_the_address_of_the_repository(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "vsr_pipeline").mkdir()
+    shutil.copy(ROOT / "vsr_pipeline" / "__init__.py", tmp_path / "vsr_pipeline")
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {__version__} (2026-01-01)\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "vsr-pipeline"\n')
+    result = subprocess.run(["make", "release"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "pyproject.toml does not say where the repository is" in result.stderr
+    assert not (tmp_path / ".venv-release").exists()
+
+
 @pytest.mark.nightly
 def test_from_the_sdist_to_a_video_in_an_empty_environment(tmp_path):
     """As somebody has it who has nothing but the wheel: no checkout, no other package."""
