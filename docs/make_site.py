@@ -5,6 +5,7 @@
 Files keep their places, so that a link that works in the repository works on the site.
 """
 
+import re
 import shutil
 import sys
 import types
@@ -153,7 +154,7 @@ def _commands(
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
+    return [_linked(line.strip()) for line in text.strip().splitlines()]
 
 
 def _code(text: str) -> str:
@@ -161,7 +162,13 @@ def _code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("[", "\\[")
+    escaped = " ".join(text.split()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("[", "\\[")
+    return _linked(escaped)
+
+
+def _linked(text: str) -> str:
+    """Make links of the pages that a help text names, such as docs/overnight.md."""
+    return re.sub(r"docs/([\w-]+)\.md", r"[\1.md](../\1.md)", text)
 
 
 if __name__ == "__main__":
