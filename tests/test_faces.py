@@ -146,6 +146,28 @@ def test_a_network_that_changes_nothing_changes_nothing(astronaut, how):
     assert ("too large to gain" in decision.description) == (how == "large")
 
 
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_a_face_that_lies_on_its_side_is_found_as_if_it_were_upright(astronaut, quarter_turns):
+    """Upright the network finds it, too, but takes its mouth for an eye."""
+    frame = np.ascontiguousarray(np.rot90(astronaut, quarter_turns))
+    decisions = [
+        FaceStep(None, 0.5).decide([one], geometry=geometry_of([one]), say=print) for one in (astronaut, frame)
+    ]
+    (upright,), (turned_one,) = (read_tracks(decision.values[FACES])[0] for decision in decisions)
+    z = upright.points[0] @ [1, 1j] - (128 + 128j)
+    z = z * (-1j) ** quarter_turns + (128 + 128j)  # against the clock, with y downwards
+    assert np.abs(turned_one.points[0] @ [1, 1j] - z).max() < 0.1
+
+
+def test_a_shot_with_a_face_on_its_side_is_searched_so_throughout(astronaut):
+    frames = [turned(astronaut, 90 + 2 * n) for n in range(6)]
+    decision = FaceStep(None, 0.5).decide(frames, geometry=geometry_of(frames), say=print)
+    (track,), _ = read_tracks(decision.values[FACES])
+    assert (track.start, track.stop) == (0, 6)
+    eyes = (track.points[:, 1] - track.points[:, 0]) @ [1, 1j]
+    assert np.allclose(np.degrees(np.angle(eyes)), -88 - 2 * np.arange(6), atol=8)
+
+
 def test_what_is_painted_lies_on_the_face_alone(astronaut):
     outputs, plain, decision = restored(Painting(), [astronaut], strength=0.5)
     change = np.abs(outputs[0].astype(int) - plain[0]).max(axis=2)

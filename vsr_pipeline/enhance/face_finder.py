@@ -1,6 +1,7 @@
 """Faces in frames, by YuNet (Wu, Peng and Yu, 2023), which ships with the program, through OpenCV."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,11 @@ _FILE = "face_detection_yunet_2023mar.onnx"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 # A face of a few pixels shows nothing.
 _LEAST_SIDE = 12
+# Of what two boxes cover together, from where on they are one face; the network's own limit.
+_SAME_FACE = 0.3
+
+QUARTER_TURNS = (0, 1, 2, 3)
+"""Ways to turn a frame before it is searched: so many times by 90 degrees, against the clock."""
 
 Point = tuple[float, float]
 """(x, y) in pixels of a frame; 0 is the border of the first pixel."""
@@ -34,6 +40,7 @@ class Face:
         height: of its box.
         points: right eye, left eye, nose, right and left corner of the mouth; right is the person's own.
         score: how sure the network is, 0 to 1.
+        turns: the quarter turns of the frame after which it was found.
     """
 
     left: float
@@ -42,6 +49,7 @@ class Face:
     height: float
     points: tuple[Point, ...]
     score: float
+    turns: int = 0
 
     @property
     def centre(self) -> Point:
@@ -72,8 +80,29 @@ class FaceFinder:
         finally:
             cv2.utils.logging.setLogLevel(level)
 
-    def find(self, pixels: Pixels) -> tuple[Face, ...]:
-        """Return the faces of a frame (H, W, 3), RGB, the surest one first."""
+    def find(self, pixels: Pixels, turns: Sequence[int] = (0,)) -> tuple[Face, ...]:
+        """Return the faces of a frame (H, W, 3), RGB, the surest one first.
+
+        A face on its side is often missed, or found with its points in wrong places. In a frame that is turned it is
+        found, and surer.
+
+        Args:
+            pixels: the frame.
+            turns: how it is turned before it is searched, each one a search of its own; of `QUARTER_TURNS`.
+        """
+        height, width = pixels.shape[:2]
+        found = [
+            _turned_back(face, turn, width, height)
+            for turn in turns
+            for face in self._find(np.ascontiguousarray(np.rot90(pixels, turn)))  # type: ignore[arg-type]
+        ]
+        faces: list[Face] = []
+        for face in sorted(found, key=lambda face: -face.score):
+            if len(turns) == 1 or all(_common(face, surer) < _SAME_FACE for surer in faces):
+                faces.append(face)
+        return tuple(faces)
+
+    def _find(self, pixels: Pixels) -> list[Face]:
         factor = min(self._largest_factor, self._largest_side / max(pixels.shape[:2]))
         searched: Pixels = pixels
         if factor != 1:
@@ -84,8 +113,7 @@ class FaceFinder:
         # Sides are rounded when a frame is resized.
         x, y = searched.shape[1] / pixels.shape[1], searched.shape[0] / pixels.shape[0]
         faces = [_face(row, x, y) for row in ([] if found is None else found)]
-        large = [face for face in faces if min(face.width, face.height) >= _LEAST_SIDE]
-        return tuple(sorted(large, key=lambda face: -face.score))
+        return [face for face in faces if min(face.width, face.height) >= _LEAST_SIDE]
 
 
 def _face(row: np.ndarray, x: float, y: float) -> Face:
@@ -93,6 +121,30 @@ def _face(row: np.ndarray, x: float, y: float) -> Face:
     values = [float(value) for value in row]
     points = tuple((values[k] / x, values[k + 1] / y) for k in range(4, 14, 2))
     return Face(values[0] / x, values[1] / y, values[2] / x, values[3] / y, points, values[14])
+
+
+def _turned_back(face: Face, turns: int, width: int, height: int) -> Face:
+    """Return a face of a frame that was turned as a face of the frame, whose sides are given."""
+    here = face
+    for turn in range(turns, 0, -1):
+        across = width if turn % 2 else height  # of the frame before this turn
+        here = replace(
+            here,
+            left=across - here.top - here.height,
+            top=here.left,
+            width=here.height,
+            height=here.width,
+            points=tuple((across - y, x) for x, y in here.points),
+        )
+    return replace(here, turns=turns)
+
+
+def _common(a: Face, b: Face) -> float:
+    """Return the share that two boxes have in common of what they cover together."""
+    wide = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
+    high = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
+    common = max(0.0, wide) * max(0.0, high)
+    return common / (a.width * a.height + b.width * b.height - common)
 
 
 def _verified(path: Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.face_finder import FaceFinder
+from vsr_pipeline.enhance.face_finder import QUARTER_TURNS, FaceFinder
 from vsr_pipeline.enhance.face_tracks import (
     DOUBTFUL_SCORE,
     Track,
@@ -26,13 +26,18 @@ from vsr_pipeline.enhance.face_warp import Similarity, add_back, crop
 from vsr_pipeline.enhance.net_steps import FACES, Change, NetStepSpec
 from vsr_pipeline.enhance.spec import Say
 from vsr_pipeline.media.images import Pixels
+from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.runtime.progress import counted
-from vsr_pipeline.timeline import Decision
+from vsr_pipeline.timeline import Decision, Shot
 
 Restore = Callable[[Tensor], Tensor]
 """A network for faces: (1, 3, 512, 512), RGB in [0, 1], to the same."""
 
 _SEARCHED_SIDE = 1280
+_TURNED = 3
+"""Frames of a shot, evenly spread, that are searched in all four directions."""
+_TURNED_SCORE = 0.88
+"""Of a face in them, for which all frames are searched in its direction; false ones upside down have up to 0.86."""
 _SAID_EVERY = 500
 _DESCRIBED = 12
 """Tracks of a shot that are described one by one."""
@@ -70,9 +75,10 @@ class FaceStep:
         if not len(samples):
             return Decision()
         finder = FaceFinder(least_score=DOUBTFUL_SCORE, largest_side=_SEARCHED_SIDE, enlarges=True)
+        turns = _turns_of(finder, samples)
         tracker = Tracker()
         for count, pixels in enumerate(samples, start=1):
-            tracker.add(finder.find(pixels))
+            tracker.add(finder.find(pixels, turns))
             if count % _SAID_EVERY == 0:
                 say(f"looked for faces in {count} of {counted(len(samples), 'frame')}")
         x, y = (geometry.model_size[k] / geometry.reduced_size[k] for k in (0, 1))
@@ -154,6 +160,13 @@ def faces_step(
         build=build,
         summary=summary,
     )
+
+
+def _turns_of(finder: FaceFinder, samples: Sequence[Pixels]) -> tuple[int, ...]:
+    """Return how all frames of a shot are turned to be searched: as some of them show sure faces, and as they are."""
+    looked_at = [samples[i] for i in sample_indices(Shot(0, len(samples)), _TURNED)]
+    faces = [face for pixels in looked_at for face in finder.find(pixels, QUARTER_TURNS)]
+    return tuple(sorted({0, *(face.turns for face in faces if face.score >= _TURNED_SCORE)}))
 
 
 def _worth_restoring(track: Track, scale: float) -> Track:
