@@ -64,10 +64,12 @@ def info(**changed):
 
 def traits(**changed):
     usual = {"interlaced": False, "blockiness": 0.4, "noise": 0.2, "flat": 0.1, "few_colours": 0.6, "grey": False}
-    return Traits(**usual | {"repeated": 0.0} | changed)
+    edges = {"edges": 0.1, "clean_edges": 0.1, "sharp_edges": 0.05, "repeated": 0.0}
+    return Traits(**usual | edges | changed)
 
 
 SD = {"width": 720, "height": 576}
+SCREEN = {"clean_edges": 0.8, "sharp_edges": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -81,9 +83,13 @@ SD = {"width": 720, "height": 576}
         ({"rotation_degrees": 90}, {"flat": 0.3, "few_colours": 0.9}, "phone", "rotation tag"),
         ({"width": 720, "height": 1280}, {}, "phone", "upright"),
         ({}, {"grey": True, "few_colours": 1.0}, "archive", "no colours"),
-        ({}, {"flat": 0.7, "few_colours": 0.99, "grey": True}, "screen", "70% of it is flat"),
-        ({}, {"flat": 0.35, "few_colours": 0.85}, "anime", "35% of it is flat"),
-        ({}, {"flat": 0.35, "repeated": 0.5}, "anime", "50% of its frames"),
+        ({}, {"grey": True, "few_colours": 1.0, "flat": 0.9}, None, ""),  # an empty sky
+        ({}, {"flat": 0.7, "few_colours": 0.99, "grey": True} | SCREEN, "screen", "70% of it is flat"),
+        ({}, {"flat": 0.9, "few_colours": 0.99} | SCREEN | {"edges": 0.01}, None, ""),  # a frame with a word in it
+        ({}, {"flat": 0.5, "few_colours": 0.95, "clean_edges": 0.26}, None, ""),  # somebody before a ceiling
+        ({}, {"flat": 0.35, "few_colours": 0.85, "clean_edges": 0.5}, "anime", "35% of it is flat"),
+        ({}, {"flat": 0.35, "few_colours": 0.85} | SCREEN | {"few_colours": 0.7}, None, ""),
+        ({}, {"flat": 0.35, "repeated": 0.5, "clean_edges": 0.4}, "anime", "50% of its frames"),
     ],
 )
 def test_what_was_measured_decides(header, measured, preset, why):
@@ -98,6 +104,8 @@ def test_what_was_measured_decides(header, measured, preset, why):
         ("interlaced/fate__mpeg2_field_encoding.ts", "dvd"),
         ("rotated/decord__video_270.mov", "phone"),
         ("plain_av/moviepy__chaplin.mp4", "archive"),
+        ("multi_stream/androidx__sample_with_chapters.mp4", None),
+        ("multi_stream/torchcodec__nasa_13013.mp4", None),
     ],
 )
 def test_probe_proposes_a_preset_for_real_files(name, preset, shared_data, capsys):
@@ -105,6 +113,33 @@ def test_probe_proposes_a_preset_for_real_files(name, preset, shared_data, capsy
     said = json.loads(capsys.readouterr().out)
     assert said["proposal"]["preset"] == preset, said["proposal"]
     assert said["proposal"]["why"]
+
+
+def test_probe_knows_drawn_film(tmp_path, capsys):
+    """Flat faces with dark lines around them, drawn large and reduced, as drawings are scanned."""
+    page = np.full((1440, 2560, 3), (235, 210, 170), np.uint8)
+    cv2.rectangle(page, (0, 1000), (2560, 1440), (110, 170, 120), -1)
+    for x in range(200, 2400, 500):
+        cv2.circle(page, (x, 800), 180, (180, 210, 250), -1)
+        cv2.circle(page, (x, 800), 180, (30, 20, 30), 8, cv2.LINE_AA)
+        cv2.rectangle(page, (x - 120, 990), (x + 120, 1300), (200, 90, 60), -1)
+        cv2.rectangle(page, (x - 120, 990), (x + 120, 1300), (30, 20, 30), 8)
+    cv2.imwrite(str(tmp_path / "drawn.png"), cv2.resize(page, (640, 360), interpolation=cv2.INTER_AREA))
+    ffmpeg(
+        "-loop",
+        "1",
+        "-i",
+        tmp_path / "drawn.png",
+        "-frames:v",
+        "6",
+        "-crf",
+        "24",
+        "-pix_fmt",
+        "yuv420p",
+        tmp_path / "drawn.mp4",
+    )
+    assert cli.run(["probe", str(tmp_path / "drawn.mp4")]) == 0
+    assert json.loads(capsys.readouterr().out)["proposal"]["preset"] == "anime"
 
 
 def test_probe_knows_a_screen(tmp_path, capsys):
