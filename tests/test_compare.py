@@ -344,6 +344,16 @@ def test_a_recurrent_model_with_a_dial(tmp_path):
     assert np.abs(strips[0].astype(float) - strips[2]).mean() < np.abs(strips[0].astype(float) - strips[1]).mean() / 2
 
 
+@pytest.mark.nightly
+def test_a_network_for_the_one_shot_is_a_row_with_its_training(tmp_path):
+    source = make(tmp_path / "s.mp4", *picture(size="64x48", rate="12", frames=8), *H264)
+    models = "bicubic,zssr:zssr-steps=25"
+    code, result, said = compared(source, tmp_path / "c.html", "--models", models, "--at", "0.3")
+    assert code == 0, said
+    assert [model["model"] for model in result["models"]] == models.split(",")
+    assert "--model zssr --zssr-steps 25" in result["models"][1]["command"]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """What was made of the clip before, or could have been."""

@@ -86,7 +86,7 @@ class UpscaleConfig(Section):
     alpha: Literal["net", "bicubic"] = Field(
         "net", description="what enlarges the transparency of images: the model, as a grey picture, or interpolation"
     )
-    zssr_steps: int = Field(3000, ge=1, le=1_000_000, description="of zssr: the most steps of a training")
+    zssr_steps: int = Field(3000, ge=1, le=1_000_000, strict=False, description="of zssr: the most steps of a training")
     kernel: Path | None = Field(None, strict=False, description="of zssr: a file with the blur of the reduction")
     zssr: ZssrConfig = Field(ZssrConfig(), description="of zssr: the network and its training")
     cuda_graphs: bool = Field(True, description="on a GPU, launch the steps for small frames as CUDA graphs")
