@@ -11,7 +11,7 @@ class ZssrConfig(Section):
     width: int = Field(64, ge=1, le=512, description="channels of the features")
     depth: int = Field(8, ge=2, le=32, description="convolutions")
     kernel_size: int = Field(3, ge=1, le=9, description="sides of their kernels, odd")
-    first_rate: float = Field(1e-3, gt=0, le=1, strict=False, description="Adam's learning rate at the start")
+    first_rate: float = Field(3e-4, gt=0, le=1, strict=False, description="Adam's learning rate at the start")
     last_rate: float = Field(1e-6, gt=0, le=1, strict=False, description="training ends when the rate falls below it")
     crop: int = Field(64, ge=16, le=1024, description="sides of the square that a step sees, in pixels")
     sizes: int = Field(6, ge=1, le=100, description="sizes of the picture that pairs are made of")
