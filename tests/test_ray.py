@@ -17,6 +17,7 @@ import torch
 from tests.support.clips import make_video, same_pictures, stills_of
 from tests.support.listening import Listener
 from tests.support.networks import fill
+from tests.support.serving import chromium, program, wait_until
 from vsr_pipeline import api, cli
 from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.checkpoints.ranges import ranges_beside, save_ranges
@@ -377,6 +378,41 @@ def test_a_driver_that_ends_takes_its_own_cluster_with_it(clip):
     assert run(clip, "driver", workers=api.WorkerOptions(executor="serial")).reused_frames > 0
     assert same_pictures(clip / "driver" / "out.mp4", clip / "serial" / "out.mp4")
     assert list((clip / "driver").rglob("*.tmp*")) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:unclosed")
+def test_a_page_starts_and_stops_a_batch_with_ray(clip, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vsr-pipeline[ray]'")
+    before = ray_processes()
+    make_video(tmp_path / "in" / "walk.mp4", frames=FRAMES, cut=11)
+    (tmp_path / "settings.toml").write_text(config_of(clip).to_toml())
+    options = ("--config", str(tmp_path / "settings.toml"), "--executor", "ray", "--cpus-per-worker", "1")
+    segments = tmp_path / "out" / ".vsr" / "walk_x4.mp4" / "segments"
+    with program(tmp_path, *options) as server, chromium(locale="en-GB") as context:
+        page = context.new_page()
+
+        def wait(condition):
+            return wait_until(condition, 240, pause=lambda seconds: page.wait_for_timeout(1000 * seconds))
+
+        page.goto(server.url)
+        page.get_by_role("button", name="Add to the queue").click()
+        page.locator(".row.queued").wait_for()
+        page.get_by_role("button", name="Start", exact=True).click()
+        wait(lambda: len(list(segments.glob("0*"))) >= 2)
+        assert worker_pids()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.locator(".row.stopped").wait_for(timeout=60_000)
+        assert gone(before) == {}
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.locator(".row.done").wait_for(timeout=240_000)
+        page.get_by_role("button", name="Start", exact=True).wait_for()  # it says that the batch has ended
+        assert gone(before) == {}
+    made = tmp_path / "out" / "walk_x4.mp4"
+    assert same_pictures(made, clip / "serial" / "out.mp4")
+    said = (tmp_path / ".vsr" / "batch.txt").read_text()
+    assert f" {FRAMES} frames of 256x192, " in said
+    assert f" {FRAMES} computed now" not in said  # what was made before the stop was kept
 
 
 def test_without_ray_the_program_works_and_says_how_to_get_it(clip, tmp_path):

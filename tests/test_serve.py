@@ -182,6 +182,12 @@ def test_events_go_on_where_they_were(site, client):
     assert client.get("/events", headers={"Last-Event-ID": "x"}).status_code == 400
 
 
+def test_a_batch_that_still_ends_is_not_said_to_have_ended():
+    """The page would offer to stop it for ever: nothing comes after that."""
+    ending = BatchState(is_running=True, is_wanted=False, progress=None)
+    assert json.loads(live_module.progress_json(ending)) == {"running": True, "clips": []}
+
+
 def test_streams_have_a_limit(client, monkeypatch):
     monkeypatch.setattr(live_module, "STREAMS", 0)
     reply = client.get("/events")

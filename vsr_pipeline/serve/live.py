@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from vsr_pipeline.jobs.batch.live import BatchProgress
+from vsr_pipeline.serve.batch_process import BatchState
 from vsr_pipeline.serve.site import Site
 from vsr_pipeline.serve.store import id_of
 
@@ -79,12 +79,13 @@ class Live:
             message = {"kind": event.kind, "clip": id_of(event.clip) if event.clip else "", "at": event.at}
             message["message"] = self._site.store.shown(event.message)
             texts.append(f"id: {event.sequence}\nevent: queue\ndata: {json.dumps(message)}\n\n")
-        return texts, events[-1].sequence if events else after, progress_json(self._site.batch.state().progress)
+        return texts, events[-1].sequence if events else after, progress_json(self._site.batch.state())
 
 
-def progress_json(progress: BatchProgress | None) -> str:
+def progress_json(state: BatchState) -> str:
     """Return how far the work is, with the ids of clips in the place of their names."""
-    if progress is None:
-        return json.dumps({"running": False, "clips": []})
+    progress = state.progress
+    if progress is None:  # it begins, it ends, or there is none
+        return json.dumps({"running": state.is_running, "clips": []})
     clips = [{**dataclasses.asdict(clip), "clip": id_of(clip.clip), "what": ""} for clip in progress.clips]
     return json.dumps({"running": True, "done": progress.clips_done, "total": progress.clips_total, "clips": clips})
