@@ -138,6 +138,18 @@ def test_what_a_server_has_left_the_next_one_does(tmp_path):
     second.close()
 
 
+def test_of_a_task_that_fails_no_file_is_left(tmp_path):
+    def fails(place, _asked):
+        (place / "part.mkv").write_bytes(b"x")
+        raise InputError("the process was ended")
+
+    tasks = Tasks(tmp_path, fails, str)
+    task_id = tasks.begin({"of": "a"})
+    wait_until(lambda: tasks.get(task_id).reason)
+    assert {path.name for path in (tmp_path / task_id).iterdir()} == {"asked.json", "done.json"}
+    tasks.close()
+
+
 def test_tasks_have_a_limit_an_end_and_a_reason(tmp_path, monkeypatch):
     go_on = threading.Event()
 

@@ -176,6 +176,7 @@ class Tasks:
         with suppress(VsrError):  # it was deleted, or the disk is full: the next server tries it again
             place = self._folder / self._read(task_id).id
             self._now = task_id
+            _delete_made(place)  # what a server made that was killed
             try:
                 done: dict[str, Any] = {"result": dict(self._work(place, self._read(task_id).asked))}
             except VsrError as error:
@@ -184,7 +185,19 @@ class Tasks:
                 done = {"reason": f"a bug: {type(error).__name__}: {self._shown(' '.join(str(error).split()))}"}
             self._now = ""
             if not self._is_closing and place.is_dir():
+                if "reason" in done:
+                    _delete_made(place)
                 write_text(place / _DONE, json.dumps(done))
+
+
+def _delete_made(place: Path) -> None:
+    """Delete what was made of a task: a process that was killed in the middle of it has left files."""
+    with suppress(OSError):  # it was deleted
+        for path in place.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _ASKED:
+                path.unlink()
 
 
 def _json(path: Path) -> dict[str, Any] | None:
