@@ -11,7 +11,9 @@ import threading
 import time
 from collections import Counter
 
+import cv2
 import httpx
+import numpy as np
 import psutil
 import pytest
 from tusclient.client import TusClient
@@ -19,6 +21,7 @@ from tusclient.client import TusClient
 from tests.support.clips import make_video
 from tests.support.serving import program, wait_until
 from vsr_pipeline.jobs.batch.live import progress_of
+from vsr_pipeline.serve.store import id_of
 
 pytestmark = pytest.mark.nightly
 
@@ -140,6 +143,31 @@ def test_fifty_tabs_and_twenty_uploads(tmp_path):
             assert hashlib.sha256(data.read_bytes()).hexdigest() == digest
         assert min(heard) > 0
         assert grown < 50e6
+
+
+def test_while_a_batch_works_a_preview_is_made_on_the_cpu_and_says_so(tmp_path):
+    make_video(tmp_path / "in" / "a.mp4", frames=2000, cut=200, width=96, height=64, audio=False)
+    make_video(tmp_path / "in" / "b.mp4", frames=10, cut=4, width=96, height=64, audio=False)
+    with program(tmp_path) as server, client_of(server) as client:
+        client.post("/api/queue", json={"clips": ["a.mp4"], "settings": {"model": "espcn-x2"}}).raise_for_status()
+        form = {"clip": id_of("b.mp4"), "model": "bicubic", "size": "x2"}
+        head = {"Accept": "text/html"}
+        page = client.post("/previews", data=form, headers=head).headers["location"]
+        wait_until(lambda: 'class="before"' in client.get(page, headers=head).text, 240, every=1)
+        assert "It was computed on the CPU" in client.get(page, headers=head).text
+
+
+def test_a_model_that_nobody_uses_is_let_go(tmp_path):
+    picture = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes()
+    with program(tmp_path, "--keep-model", "1s") as server, client_of(server) as client:
+
+        def enlarge():
+            files, fields = {"image": ("a.png", picture)}, {"model": "bicubic"}
+            assert client.post("/api/enhance", files=files, data=fields).status_code == 200
+
+        enlarge()
+        wait_until(lambda: not psutil.Process(server.pid).children(), 60)
+        enlarge()
 
 
 def test_ten_thousand_uploads_that_are_begun(tmp_path):
