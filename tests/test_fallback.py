@@ -13,7 +13,7 @@ import torch
 from tests.support.graphs import InPlace
 from tests.support.listening import Listener
 from tests.support.networks import fill, save
-from tests.support.small_device import SmallDevice, psnr
+from tests.support.small_device import LiveBytes, SmallDevice, psnr
 from tests.support.upscaling import CPU, GPU, exact, frames_of, segment, upscale_whole, worst
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
@@ -24,6 +24,7 @@ from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
 from vsr_pipeline.enhance.realbasicvsr import variants_of
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.spec import Context, ModelSpec, Variant
+from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import InputError, ModelError, ResourceError
 from vsr_pipeline.models import BasicVSRNet, basicvsr
 from vsr_pipeline.timeline import ClipSize
@@ -39,6 +40,29 @@ class Attempts:
     def __call__(self, upscaler):
         self.count += 1
         return upscale_whole(upscaler, self.frames)
+
+
+class LimitedCuda:
+    """A GPU whose allocator can be given a share of its memory; `allowed` is that in bytes."""
+
+    def __init__(self, monkeypatch, total):
+        self.total_memory = total
+        self.fraction = 0.9  # somebody else's
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: self)
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: self.fraction)
+        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", self._set)
+
+    def _set(self, fraction, _):
+        self.fraction = fraction
+
+    @property
+    def allowed(self):
+        return round(self.fraction * self.total_memory)
+
+
+@pytest.fixture(autouse=True)
+def cuda(monkeypatch):
+    return LimitedCuda(monkeypatch, 10**15)
 
 
 @pytest.fixture
@@ -291,6 +315,34 @@ class Allocator:
 
     def empty_cache(self):
         self.cached = 0
+
+
+class Takes:
+    """An upscaler that takes so many bytes."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def take_notes(self):
+        return ()
+
+
+def test_a_gpu_takes_no_more_than_its_limit(cuda):
+    """Also where a variant needs more than was planned."""
+    cuda.total_memory = 10_000
+
+    def attempt(upscaler):
+        with out_of_memory_as_error(), LiveBytes(cuda.allowed):
+            return torch.zeros(upscaler.count, dtype=torch.uint8).numel()
+
+    variants = (a_variant(lambda: Takes(2000)), a_variant(lambda: Takes(900)))
+    fallback = Fallback(replace(_bare_spec(), variants=variants), limit_bytes=1000)
+    assert fallback.run(segment(), attempt)[0] == 900
+    assert cuda.fraction == 0.9
+    with pytest.raises(ResourceError, match=r"allow more \(--memory-limit\)"):
+        Fallback(replace(_bare_spec(), variants=variants[:1]), limit_bytes=1000).run(segment(), attempt)
+    assert cuda.fraction == 0.9
+    assert Fallback(replace(_bare_spec(), variants=variants)).run(segment(), attempt)[0] == 2000
 
 
 def test_memory_that_graphs_keep_is_not_free(monkeypatch):

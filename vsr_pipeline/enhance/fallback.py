@@ -18,6 +18,7 @@ from vsr_pipeline.enhance.memory import (
     amount,
     around_model_bytes,
     first_that_fits,
+    no_more_than,
     same_memory,
     second_encoder_bytes,
 )
@@ -43,7 +44,7 @@ class Fallback:
 
     Args:
         spec: the model.
-        limit_bytes: how much memory may be taken; None: what is free.
+        limit_bytes: how much memory may be taken, which a GPU enforces; None: what is free.
         allow_cpu: whether the CPU is one of the variants already; for the message.
     """
 
@@ -171,7 +172,8 @@ class Fallback:
         if self._way(self._level, in_fp32) != before:
             notes.append(f"{name}: went on with {way}, as it was begun")
         try:
-            yield from self._until_it_fits(name, attempt, notes, in_fp32)
+            with no_more_than(self._limit_bytes, self._spec.device):
+                yield from self._until_it_fits(name, attempt, notes, in_fp32)
         except RuntimeError as error:
             # After some errors, such as an access out of bounds, nothing computes any more in this process.
             if computes(self._spec.device):
@@ -260,5 +262,6 @@ class Fallback:
 
     def _exhausted(self, name: str) -> ResourceError:
         tried = ", ".join(variant.description for variant in self._spec.variants)
-        remedy = "close other programs that use it" + (", or give --allow-cpu" if self._may_allow_cpu else "")
+        remedy = "close other programs that use it" + (", or allow more (--memory-limit)" if self._limit_bytes else "")
+        remedy += ", or give --allow-cpu" if self._may_allow_cpu else ""
         return ResourceError(f"{name}: {self._memory} ran out with all of {tried}: {remedy}")

@@ -1,6 +1,7 @@
 """How much memory a run takes besides the model, how much may be taken, and which variant fits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -58,6 +59,24 @@ def allowed_bytes(limit_bytes: int | None, device: torch.device | None) -> int |
         return round(_SHARE_OF_FREE * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_allocated(device)))
     free = available_memory_bytes()
     return None if free is None else round(_SHARE_OF_FREE * (free + resident_memory_bytes()))
+
+
+@contextmanager
+def no_more_than(limit_bytes: int | None, device: torch.device | None) -> Iterator[None]:
+    """Let PyTorch take no more of a GPU's memory than a limit: where more is asked for, memory has run out.
+
+    What the driver itself takes for a process is not counted. What was set before is set again afterwards.
+    """
+    if limit_bytes is None or device is None or device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_per_process_memory_fraction(device)
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(before, limit_bytes / total), device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(before, device)
 
 
 def same_memory(variants: Sequence[Variant]) -> tuple[Variant, ...]:
