@@ -101,7 +101,7 @@ def quick(words):
         words = [word.replace("realbasicvsr-open-x4", "realbasicvsr-open-fast-x4") for word in words]
     elif words[0] == "bench":
         words[words.index("--size") + 1] = "32x24"
-        words += ["--frames", "2", "--no-costs"]
+        words += ["--frames", "2", "--repeats", "1", "--no-costs"]
     return words
 
 
