@@ -80,7 +80,8 @@ def test_from_the_sdist_to_a_video_in_an_empty_environment(tmp_path):
     (wheel,), (sdist,) = source.glob("dist/*.whl"), source.glob("dist/*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    packaged = {inside for path, inside in INCLUDED.items() if path != "configs"}
+    packaged = {inside for path, inside in INCLUDED.items() if (ROOT / path).is_file()}
+    assert "vsr_pipeline/_data/checkpoints/calibration/cat.jpg" in names
     assert packaged | {"vsr_pipeline/py.typed", "vsr_pipeline/_data/configs/realbasicvsr_x4.toml"} <= names
     assert {f"vsr_pipeline-{__version__}.dist-info/licenses/{name}" for name in ("LICENSE", "NOTICE")} <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
