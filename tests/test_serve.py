@@ -1,6 +1,7 @@
 """`vsr serve`: who gets in, what pages show, what the queue is told, and pictures."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from string import Formatter
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -28,6 +30,7 @@ from vsr_pipeline.serve.batch_process import BatchState, Work, should_start
 from vsr_pipeline.serve.errors import FullError
 from vsr_pipeline.serve.options import ServeOptions
 from vsr_pipeline.serve.pictures import Pictures, checked_kind
+from vsr_pipeline.serve.server import MOST_CONNECTIONS
 from vsr_pipeline.serve.settings_form import chosen_from, form_from
 from vsr_pipeline.serve.store import id_of, inside
 from vsr_pipeline.serve.texts import language_for, languages
@@ -384,6 +387,7 @@ GREY = png(np.zeros((6, 8), np.uint8))
         (GREY, {"scale": "0"}, 422, "scale"),
         (GREY, {"scale": "many"}, 422, "scale"),
         (GREY, {"scale": "100"}, 422, "scale"),
+        (GREY, {"faces": "gfpgan"}, 503, "vsr models pull gfpgan-v1.4"),
     ],
 )
 def test_bad_pictures(client, content, fields, status, reason):
@@ -458,13 +462,26 @@ def test_a_client_that_is_slow_with_its_headers_is_left(client, monkeypatch):
     assert time.monotonic() - started < 5
 
 
-def test_the_program_says_where_it_is_and_hides_the_token(tmp_path):
+def test_the_program_says_where_it_is_and_hides_the_token(tmp_path, capfd):
     from tests.support.serving import Program
 
     server = Program(tmp_path)
     token = (tmp_path / ".vsr" / "token").read_text().strip()
     assert server.url.endswith(f"/?token={token}")
+    for place in ("/", "/nothing", "/api/queue", "/events"):
+        httpx.head(server.url.replace("/?", f"{place}?"))
     assert server.kill(15) == 143
+    assert token not in capfd.readouterr().err
+
+
+def test_connections_have_a_limit(client):
+    address = (client.base_url.host, client.base_url.port)
+    with contextlib.ExitStack() as opened:
+        for _ in range(MOST_CONNECTIONS + 1):
+            opened.enter_context(socket.create_connection(address, 10))
+        with pytest.raises(httpx.HTTPStatusError, match="503"):
+            httpx.get(client.base_url, headers=client.headers).raise_for_status()
+    wait_until(lambda: client.get("/").status_code == 200, 30)
 
 
 def test_clips_are_made_and_shown(tmp_path):

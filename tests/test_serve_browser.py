@@ -1,7 +1,10 @@
 """`vsr serve` in a real browser: from a file that is dropped to a result that is looked at."""
 
+import base64
 import re
 
+import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
@@ -180,6 +183,26 @@ def test_models_are_compared(tapes):
     assert "nearest" not in page.content()
     page.get_by_label("B looks best").check()
     page.close()
+
+
+@pytest.mark.nightly
+def test_a_picture_is_dropped(tapes):
+    server, context, _ = tapes
+    page = context.new_page()
+    page.goto(server.url.replace("/?", "/picture?"))
+    page.locator("[name=model]").select_option("bicubic")
+    picture = base64.b64encode(cv2.imencode(".png", np.full((6, 8, 3), 90, np.uint8))[1].tobytes()).decode()
+    dropped = page.evaluate_handle(
+        """content => {
+          const data = new DataTransfer();
+          const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+          data.items.add(new File([bytes], "card.png", { type: "image/png" }));
+          return data;
+        }""",
+        picture,
+    )
+    page.dispatch_event("#picture", "drop", {"dataTransfer": dropped})
+    page.get_by_text("32×24").first.wait_for(timeout=60_000)
 
 
 def test_without_the_token_a_browser_sees_nothing(tapes):
