@@ -1,7 +1,9 @@
 """A job is continued only with the source, settings, weights and program that it was begun with."""
 
+import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from vsr_pipeline import __version__
 from vsr_pipeline.config import LATER, MEANS, Config
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.fingerprint import JobSource, differences, fingerprint_of
+from vsr_pipeline.runtime.files import FileIdentity
 
 WEIGHTS = {"weights_sha256": "a" * 64, "precision": "fp32", "device": "cpu"}
 
@@ -150,6 +153,13 @@ def test_every_setting_is_in_the_fingerprint(clip):
     assert {"source.sha256", "source.size_bytes", "source.modified_ns", "program.version", "weights.sha256"} < set(
         names
     )
+
+
+def test_jobs_that_older_versions_have_begun_are_continued():
+    """The golden is what a version of before said of the defaults: another one would refuse its jobs."""
+    source = FileIdentity(sha256="b" * 64, size_bytes=1, modified_ns=2)
+    begun = json.loads((Path(__file__).parent / "golden" / "fingerprint.json").read_text())
+    assert differences(begun | {"program.version": __version__}, fingerprint_of(source, Config(), WEIGHTS)) == ()
 
 
 def test_settings_of_later_versions_count_where_they_are_not_at_their_defaults(clip):

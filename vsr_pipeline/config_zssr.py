@@ -33,3 +33,7 @@ class ZssrConfig(Section):
         if size % 2 == 0:
             raise ValueError("must be odd")
         return size
+
+
+OF_OTHER_MODELS = ZssrConfig(first_rate=1e-3).model_dump(mode="json")
+"""What jobs of all other models say of these settings, which do nothing there: the defaults of the first version."""

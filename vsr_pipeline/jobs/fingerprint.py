@@ -8,6 +8,7 @@ from typing import Self
 
 from vsr_pipeline import __version__
 from vsr_pipeline.config import LATER, MEANS, Config
+from vsr_pipeline.config_zssr import OF_OTHER_MODELS
 from vsr_pipeline.errors import InputError, ReadError
 from vsr_pipeline.media.images import images_of
 from vsr_pipeline.runtime.files import FileIdentity, file_sha256, read_failure
@@ -129,6 +130,8 @@ def fingerprint_of(source: FileIdentity, config: Config, upscaler: Mapping[str, 
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": value for name, value in values.items()}
     fields = {name: value for name, value in fields.items() if name not in LATER or LATER[name] != value}
+    if "zssr" not in chosen:
+        fields["upscale.zssr"] = OF_OTHER_MODELS
     fields |= {f"upscale.{name}": value for name, value in chosen.items()}
     return {name: "none" if value is None else str(value) for name, value in fields.items() if name not in MEANS}
 

@@ -8,6 +8,7 @@ from typing import Any
 from vsr_pipeline.checkpoints.manifest import weights_identity
 from vsr_pipeline.clip.geometry import size_label
 from vsr_pipeline.config import MEANS, Config
+from vsr_pipeline.config_zssr import OF_OTHER_MODELS
 from vsr_pipeline.enhance.open_model import sizing_of
 from vsr_pipeline.jobs.batch.chosen import config_for
 from vsr_pipeline.jobs.batch.discovery import check_template
@@ -78,6 +79,8 @@ def settings_of(config: Config, name_template: str) -> dict[str, str]:
         fields["refine_weights"] = weights_identity(refine[0], None)
     for section, values in config.model_dump(mode="json").items():
         fields |= {f"{section}.{name}": str(value) for name, value in values.items()}
+    if config.upscale.model != "zssr":
+        fields["upscale.zssr"] = str(OF_OTHER_MODELS)
     for of_no_effect in ("upscale.model", "upscale.checkpoint", "upscale.device", *MEANS):  # the weights are named
         del fields[of_no_effect]
     return fields
