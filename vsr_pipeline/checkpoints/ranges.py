@@ -1,5 +1,6 @@
 """The ranges of features that int8 needs: a small file for each checkpoint, beside it or in the user's cache."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def ranges_in_cache(weights_sha256: str) -> Path:
 
 def find_ranges(weights: Path, weights_sha256: str) -> Path | None:
     """Return the ranges' file of a checkpoint, the user's own one first; None: there is none."""
-    places = (ranges_in_cache(weights_sha256), ranges_beside(weights))
+    places = [ranges_beside(weights)]
+    with suppress(ImportError):  # where next to nothing is installed there is no cache
+        places.insert(0, ranges_in_cache(weights_sha256))
     return next((place for place in places if place.is_file()), None)
 
 
