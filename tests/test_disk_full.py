@@ -187,7 +187,8 @@ def test_full_between_two_segments(disk, clip, undisturbed, tmp_path, capsys, ro
     config = api.Config.model_validate(CONFIG)
     with pytest.raises(DiskFullError) as failure:
         api.run(clip, disk.output, config, options=api.RunOptions(), reporter=FillsTheDisk(disk, 2, room))
-    assert any("segments/" in cause or "ledger.sqlite" in cause for cause in causes(failure.value))
+    found = list(causes(failure.value))
+    assert any("segments/" in cause or "ledger.sqlite" in cause for cause in found), found
     disk.check_undamaged(tmp_path)
     disk.leave(8192 * KIB)
     with Ledger(disk.job / "ledger.sqlite") as book:
