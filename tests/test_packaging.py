@@ -1,5 +1,6 @@
 """What is published: that the wheel has all that the program reads, and runs where there is nothing else."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -66,16 +67,41 @@ def test_no_release_without_the_address_of_the_repository(tmp_path):
     assert not (tmp_path / ".venv-release").exists()
 
 
+def copied(folder):
+    """Copy what git knows of this checkout."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def test_the_wheel_makes_a_video_without_the_checkout(tmp_path):
+    """Its dependencies are those of this environment; the nightly test below has nothing but the wheel."""
+    source = copied(tmp_path / "source")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "installed", wheel], check=True)
+    shutil.rmtree(source)
+    shutil.copy(ROOT / "data" / "demo.mp4", tmp_path)
+    where = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    asked = [sys.executable, "-c", "import vsr_pipeline; print(vsr_pipeline.__file__)"]
+    found = subprocess.run(asked, cwd=tmp_path, env=where, capture_output=True, text=True, check=True).stdout
+    assert found.startswith(str(tmp_path))
+    words = ["run", "demo.mp4", "--model", "realbasicvsr-open-fast-x4", "--precision", "fp32", "--max-frames", "3"]
+    made = subprocess.run(
+        [sys.executable, "-m", "vsr_pipeline", *words], cwd=tmp_path, env=where, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "demo_x4.mp4").is_file()
+
+
 @pytest.mark.nightly
 def test_from_the_sdist_to_a_video_in_an_empty_environment(tmp_path):
     """As somebody has it who has nothing but the wheel: no checkout, no other package."""
-    source = tmp_path / "source"
-    for name in subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0"):
-        if name and (ROOT / name).exists():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, source / name)
+    source = copied(tmp_path / "source")
     subprocess.run(["make", "dist", f"PYTHON={sys.executable}"], cwd=source, check=True)
     (wheel,), (sdist,) = source.glob("dist/*.whl"), source.glob("dist/*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
