@@ -143,7 +143,7 @@ def test_a_browser_uploads_and_gets_the_result(behind):
         page = context.new_page()
         said, asked = [], []
         page.on("console", lambda message: said.append(message.text))
-        page.on("request", asked.append)
+        page.on("request", lambda request: asked.append(request))
         page.goto(f"{address}?token={token}")
         assert page.url == address
         wanted = {"path": "/vsr", "secure": True, "httpOnly": True, "sameSite": "Strict"}
