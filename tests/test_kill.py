@@ -95,7 +95,8 @@ def test_killed_again_and_again(folder, kills):
     with Ledger(job / "ledger.sqlite") as book:
         twice = {place: count for place, count in book.attempts().items() if count.finished != 1}
         assert twice == {}
-        assert sum(count.begun for count in book.attempts().values()) <= FRAMES // 5 + kills
+        # A kill meets a segment that is computed and, beside it, the one before that is still being verified.
+        assert sum(count.begun for count in book.attempts().values()) <= FRAMES // 5 + 2 * kills
     left = {p.name for p in [*job.iterdir(), *output.parent.iterdir()]}
     stills = {f"{name}{ending}.jpg" for name in ("before", "after") for ending in ("", "_10", "_90")}
     reports = {"report.json", "report.html", "run.log"}
