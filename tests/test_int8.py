@@ -38,10 +38,11 @@ def written(path, net):
 
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory):
-    """A small checkpoint, and what `vsr models quantize` says of it."""
+    """A small checkpoint with its ranges."""
     path = written(tmp_path_factory.mktemp("int8") / "tiny.pth", fill(RealBasicVSRNet(8, 2, 1), 0.3))
-    assert cli.run(["models", "quantize", str(path), "--log-format", "json"]) == 0
-    ranges_in_cache(load_checkpoint(path).sha256).rename(ranges_beside(path))
+    checkpoint = load_checkpoint(path)
+    frames = (255 * torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))).to(torch.uint8)
+    save_ranges(ranges_beside(path), calibrated(checkpoint, [frames], Reporter()), checkpoint.sha256)
     return path
 
 
@@ -166,6 +167,16 @@ def test_fast_takes_what_auto_finds_too_coarse(own_cache, tmp_path):
         settings = UpscaleConfig(checkpoint=path, device="cpu", convolutions="direct")
         taken = [open_model(settings.model_copy(update={"precision": precision})) for precision in ("auto", "fast")]
         assert [spec.identity["precision"] for spec in taken] == wanted
+
+
+@pytest.mark.nightly
+def test_ranges_are_measured_on_the_pictures_that_come_along(tmp_path):
+    path = written(tmp_path / "tiny.pth", fill(RealBasicVSRNet(8, 2, 1), 0.3))
+    assert load_checkpoint(path).calibration is None
+    assert cli.run(["models", "quantize", str(path)]) == 0
+    assert ranges_in_cache(load_checkpoint(path).sha256).is_file()
+    calibration = load_checkpoint(path).calibration
+    assert calibration.ranges.keys() == {name for name, _ in quantised_convolutions(net_for(load_checkpoint(path)))}
 
 
 def test_the_models_that_ship_have_their_ranges():

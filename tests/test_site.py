@@ -72,7 +72,6 @@ def test_the_reference_has_every_command_option_and_setting(make_site):
     assert "| `strength` | `1.0` | number from 0 to 1 |" in settings
 
 
-@pytest.mark.nightly
 def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     needed("zensical")
     source, config = tmp_path / "build" / "site", tmp_path / "mkdocs.yml"
