@@ -77,7 +77,7 @@ def made_with(folder, kill):
 
 def test_kills_change_no_pixel(tmp_path):
     def kill_often(server, folder):
-        for moment in range(9):
+        for moment in range(10):
             time.sleep(0.5 + moment % 4)
             progress = progress_of(folder / "out")
             if moment % 3 != 0 and progress is not None:

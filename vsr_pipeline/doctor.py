@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from vsr_pipeline.checkpoints import manifest as weights
+from vsr_pipeline.checkpoints.ranges import ranges_beside
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest
 from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.memory import allowed_bytes, amount, first_that_fits, same_memory
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.precision import Candidate
+from vsr_pipeline.enhance.precision import Candidate, candidates_for, int8_candidate
 from vsr_pipeline.errors import VsrError
 from vsr_pipeline.media.ffmpeg import encoders, ffmpeg_binary
 from vsr_pipeline.media.write.encoders import available_codecs
@@ -90,7 +91,20 @@ def _python() -> list[Finding]:
 
 def _choice() -> tuple[Candidate, str]:
     """Return what `--precision auto` means here for a network of the usual size, and why."""
-    return fastest(UpscaleConfig(), choose_device("auto"), _CHANNELS, psnr_of=lambda _: math.inf)
+    device = choose_device("auto")
+    candidates = list(candidates_for(device))
+    if (in_int8 := int8_candidate(device)) is not None and _default_has_ranges():
+        candidates.append(in_int8)
+    return fastest(UpscaleConfig(), device, _CHANNELS, psnr_of=lambda _: math.inf, candidates=candidates)
+
+
+def _default_has_ranges() -> bool:
+    """Whether the model that runs by default can be computed in int8."""
+    try:
+        path = weights.locate(weights.choose_auto())
+    except VsrError:
+        return False
+    return path is not None and ranges_beside(path).is_file()
 
 
 def _torch(choice: Callable[[], tuple[Candidate, str]]) -> list[Finding]:
