@@ -145,6 +145,7 @@ def test_without_its_ranges_int8_is_refused_before_anything(folder, quantised, c
     ranges_beside(folder / "other.pth").write_bytes(b"no ranges")
     assert run(folder, folder / "other.pth") == 4
     assert "no ranges that can be read" in capsys.readouterr().err
+    assert run(folder, folder / "other.pth", "fp32.mp4", "--precision", "fp32") == 0  # which needs none
     assert cli.run(["models", "quantize", "fsrcnn-x2"]) == 2
     assert "int8 is for RealBasicVSR and BasicVSR" in capsys.readouterr().err
     with pytest.raises(PrecisionError, match="not for --windows official"):

@@ -27,8 +27,13 @@ class Checkpoint:
     reconstruction_channels: tuple[int, int]
     flow_levels: int
     sha256: str
-    calibration: Calibration | None = None
-    """What int8 needs; None: it was not calibrated."""
+    ranges: Path | None = None
+    """The file of what int8 needs; None: there is none. It is read by those alone who compute in int8."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What int8 needs, as it is read now; raises ModelError where its file is damaged or for other weights."""
+        return load_ranges(self.ranges, self.sha256) if self.ranges else None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -50,7 +55,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
     sizes = state_dicts.infer_sizes(state_dict)
     state_dicts.check_keys(state_dict, sizes, path)
-    ranges = find_ranges(path, sha256)
     return Checkpoint(
         family=sizes.family,
         state_dict=state_dict,
@@ -61,7 +65,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reconstruction_channels=sizes.reconstruction_channels,
         flow_levels=sizes.flow_levels,
         sha256=sha256,
-        calibration=load_ranges(ranges, sha256) if ranges else None,
+        ranges=find_ranges(path, sha256),
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vsr_pipeline.checkpoints.manifest import stand_ins_of
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.config_steps import refine_from
-from vsr_pipeline.enhance.device import DTYPES, Precision
+from vsr_pipeline.enhance.device import DTYPES, FLOATS, MEASURED, Precision
 from vsr_pipeline.enhance.precision import (
     FAST_PSNR_DB,
     LEAST_PSNR_DB,
@@ -25,9 +25,6 @@ from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import PrecisionError
 from vsr_pipeline.models.winograd import winograd_library
-
-_MEASURED = ("auto", "fast")
-"""Precisions that stand for one that is measured."""
 
 
 def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.device | None = None) -> UpscaleConfig:
@@ -52,7 +49,7 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
     begun = refine_from(str(identity.get("refine", "none")))
     if begun is not None and (asked := settings.refine_with) is not None and begun[0] in stand_ins_of(asked[0]):
         chosen["refine"] = f"{begun[0]}:{asked[1]:g}"
-    if settings.precision in _MEASURED and identity.get("precision") in DTYPES:
+    if settings.precision in MEASURED and identity.get("precision") in DTYPES:
         chosen["precision"] = identity["precision"]
     convolutions = str(identity.get("convolutions", "auto"))
     # On a GPU there is one way; if the CPU is the last resort, it chooses by itself.
@@ -84,7 +81,7 @@ def fastest(
     allowed = [
         candidate
         for candidate in (candidates_for(device) if candidates is None else candidates)
-        if settings.precision in (*_MEASURED, candidate.precision)
+        if settings.precision in (*MEASURED, candidate.precision)
         and settings.convolutions in ("auto", candidate.convolutions)
     ]
     if not allowed:
@@ -109,7 +106,7 @@ def fastest_direct(
     output_in: Callable[[Precision], Tensor],
     *,
     channels: int,
-    precisions: Sequence[str] = ("fp32", "bf16", "fp16"),
+    precisions: Sequence[str] = FLOATS,
 ) -> tuple[Candidate, str]:
     """Return what the settings mean for a network without Winograd's method, and why.
 

@@ -9,6 +9,11 @@ from vsr_pipeline.runtime.progress import counted
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
+FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+"""What every network and device may be asked for."""
+MEASURED = ("auto", "fast")
+"""Settings that stand for the precision that is measured to be the fastest."""
+
 GPU_IS_BROKEN = "the GPU no longer computes: see nvidia-smi and the system's log"
 
 DTYPES: dict[Precision, torch.dtype] = {

@@ -1,8 +1,8 @@
 """When a segment does not fit into memory, it is made again by a smaller variant; when it has a NaN, in float32.
 
-What a failed attempt held is dropped before the next one, the failed variant included. A variant that worked is kept
-for the segments after it. `Fallback.begin` takes the first variant that is expected to fit, so that nothing has to
-fail.
+So it is where features leave the ranges of int8. What a failed attempt held is dropped before the next one, the failed
+variant included. A variant that worked is kept for the segments after it. `Fallback.begin` takes the first variant that
+is expected to fit, so that nothing has to fail.
 """
 
 import gc

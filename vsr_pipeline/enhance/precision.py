@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.device import DTYPES, Precision
+from vsr_pipeline.enhance.device import DTYPES, FLOATS, MEASURED, Precision
 from vsr_pipeline.errors import PrecisionError, VsrError
 from vsr_pipeline.models.blocks import ResidualBlocks
 from vsr_pipeline.models.int8 import Range, int8_instructions, quantised_convolutions, use_int8
@@ -35,7 +35,6 @@ LEAST_PSNR_DB = 50.0
 FAST_PSNR_DB = 45.0
 """Below, `fast` does not either."""
 
-_FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 _SECONDS = 0.35
 _LEAST_ROUNDS, _MOST_ROUNDS = 4, 16
 _STEADY = 1.2
@@ -69,7 +68,7 @@ class Candidate:
 
 def candidates_for(device: torch.device) -> tuple[Candidate, ...]:
     """Return what may be computed with on a device; the first one is what the others are compared with."""
-    fp32, bf16, fp16 = (Candidate(name, name, "direct", _loader(name)) for name in _FLOATS)
+    fp32, bf16, fp16 = (Candidate(name, name, "direct", _loader(name)) for name in FLOATS)
     if device.type != "cpu":
         return fp32, bf16, fp16
     library = winograd_library()
@@ -90,7 +89,7 @@ def int8_candidate(device: torch.device) -> Candidate | None:
 
 
 def direct_candidates(
-    name: str, settings: UpscaleConfig, device: torch.device, precisions: Sequence[str] = _FLOATS
+    name: str, settings: UpscaleConfig, device: torch.device, precisions: Sequence[str] = FLOATS
 ) -> tuple[Candidate, ...]:
     """Return what a network without Winograd's method may be computed with.
 
@@ -106,7 +105,7 @@ def direct_candidates(
     known = tuple(c for c in candidates_for(device) if c.convolutions == "direct" and c.precision in precisions)
     if settings.convolutions == "winograd":
         raise PrecisionError(f"--convolutions winograd is for RealBasicVSR and BasicVSR, not for {name}")
-    if settings.precision not in ("auto", "fast", *(c.precision for c in known)):
+    if settings.precision not in (*MEASURED, *(c.precision for c in known)):
         allowed = ", ".join(c.precision for c in known)
         raise PrecisionError(f"--precision {settings.precision}: {name} computes in {allowed} on {device.type}")
     return known

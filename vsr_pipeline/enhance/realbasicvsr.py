@@ -208,7 +208,7 @@ def _build(way: _Way, checkpoint: Checkpoint, precision: Precision) -> Upscaler:
             precision=precision,
             band_rows=way.band_rows,
             winograd=precision == way.precision and way.winograd is not None,
-            ranges=checkpoint.calibration.ranges if checkpoint.calibration else None,
+            ranges=checkpoint.calibration.ranges if precision == "int8" and checkpoint.calibration else None,
         )
     if settings.windows == "official":
         return OfficialUpscaler(net, settings.refine_threshold, device=device, max_seq_len=settings.max_seq_len)

@@ -9,7 +9,7 @@ from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.checkpoints.ranges import Calibration
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest
-from vsr_pipeline.enhance.device import DTYPES, Precision
+from vsr_pipeline.enhance.device import DTYPES, MEASURED, Precision
 from vsr_pipeline.enhance.precision import Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
 from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import ModelError, PrecisionError
@@ -138,14 +138,14 @@ def _calibration(settings: UpscaleConfig, checkpoint: Checkpoint, device: torch.
         PrecisionError: they name int8, and it is not there.
     """
     is_named = settings.precision == "int8"
-    may_be_taken = settings.precision in ("auto", "fast", "int8") and settings.windows == "exact"
+    may_be_taken = settings.precision in (*MEASURED, "int8") and settings.windows == "exact"
     if int8_candidate(device) is None or not may_be_taken:
         if is_named:
             raise PrecisionError(
                 "--precision int8 is for x86 CPUs with AVX2, and not for --windows official: use auto, or fp32"
             )
         return None
-    if checkpoint.calibration is None and is_named:
+    if checkpoint.ranges is None and is_named:
         raise PrecisionError(
             "--precision int8: the ranges of this checkpoint's features are not known: run vsr models quantize"
         )
@@ -161,7 +161,7 @@ def _psnr_of(candidate: Candidate, checkpoint: Checkpoint, device: torch.device)
     outputs = []
     for way in (candidates_for(device)[0], candidate):
         net = net_for(checkpoint)
-        ranges = checkpoint.calibration.ranges if checkpoint.calibration else None
+        ranges = checkpoint.calibration.ranges if way.precision == "int8" and checkpoint.calibration else None
         prepare(net, device=device, precision=way.precision, winograd=way.convolutions == "winograd", ranges=ranges)
         outputs.append(_two_steps(net, frame.to(device)).cpu())
     return psnr_db(outputs[1], outputs[0])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from vsr_pipeline.errors import OutOfRangeError
+from vsr_pipeline.errors import ModelError, OutOfRangeError
 from vsr_pipeline.models.basicvsr import BasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlock, ResidualBlocks, conv_relu, pixel_shuffle
 from vsr_pipeline.models.spynet import FlowLevel
@@ -261,8 +261,10 @@ def use_int8(net: nn.Module, ranges: Ranges) -> Outside:
         from frame to frame.
 
     Raises:
-        KeyError: a range is missing.
+        ModelError: a range is missing, as in a file of another version.
     """
+    if missing := {name for name, _ in quantised_convolutions(net)} - set(ranges):
+        raise ModelError(f"the ranges of {len(missing)} convolutions are not known: run vsr models quantize")
     outside = Outside()
     made = {
         conv: Int8Conv(conv, ranges[name], None if _COUNTED not in name or _CLEANING in name else outside)

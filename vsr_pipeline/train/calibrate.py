@@ -12,7 +12,7 @@ from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.checkpoints.load import Checkpoint, load_checkpoint
 from vsr_pipeline.checkpoints.ranges import ranges_in_cache, save_ranges
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.errors import UsageError
+from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.models.int8 import Range, Ranges, quantised_convolutions
 from vsr_pipeline.runtime.progress import Reporter, reported
 from vsr_pipeline.train.config import RunConfig
@@ -113,6 +113,8 @@ class _Seen:
     def range(self) -> Range:
         """Return the part of the whole range that has the least mean squared error, ends and rounding together."""
         values = torch.cat(self._kept)
+        if not torch.isfinite(values).all():  # as integers they would look like features
+            raise ModelError("the network gives NaN or infinity on pictures: check the checkpoint")
         low, high = min(0.0, values.min().item()), max(0.0, values.max().item())
         means = self._sum_C / self._places
         ranges = [Range(low * factor, high * factor, means) for factor in _FACTORS]

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from vsr_pipeline.config import UpscaleConfig
+from vsr_pipeline.enhance.device import MEASURED
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import INT8, Identity, ModelSpec
 from vsr_pipeline.errors import Interrupted, ResourceError, VsrError
@@ -153,7 +154,7 @@ class ClusterWorkers:
             name: identity[name]
             for name in ("precision", "convolutions")
             if name in self.spec.identity
-            and getattr(settings, name) in ("auto", "fast")
+            and getattr(settings, name) in MEASURED
             and identity.get(name, "auto") != "auto"
         }
         changed = {name: value for name, value in chosen.items() if self.spec.identity[name] != value}
