@@ -12,6 +12,7 @@ from tests.support.small_device import OnlyGpuOperations
 from vsr_pipeline.enhance import transfer
 from vsr_pipeline.enhance.transfer import Download, download, to_pixels
 from vsr_pipeline.errors import NotFiniteError
+from vsr_pipeline.media.colour import SWSCALE_THREADS
 from vsr_pipeline.media.write.conversion import Planes
 from vsr_pipeline.media.write.planes import RgbToYuv
 from vsr_pipeline.timeline import Colour, Tint
@@ -35,7 +36,7 @@ def a_frame(height=47, width=69, seed=0):
 def samples(frame):
     """The three planes of a frame, without the padding of their rows."""
     planar = {"nv12": "yuv420p", "p010le": "yuv420p10le"}.get(frame.format.name)
-    frame = frame.reformat(format=planar) if planar else frame
+    frame = frame.reformat(format=planar, threads=SWSCALE_THREADS) if planar else frame
     kind = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
     rows = [np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1) for plane in frame.planes]
     return [row[:, : plane.width].astype(int) for row, plane in zip(rows, frame.planes, strict=True)]

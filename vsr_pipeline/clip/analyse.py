@@ -17,7 +17,7 @@ from vsr_pipeline.clip.repeats import RepeatFinder
 from vsr_pipeline.clip.shots import ANALYSIS_WIDTH, CutDetector
 from vsr_pipeline.config import InputConfig
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media.colour import coding_of, is_rgb, matrix_for_swscale
+from vsr_pipeline.media.colour import SWSCALE_THREADS, coding_of, is_rgb, matrix_for_swscale
 from vsr_pipeline.media.contents import Contents
 from vsr_pipeline.media.read.decode import FrameSource
 from vsr_pipeline.media.read.interlace import FieldMeter, decide
@@ -169,6 +169,7 @@ class _Shrinker:
             format="bgr24",
             src_colorspace=matrix_for_swscale(frame),
             interpolation=Interpolation.AREA,
+            threads=SWSCALE_THREADS,
         )
         return np.asarray(small.to_ndarray(), dtype=np.uint8)
 

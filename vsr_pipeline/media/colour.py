@@ -48,6 +48,9 @@ LUMA_WEIGHTS = {
     "bt2020nc": (0.2627, 0.0593),
 }
 
+SWSCALE_THREADS = 1
+"""For each conversion by swscale: with more, a thread may write over the first pixels of another one's rows."""
+
 
 def matrix_for_swscale(frame: VideoFrame) -> int | None:
     """Matrix to name on both sides when swscale converts a frame: it refuses those that it does not know.
@@ -80,7 +83,13 @@ def chroma_location_of(frame: VideoFrame, codec: str) -> str | None:
     matrix = matrix_for_swscale(frame)
     try:
         small = VideoReformatter().reformat(
-            frame, width=side, height=side, format="yuv420p", src_colorspace=matrix, dst_colorspace=matrix
+            frame,
+            width=side,
+            height=side,
+            format="yuv420p",
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            threads=SWSCALE_THREADS,
         )
     except av.error.FFmpegError:
         return None  # converting it all will fail likewise, with a message
@@ -98,6 +107,7 @@ def chroma_location_of(frame: VideoFrame, codec: str) -> str | None:
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT,
         src_color_range=level,
         dst_color_range=level,
+        threads=SWSCALE_THREADS,
     )
     light = np.frombuffer(memoryview(large.planes[1]), np.uint8).reshape(side, -1)[:, :side].astype(np.float64)
     column, line = (float(light.sum(axis=axis) @ np.arange(side) / light.sum()) - 8 for axis in (0, 1))

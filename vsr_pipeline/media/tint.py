@@ -10,7 +10,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from vsr_pipeline.media.colour import LUMA_WEIGHTS, is_grey, is_rgb, matrix_for_swscale, tint_of
+from vsr_pipeline.media.colour import LUMA_WEIGHTS, SWSCALE_THREADS, is_grey, is_rgb, matrix_for_swscale, tint_of
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.read.pixels import bit_depth, coding_of_frame, plane_samples
 from vsr_pipeline.timeline import Tint, VideoInfo
@@ -73,6 +73,7 @@ class TintFinder:
             dst_colorspace=matrix,
             src_color_range=level,
             dst_color_range=level,
+            threads=SWSCALE_THREADS,
         )
 
     def _shown(self, plane: npt.NDArray[Any], frame: VideoFrame) -> npt.NDArray[Any]:

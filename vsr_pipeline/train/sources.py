@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsr_pipeline.errors import InputError
+from vsr_pipeline.media.colour import SWSCALE_THREADS
 from vsr_pipeline.media.images import IMAGE_SUFFIXES, read_image
 from vsr_pipeline.media.input import open_input
 from vsr_pipeline.media.read.probe import probe
@@ -121,7 +122,8 @@ def read_span(path: Path, start_seconds: float, count: int) -> Frames:
             for frame in container.decode(stream):
                 if frame.time is not None and frame.time < start_seconds:
                     continue
-                pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                rgb = frame.reformat(format="rgb24", threads=SWSCALE_THREADS)
+                pixels = rgb.to_ndarray().astype(np.uint8, copy=False)
                 small = cv2.resize(pixels, None, fx=1 / 16, fy=1 / 16, interpolation=cv2.INTER_AREA)
                 if before is not None and np.mean(cv2.absdiff(small, before)) > _CUT:
                     break

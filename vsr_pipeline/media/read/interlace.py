@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from vsr_pipeline.errors import InputError
-from vsr_pipeline.media.colour import matrix_for_swscale
+from vsr_pipeline.media.colour import SWSCALE_THREADS, matrix_for_swscale
 from vsr_pipeline.media.read.cursor import TimedFrame
 from vsr_pipeline.media.read.filters import FilterChain
 from vsr_pipeline.timeline import Deinterlacing, FieldOrder, VideoInfo
@@ -74,7 +74,9 @@ class FieldMeter:
         if frame.interlaced_frame and index == 0:
             self._flagged_top_first += 1 if is_top_field_first(frame) else -1
         matrix = matrix_for_swscale(frame)
-        grey = self._reformatter.reformat(frame, format="gray", src_colorspace=matrix, dst_colorspace=matrix)
+        grey = self._reformatter.reformat(
+            frame, format="gray", src_colorspace=matrix, dst_colorspace=matrix, threads=SWSCALE_THREADS
+        )
         sample = _middle(grey)
         self._count(self._idet.push(VideoFrame.from_ndarray(sample, format="gray")))
         if index == _BURST_FRAMES - 1:

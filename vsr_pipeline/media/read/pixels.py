@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from vsr_pipeline.errors import InputError, OutOfMemoryError
 from vsr_pipeline.media.colour import (
+    SWSCALE_THREADS,
     Coding,
     coding_of,
     colour_of,
@@ -172,6 +173,7 @@ class RgbConverter:
             dst_colorspace=matrix,
             src_color_range=level,
             dst_color_range=level,
+            threads=SWSCALE_THREADS,
         )
 
     def _note(self, sentence: str) -> None:

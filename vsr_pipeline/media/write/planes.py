@@ -8,7 +8,7 @@ import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-from vsr_pipeline.media.colour import LUMA_WEIGHTS
+from vsr_pipeline.media.colour import LUMA_WEIGHTS, SWSCALE_THREADS
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 from vsr_pipeline.timeline import Colour, Tint
@@ -133,7 +133,11 @@ class RgbToYuv:
             plane[:] = self._rounded(value)
 
     def _in_format(self, frame: VideoFrame) -> VideoFrame:
-        return frame if self._planar == self.pixel_format else frame.reformat(format=self.pixel_format)
+        return (
+            frame
+            if self._planar == self.pixel_format
+            else frame.reformat(format=self.pixel_format, threads=SWSCALE_THREADS)
+        )
 
     def _at_chroma_sites(self, values: npt.NDArray[Any], rows: slice) -> npt.NDArray[Any]:
         """Filter a chroma plane of full size, and return its samples in some of its rows."""
