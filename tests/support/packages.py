@@ -21,13 +21,13 @@ def spandrel():
     """Return spandrel, imported although no build of torchvision fits a CPU build of PyTorch."""
     needed("spandrel")
     if not _OPERATORS:
-        _OPERATORS.append(_define_operators())
+        _OPERATORS.append(define_operators())
     import spandrel
 
     return spandrel
 
 
-def _define_operators():
+def define_operators():
     """Declare what torchvision's Python files ask for, where its compiled library did not load."""
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
