@@ -103,7 +103,7 @@ def test_killed_twice_and_by_ray_it_is_the_same(shared_data, tmp_path, name):
 
 @pytest.mark.nightly
 def test_a_network_for_each_shot_survives_kills(tmp_path):
-    """The second shot's network is trained after a kill, the first one's is not trained again."""
+    """Two shots, and a kill in each half."""
     make_video(tmp_path / "a.mp4", frames=24, cut=12)
     options = ["--model", "zssr", "--zssr-steps", "10", "--segment-frames", "4"]
     check_killed_twice_and_by_ray(tmp_path, ["a.mp4", *options])

@@ -131,6 +131,15 @@ def test_only_a_model_knows_what_is_special_about_it():
     assert [path for path in found if path.parts[0] not in ("models", "train")] == []
 
 
+def test_swscale_runs_on_one_thread_wherever_it_is_called():
+    """Else a few pixels are wrong now and then: see `SWSCALE_THREADS`."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reformat":
+                threads = {word.arg: ast.unparse(word.value) for word in node.keywords}.get("threads")
+                assert threads == "SWSCALE_THREADS", f"{path}:{node.lineno}"
+
+
 def test_no_test_imports_a_test():
     tests = Path(__file__).parent
     for path in tests.rglob("*.py"):

@@ -138,8 +138,9 @@ def identity_of(
         **{name: values[name] for name in names},
     }
     if precision == "int8":
-        assert checkpoint.calibration is not None
-        identity[INT8] = f"{int8_instructions()}, ranges {checkpoint.calibration.sha256[:16]}"
+        calibration = checkpoint.calibration
+        assert calibration is not None
+        identity[INT8] = f"{int8_instructions()}, ranges {calibration.sha256[:16]}"
     return identity
 
 
@@ -201,6 +202,7 @@ def _checkpoints(way: _Way, sizes: NetworkSizes, clip: ClipSize) -> Checkpoints:
 def _build(way: _Way, checkpoint: Checkpoint, precision: Precision) -> Upscaler:
     settings, device = way.settings, way.device
     net = net_for(checkpoint)
+    calibration = checkpoint.calibration if precision == "int8" else None
     with out_of_memory_as_error():
         outside = prepare(
             net,
@@ -208,7 +210,7 @@ def _build(way: _Way, checkpoint: Checkpoint, precision: Precision) -> Upscaler:
             precision=precision,
             band_rows=way.band_rows,
             winograd=precision == way.precision and way.winograd is not None,
-            ranges=checkpoint.calibration.ranges if precision == "int8" and checkpoint.calibration else None,
+            ranges=calibration.ranges if calibration else None,
         )
     if settings.windows == "official":
         return OfficialUpscaler(net, settings.refine_threshold, device=device, max_seq_len=settings.max_seq_len)

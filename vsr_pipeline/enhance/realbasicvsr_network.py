@@ -161,7 +161,8 @@ def _psnr_of(candidate: Candidate, checkpoint: Checkpoint, device: torch.device)
     outputs = []
     for way in (candidates_for(device)[0], candidate):
         net = net_for(checkpoint)
-        ranges = checkpoint.calibration.ranges if way.precision == "int8" and checkpoint.calibration else None
+        calibration = checkpoint.calibration if way.precision == "int8" else None
+        ranges = calibration.ranges if calibration else None
         prepare(net, device=device, precision=way.precision, winograd=way.convolutions == "winograd", ranges=ranges)
         outputs.append(_two_steps(net, frame.to(device)).cpu())
     return psnr_db(outputs[1], outputs[0])
