@@ -121,19 +121,9 @@ def test_models_are_timed_beside_bicubic(capsys):
 
 @pytest.mark.nightly
 def test_the_end_says_what_a_minute_takes_with_each_model_that_is_here(checkpoint, capsys):
-    tiny = [
-        "--checkpoint",
-        str(checkpoint),
-        "--precision",
-        "fp32",
-        "--size",
-        "24x16",
-        "--frames",
-        "1",
-        "--repeats",
-        "1",
-    ]
-    assert cli.run(["bench", *tiny, "--frames", "1", "--repeats", "1", "--device", "cpu"]) == 0
+    tiny = ["--checkpoint", str(checkpoint), "--precision", "fp32", "--size", "24x16", "--frames", "1"]
+    # Only RealBasicVSR can clean less: the other models run as they do without that.
+    assert cli.run(["bench", *tiny, "--cleaning", "0.5", "--repeats", "1", "--device", "cpu"]) == 0
     streams = capsys.readouterr()
     table = streams.out.partition("One minute of video")[2].splitlines()
     names = [row.split()[0] for row in table[2:]]

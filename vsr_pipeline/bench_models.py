@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vsr_pipeline.bench_network import moving_picture
-from vsr_pipeline.checkpoints.manifest import find, is_here, load_manifest
+from vsr_pipeline.checkpoints.manifest import ModelEntry, find, is_here, load_manifest
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.jobs.report.page import duration
 from vsr_pipeline.media.images import Pixels
@@ -127,7 +128,11 @@ def bench_models(
     Raises:
         UsageError, ModelError, ResourceError: as `open_model`.
     """
-    return ModelTimes(tuple(_timed(model, settings, frames, repeats, reporter) for model in models))
+    timed = []
+    for one in models:
+        spec = open_model(settings.model_copy(update={"model": one.name, "checkpoint": None}))
+        timed.append(_timed(spec, one, frames, repeats, reporter))
+    return ModelTimes(tuple(timed))
 
 
 def bench_costs(size: tuple[int, int], settings: UpscaleConfig, *, reporter: Reporter) -> ModelTimes:
@@ -135,24 +140,33 @@ def bench_costs(size: tuple[int, int], settings: UpscaleConfig, *, reporter: Rep
 
     Args:
         size: width and height of the LQ frames.
-        settings: how they run; the model and the size that they name do not count.
+        settings: how they run; the model and the size that they name do not count. A model that does not have what
+            they ask for, such as a precision, runs as it does without settings.
         reporter: told which one is under way.
 
     Raises:
-        UsageError, ModelError, ResourceError: as `open_model`.
+        ModelError, ResourceError: as `open_model`.
     """
     here = [entry for entry in load_manifest() if entry.kind in ("recurrent", "frame") and is_here(entry)]
     timed = []
     for number, entry in enumerate([*here, find("bicubic-x4")], start=1):
         reporter.note(f"what a minute of video takes: model {number} of {len(here) + 1}")
         frames = _COST_FRAMES if entry.kind == "recurrent" else 1
-        timed.append(_timed(ModelAt(entry.name, size), settings, frames, 1, reporter))
+        timed.append(_timed(_opened(entry, settings), ModelAt(entry.name, size), frames, 1, reporter))
     return ModelTimes(tuple(timed))
 
 
-def _timed(model: ModelAt, settings: UpscaleConfig, frames: int, repeats: int, reporter: Reporter) -> ModelTime:
+def _opened(entry: ModelEntry, settings: UpscaleConfig) -> ModelSpec:
+    """Open a model with the settings, or without them where it refuses them."""
+    try:
+        return open_model(settings.model_copy(update={"model": entry.name, "checkpoint": None}))
+    except UsageError:
+        device = "auto" if entry.architecture == "opencv" else settings.device
+        return open_model(UpscaleConfig(model=entry.name, device=device))
+
+
+def _timed(spec: ModelSpec, model: ModelAt, frames: int, repeats: int, reporter: Reporter) -> ModelTime:
     clip = moving_picture(*model.size, frames)
-    spec = open_model(settings.model_copy(update={"model": model.name, "checkpoint": None}))
     width, height = (spec.scale * side for side in model.size)
     before = resident_memory_bytes()
     upscaler = spec.variants[0].build()

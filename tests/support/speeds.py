@@ -17,6 +17,5 @@ def know_speeds(speeds, *, channels=8, threads=None):
     lists = [every, direct, [c for c in every if c.precision == "fp32"]]
     for candidates in (*lists, *([*some, *in_int8] for some in lists[:2] if in_int8)):
         values = {c.name: speeds.get(c.name, 0.1) for c in candidates}
-        names = [c.name for c in candidates]
-        key = precision._key("speed", CPU, channels=channels, candidates=names)
+        key = precision._speed_key(candidates, CPU, channels)
         precision._remember(key | {"threads": threads or key["threads"]}, values)

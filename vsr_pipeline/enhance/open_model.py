@@ -1,4 +1,7 @@
-"""From settings to a model that is ready: which one, its weights, device, precision."""
+"""From settings to a model that is ready: which one, its weights, device, precision.
+
+Each kind of model is imported where it is opened: a run needs one of them.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,19 +11,11 @@ from typing import Literal
 
 from vsr_pipeline.checkpoints import frame_nets, manifest
 from vsr_pipeline.checkpoints.load import Checkpoint, architecture_of, load_animesr, load_checkpoint
-from vsr_pipeline.checkpoints.zoo import load_face_net
 from vsr_pipeline.clip.geometry import Sizing
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.animesr import animesr_spec
 from vsr_pipeline.enhance.device import choose_device
-from vsr_pipeline.enhance.faces import faces_step
-from vsr_pipeline.enhance.frame_model import frame_spec
-from vsr_pipeline.enhance.interpolation import interpolation_spec
 from vsr_pipeline.enhance.net_steps import NetStepSpec, with_net_steps
-from vsr_pipeline.enhance.realbasicvsr import realbasicvsr_spec
-from vsr_pipeline.enhance.refine import refine_step
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.enhance.zssr import zssr_spec
 from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
 from vsr_pipeline.runtime.files import file_sha256
 from vsr_pipeline.runtime.progress import Reporter
@@ -59,6 +54,8 @@ def _net_steps(settings: UpscaleConfig, spec: ModelSpec) -> tuple[NetStepSpec, .
     """Return the steps that the settings ask for, in their order; raises as `open_model`."""
     steps: list[NetStepSpec] = []
     if (refine := settings.refine_with) is not None:
+        from vsr_pipeline.enhance.refine import refine_step
+
         entry = manifest.chosen(refine[0])
         if entry.kind != "frame" or entry.architecture == "opencv":
             raise UsageError(f"--refine {entry.name}: it is no frame model of Real-ESRGAN's kind: see vsr models list")
@@ -66,6 +63,9 @@ def _net_steps(settings: UpscaleConfig, spec: ModelSpec) -> tuple[NetStepSpec, .
         checkpoint = _frame_checkpoint(entry.architecture, path, entry.name, UpscaleConfig(), entry)
         steps.append(refine_step(checkpoint, refine[1], spec, settings, choose_device(settings.device)))
     if settings.faces != "off":
+        from vsr_pipeline.checkpoints.zoo import load_face_net
+        from vsr_pipeline.enhance.faces import faces_step
+
         net, sha256, name = None, "", ""
         if settings.faces == "gfpgan":
             name = manifest.chosen_faces().name
@@ -84,16 +84,24 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
     if settings.backend == "mmedit" and architecture not in _VSR:
         raise UsageError(f"--backend mmedit runs RealBasicVSR and BasicVSR, not {name}: choose another model")
     if entry is not None and entry.kind == "interpolation":
+        from vsr_pipeline.enhance.interpolation import interpolation_spec
+
         return interpolation_spec(name, architecture, sizing_of(settings), settings.segment_frames)
     if architecture == "opencv":
         _refuse_other_devices(settings, name)
     device = choose_device("cpu" if architecture == "opencv" else settings.device)
     if architecture == "zssr":
+        from vsr_pipeline.enhance.zssr import zssr_spec
+
         return zssr_spec(name, settings, sizing_of(settings), device, allow_cpu=allow_cpu)
     path = settings.checkpoint or manifest.verified_path(name)
     if architecture == "animesr":
+        from vsr_pipeline.enhance.animesr import animesr_spec
+
         return animesr_spec(load_animesr(path, name), settings, device, allow_cpu=allow_cpu)
     if architecture in frame_nets.LOADERS:
+        from vsr_pipeline.enhance.frame_model import frame_spec
+
         frame_checkpoint = _frame_checkpoint(architecture, path, name, settings, entry)
         return frame_spec(frame_checkpoint, settings, device, allow_cpu=allow_cpu)
     checkpoint = load_checkpoint(path)
@@ -102,6 +110,8 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
         from vsr_pipeline.enhance.realbasicvsr_mmedit import mmedit_spec
 
         return mmedit_spec(name, checkpoint, settings, device)
+    from vsr_pipeline.enhance.realbasicvsr import realbasicvsr_spec
+
     return realbasicvsr_spec(name, checkpoint, settings, device, allow_cpu=allow_cpu)
 
 
