@@ -28,7 +28,7 @@ from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.zssr_pictures import Kernel, Reduction, back_projected
 from vsr_pipeline.media.antialias import antialiased_bicubic
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.timeline import Decision, Segment, Shot
 
 BACK_PROJECTIONS = 10

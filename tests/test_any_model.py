@@ -19,18 +19,18 @@ from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry, Sizing, size_label
 from vsr_pipeline.config import Config, UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.frame_model import FrameUpscaler, frame_spec
 from vsr_pipeline.enhance.frames import enhance_frames
 from vsr_pipeline.enhance.open_model import open_model, sizing_of
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.media.read.probe import probe
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.animesr import AnimeSRNet
 from vsr_pipeline.models.compact import SRVGGNetCompact
 from vsr_pipeline.models.edsr import EDSRNet
-from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.models.rrdb import RRDBNet
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import ClipSize, Decision

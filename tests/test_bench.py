@@ -82,7 +82,7 @@ def test_text_for_people(tmp_path, capsys):
         *("model", "clip", "product", "reference", "ratio", "accuracy", "arithmetic", "memory", "ms"),
     ]
     assert "cleaning" not in out
-    assert err.startswith("loading PyTorch")
+    assert err.startswith("loading the model")
     assert "run 2 of 2" in err
 
 

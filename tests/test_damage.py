@@ -13,10 +13,10 @@ from tests.support.upscaling import CPU
 from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.clip.damage import Damage, damage_of
 from vsr_pipeline.config import Config, UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.realbasicvsr_cleaning import given_back
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.errors import ConfigError, UsageError
 from vsr_pipeline.jobs.fingerprint import differences, fingerprint_of
 from vsr_pipeline.media.images import Pixels, list_frames, read_image

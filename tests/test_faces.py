@@ -24,8 +24,9 @@ from vsr_pipeline.enhance.face_tracks import Tracker, frames_with, read_tracks, 
 from vsr_pipeline.enhance.face_warp import SIDE, Similarity, add_back, crop, mask_at
 from vsr_pipeline.enhance.faces import FaceStep, faces_step
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
-from vsr_pipeline.enhance.net_steps import FACES, model_alone, with_net_steps
+from vsr_pipeline.enhance.net_steps import with_net_steps
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.spec import FACES, model_alone
 from vsr_pipeline.errors import ModelError, StoppedForNow
 from vsr_pipeline.media.images import write_png
 from vsr_pipeline.media.read.reader import VideoReader

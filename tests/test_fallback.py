@@ -19,12 +19,11 @@ from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import enhance_frames
-from vsr_pipeline.enhance.memory import allowed_bytes
+from vsr_pipeline.enhance.memory import allowed_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.open_model import checkpoint_of, open_model
 from vsr_pipeline.enhance.realbasicvsr import variants_of
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.spec import Context, ModelSpec, Variant
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import InputError, ModelError, ResourceError
 from vsr_pipeline.models import BasicVSRNet, basicvsr
 from vsr_pipeline.timeline import ClipSize

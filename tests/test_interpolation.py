@@ -1,5 +1,9 @@
 """Interpolation as OpenCV does it, and the one change of size after a network as Pillow does it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +12,8 @@ from PIL import Image
 
 from tests.golden.make_reference import make_clip
 from vsr_pipeline.enhance.resize import lanczos_resize
-from vsr_pipeline.models.interpolation import METHODS, interpolate
+from vsr_pipeline.media.interpolation import METHODS, interpolate
+from vsr_pipeline.media.read.reader import VideoReader
 
 FLAGS = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 4}
 
@@ -86,3 +91,15 @@ def test_lanczos_leaves_its_input_and_the_same_size():
     assert lanczos_resize(frame.half(), (12, 9)).dtype == torch.float32
     with pytest.raises(ValueError, match="9x0"):
         lanczos_resize(frame, (0, 9))
+
+
+def test_a_run_without_a_network_needs_no_torch(tmp_path):
+    """Made, continued, and with its size and time told: PyTorch takes a second and a hundred megabytes to load."""
+    demo, output = Path(__file__).parent.parent / "data" / "demo.mp4", tmp_path / "large.mp4"
+    run = ["run", str(demo), "--output", str(output), "--model", "lanczos", "--scale", "1.5", "--max-frames", "3"]
+    twice = f"print([cli.run(arguments) for arguments in {[run, [*run, '--dry-run'], run]}])"
+    code = f"import sys; sys.modules['torch'] = None; from vsr_pipeline import cli; {twice}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0]", done.stderr
+    with VideoReader(output) as reader:
+        assert (reader.info.width, reader.info.height, sum(1 for _ in reader)) == (240, 136, 3)

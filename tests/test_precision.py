@@ -18,10 +18,10 @@ from vsr_pipeline.clip.footage import analyse_clip, footage_of, look_at
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance import precision
-from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.precision import Candidate, candidates_for, ranked, reason_for, speeds_of
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.errors import PrecisionError, StoppedForNow
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.ledger import Ledger

@@ -17,12 +17,13 @@ from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.compare.candidates import parse_candidates
 from vsr_pipeline.config import Config, UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.frame_model import Way, prepared
 from vsr_pipeline.enhance.frames import decide, decide_in_memory, enhance_in_memory
-from vsr_pipeline.enhance.net_steps import REFINE, model_alone, with_net_steps
+from vsr_pipeline.enhance.net_steps import with_net_steps
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.enhance.refine import Refiner, detail_of, refine_step
+from vsr_pipeline.enhance.spec import REFINE, model_alone
 from vsr_pipeline.errors import ConfigError, StoppedForNow
 from vsr_pipeline.models.compact import SRVGGNetCompact
 from vsr_pipeline.models.rrdb import RRDBNet

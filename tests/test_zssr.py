@@ -35,7 +35,7 @@ from vsr_pipeline.errors import InputError, ModelError, PrecisionError, UsageErr
 from vsr_pipeline.jobs.making import SegmentsOfClip
 from vsr_pipeline.jobs.workers.serial import SerialExecutor
 from vsr_pipeline.media.antialias import antialiased_bicubic
-from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
 from vsr_pipeline.timeline import ClipSize, Decision
 

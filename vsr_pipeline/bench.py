@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from vsr_pipeline import bench_network as network
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
-from vsr_pipeline.enhance.device import DTYPES
+from vsr_pipeline.enhance.device import PRECISIONS
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.open_model import checkpoint_of, note_model, open_model
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.read.reader import VideoReader
@@ -109,7 +109,7 @@ def bench(
     from torch.utils.flop_counter import FlopCounterMode  # half a second, which no other command needs
 
     spec, upscaler, device = _opened(settings, reporter)
-    precision = next(name for name in DTYPES if name == spec.precision)
+    precision = next(name for name in PRECISIONS if name == spec.precision)
     clip = network.moving_picture(*size, frames)
     gpu_bytes = network.peak_gpu_memory_bytes(spec, upscaler, clip)  # before the reference takes any
     net = net_for(checkpoint_of(settings)[1]).eval().requires_grad_(False).to(device)

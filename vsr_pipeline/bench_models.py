@@ -16,7 +16,7 @@ from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.jobs.report.page import duration
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.runtime.memory import resident_memory_bytes
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import Decision

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import Step
-from vsr_pipeline.enhance.device import DTYPES, Precision
+from vsr_pipeline.enhance.device import Precision
 from vsr_pipeline.enhance.frames import enhance_in_memory
+from vsr_pipeline.enhance.precision import DTYPES
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Steps

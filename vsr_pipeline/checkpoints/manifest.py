@@ -15,6 +15,9 @@ from vsr_pipeline.runtime.files import file_sha256
 
 Kind = Literal["recurrent", "frame", "interpolation", "zero-shot", "face"]
 
+FRAME_ARCHITECTURES = ("rrdb", "compact", "edsr", "opencv", "zoo")
+"""What `frame_nets.LOADERS` reads."""
+
 _PACKAGE = Path(__file__).parent.parent
 
 

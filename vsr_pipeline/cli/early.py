@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def announce_loading(reporter: "Reporter", *, in_logs: bool = False) -> None:
     """Tell a person what the first seconds are for; a log need not know, unless `in_logs`."""
     if in_logs or sys.stderr.isatty():
-        reporter.note("loading PyTorch and the model")
+        reporter.note("loading the model")
 
 
 def refuse_missing(*inputs: Path | str) -> None:

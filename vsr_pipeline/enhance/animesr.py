@@ -13,7 +13,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
-from vsr_pipeline.enhance.memory import around_model_bytes
+from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.spec import (
     CHECKPOINT_FRAMES,
     Carry,
@@ -25,7 +25,7 @@ from vsr_pipeline.enhance.spec import (
     State,
     Variant,
 )
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
+from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.animesr import AnimeSRNet, extended
 from vsr_pipeline.timeline import ClipSize, Decision, Segment

@@ -1,15 +1,15 @@
-"""What `auto` means: the fastest precision that is exact enough, or what a clip was begun with."""
+"""What `auto` means: the fastest precision that is exact enough."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from vsr_pipeline.checkpoints.manifest import stand_ins_of
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.config_steps import refine_from
-from vsr_pipeline.enhance.device import DTYPES, FLOATS, MEASURED, Precision
+from vsr_pipeline.enhance.device import FLOATS, MEASURED, Precision
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.precision import (
+    DTYPES,
     FAST_PSNR_DB,
     LEAST_PSNR_DB,
     Candidate,
@@ -21,42 +21,8 @@ from vsr_pipeline.enhance.precision import (
     reason_for,
     speeds_of,
 )
-from vsr_pipeline.enhance.spec import Identity
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import PrecisionError
 from vsr_pipeline.models.winograd import winograd_library
-
-
-def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.device | None = None) -> UpscaleConfig:
-    """Return the settings with the precision and the convolutions that were chosen before, where they say `auto`.
-
-    Args:
-        settings: as configured; what they name stays.
-        identity: that of a `ModelSpec`. What it does not say stays `auto`.
-        here: where it will be computed. What is of another kind of device is not taken, and no Winograd's method
-            where ncnn is missing: whoever compares identities says so. None: workers will look themselves.
-    """
-    chosen: dict[str, object] = {}
-    # What was begun before it was measured is cleaned wholly, as it was.
-    if settings.cleaning == "auto" and identity and (share := identity.get("cleaning", 1.0)) != "auto":
-        chosen["cleaning"] = float(share)
-    if here is not None and identity.get("device") != here.type:
-        return settings.model_copy(update=chosen)
-    # A model that another one stands in for keeps those weights.
-    if settings.checkpoint is None and identity.get("model") in stand_ins_of(settings.model):
-        chosen["model"] = identity["model"]
-    # So does one that refines.
-    begun = refine_from(str(identity.get("refine", "none")))
-    if begun is not None and (asked := settings.refine_with) is not None and begun[0] in stand_ins_of(asked[0]):
-        chosen["refine"] = f"{begun[0]}:{asked[1]:g}"
-    if settings.precision in MEASURED and identity.get("precision") in DTYPES:
-        chosen["precision"] = identity["precision"]
-    convolutions = str(identity.get("convolutions", "auto"))
-    # On a GPU there is one way; if the CPU is the last resort, it chooses by itself.
-    if settings.convolutions == "auto" and convolutions != "auto" and identity.get("device") == "cpu":
-        by_winograd = convolutions.startswith("ncnn") and (here is None or winograd_library() is not None)
-        chosen["convolutions"] = "winograd" if by_winograd else "direct"
-    return settings.model_copy(update=chosen)
 
 
 def fastest(

@@ -1,28 +1,27 @@
-"""Which device the network runs on. Nothing falls back to something that was not asked for."""
+"""Which device the network runs on. Nothing falls back to something that was not asked for.
 
-from typing import Literal
+torch is loaded by what asks it, so that models without it run without it.
+"""
 
-import torch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vsr_pipeline.errors import ResourceError, UsageError
 from vsr_pipeline.runtime.progress import counted
 
+if TYPE_CHECKING:
+    import torch
+
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 """What every network and device may be asked for."""
 MEASURED = ("auto", "fast")
 """Settings that stand for the precision that is measured to be the fastest."""
 
 GPU_IS_BROKEN = "the GPU no longer computes: see nvidia-smi and the system's log"
-
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "int8": torch.float32,
-}
-"""Of the features that are kept from step to step."""
 
 
 def devices_of(name: str) -> tuple[str, ...]:
@@ -48,6 +47,8 @@ def choose_device(name: str) -> torch.device:
     """
     if len(devices_of(name)) > 1:
         raise UsageError(f"--device {name}: only `vsr run` and `vsr batch` compute on several devices: name one")
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
@@ -58,7 +59,7 @@ def choose_device(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ResourceError("device 'mps' was asked for, but this machine has no Apple GPU: use --device auto")
     if kind == "cuda":
-        count = torch.cuda.device_count()
+        count = gpu_count()
         if int(index or 0) >= count:
             raise ResourceError(
                 f"device '{name}' was asked for, but {count} CUDA GPUs are visible: use --device auto or cpu, "
@@ -68,10 +69,19 @@ def choose_device(name: str) -> torch.device:
     return torch.device(kind)
 
 
+def gpu_count() -> int:
+    """Return how many CUDA GPUs are visible."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def computes(device: torch.device | None) -> bool:
     """Whether a device still computes what it should: a product of two small matrices. None: no device is needed."""
     if device is None or device.type == "cpu":
         return True
+    import torch
+
     try:
         ones = torch.ones((64, 64), device=device)
         return bool((ones @ ones == 64).all())
@@ -83,6 +93,8 @@ def computes(device: torch.device | None) -> bool:
 
 def describe(device: torch.device) -> str:
     """Name a device for people."""
+    import torch
+
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({counted(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else str(device)

@@ -23,8 +23,8 @@ from vsr_pipeline.enhance.face_tracks import (
     write_tracks,
 )
 from vsr_pipeline.enhance.face_warp import Similarity, add_back, crop
-from vsr_pipeline.enhance.net_steps import FACES, Change, NetStepSpec
-from vsr_pipeline.enhance.spec import Say
+from vsr_pipeline.enhance.net_steps import Change, NetStepSpec
+from vsr_pipeline.enhance.spec import FACES, Say
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.runtime.progress import counted

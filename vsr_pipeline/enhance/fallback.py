@@ -10,20 +10,19 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-import torch
-
 from vsr_pipeline.enhance.device import GPU_IS_BROKEN, computes
 from vsr_pipeline.enhance.memory import (
     allowed_bytes,
     amount,
     around_model_bytes,
     first_that_fits,
+    give_back,
     no_more_than,
+    out_of_memory_as_error,
     same_memory,
     second_encoder_bytes,
 )
 from vsr_pipeline.enhance.spec import Checkpoints, ModelSpec, Upscaler
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.errors import (
     BrokenDeviceError,
     ModelError,
@@ -253,8 +252,7 @@ class Fallback:
         """Let go of the upscaler before the next one is built: two do not fit where memory has run out."""
         self._upscaler = None
         gc.collect()
-        if self._spec.device is not None and self._spec.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(self._spec.device)
 
     @property
     def _memory(self) -> str:

@@ -16,10 +16,10 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.frames import take
-from vsr_pipeline.enhance.memory import around_model_bytes
+from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.spec import CHECKPOINT_FRAMES, Carry, Checkpoints, Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
+from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.errors import OutOfMemoryError, UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.frame import FrameNet

@@ -1,18 +1,19 @@
-"""The way of a segment's frames: LQ frames into the upscaler, through the steps, HR frames back from the device."""
+"""The way of a segment's frames: LQ frames into the upscaler, through the steps, HR frames back from the device.
+
+Interpolation gives integers: torch is loaded for all other models, and where a step is asked for.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
-import torch
+import numpy as np
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.resize import lanczos_resize
 from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
-from vsr_pipeline.enhance.steps import Step, through
-from vsr_pipeline.enhance.transfer import download, out_of_memory_as_error, pixels_of, to_pixels, to_tensor
+from vsr_pipeline.enhance.steps import Step
 from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.conversion import Planes, YuvConversion
@@ -59,10 +60,9 @@ def enhance_frames(
         carry=carry,
         conversion=None,
     )
-    return map(pixels_of, coming)
+    return map(_pixels_of, coming)
 
 
-@torch.inference_mode()
 def enhance_to_encode(
     upscaler: Upscaler,
     frames: Iterable[Pixels],
@@ -80,13 +80,27 @@ def enhance_to_encode(
     All arguments are as there, but for `conversion`: the writer's, from RGB to what it encodes. Frames of a GPU are
     converted there; None: none are.
     """
+    from vsr_pipeline.enhance.interpolation import Interpolation  # it needs `take`
+
     frames = iter(frames)
     first = next(take(frames, 1))
     reduced = reduced_frames(chain([first], frames), geometry)
     enlarge = partial(upscaler.upscale, segment=segment, decision=decision, geometry=geometry, on_work=on_work)
     if carry is not None:
         enlarge = partial(enlarge, carry=carry)
+    if not steps and isinstance(upscaler, Interpolation):
+        yield from cast("Iterator[Pixels]", enlarge(reduced))
+        return
+    from vsr_pipeline.enhance.steps import through
+    from vsr_pipeline.enhance.transfer import download
+
     yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype, conversion)
+
+
+def _pixels_of(frame: Pixels | Planes) -> Pixels:
+    """Return a frame that was asked for in RGB; mypy cannot know."""
+    assert isinstance(frame, np.ndarray)
+    return frame
 
 
 class Samples(Sequence[Pixels]):
@@ -125,18 +139,15 @@ def decide(upscaler: Upscaler, samples: Sequence[Pixels], geometry: Geometry, sa
     return upscaler.decide(Samples(read, range(len(samples))), geometry=geometry, say=say)
 
 
-@torch.inference_mode()
 def reduced_frames(frames: Iterable[Pixels], geometry: Geometry) -> Iterator[Pixels]:
     """Yield frames in the size that the model is to see: smaller ones with `--shrink-input`, by Lanczos."""
     if geometry.reduced_size == geometry.input_size:
         yield from frames
         return
-    cpu = torch.device("cpu")
+    from vsr_pipeline.enhance.resize import resized_pixels
+
     for pixels in frames:
-        with out_of_memory_as_error():
-            smaller = lanczos_resize(to_tensor(pixels, cpu), geometry.reduced_size[::-1])
-            reduced = to_pixels(smaller, pixels.dtype)
-        yield reduced
+        yield resized_pixels(pixels, geometry.reduced_size)
 
 
 def decide_in_memory(upscaler: Upscaler, context: Context, frames: Sequence[Pixels], scale: int) -> Decision:

@@ -7,7 +7,7 @@ from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
 from vsr_pipeline.enhance.spec import Carry, Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models.interpolation import METHODS, Method, interpolate
+from vsr_pipeline.media.interpolation import METHODS, Method, interpolate
 from vsr_pipeline.timeline import Decision, Segment
 
 

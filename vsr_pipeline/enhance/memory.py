@@ -1,13 +1,18 @@
 """How much memory a run takes besides the model, how much may be taken, and which variant fits."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-import torch
+from typing import TYPE_CHECKING
 
 from vsr_pipeline.enhance.spec import Variant
+from vsr_pipeline.errors import OutOfMemoryError
 from vsr_pipeline.runtime.memory import available_memory_bytes, resident_memory_bytes
 from vsr_pipeline.timeline import ClipSize
+
+if TYPE_CHECKING:
+    import torch
 
 _RGB = 3
 # PyTorch, ffmpeg's libraries and the weights.
@@ -19,6 +24,8 @@ _ENCODER_BYTES = 132
 _ENCODER_BYTES_OF_A_FRAME = 12
 # Of the memory that is free. The rest is for what an allocator cannot use, and for other programs.
 _SHARE_OF_FREE = 0.9
+_SIGNS = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")
+_REMEDY = "give --memory-limit less than there is, or a smaller --max-seq-len (the frames that are held at once)"
 
 
 def around_model_bytes(clip: ClipSize, scale: int) -> int:
@@ -55,6 +62,8 @@ def allowed_bytes(limit_bytes: int | None, device: torch.device | None) -> int |
     if limit_bytes is not None:
         return limit_bytes
     if device is not None and device.type == "cuda":
+        import torch
+
         torch.cuda.empty_cache()
         return round(_SHARE_OF_FREE * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_allocated(device)))
     free = available_memory_bytes()
@@ -70,6 +79,8 @@ def no_more_than(limit_bytes: int | None, device: torch.device | None) -> Iterat
     if limit_bytes is None or device is None or device.type != "cuda":
         yield
         return
+    import torch
+
     before = torch.cuda.get_per_process_memory_fraction(device)
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(before, limit_bytes / total), device)
@@ -77,6 +88,30 @@ def no_more_than(limit_bytes: int | None, device: torch.device | None) -> Iterat
         yield
     finally:
         torch.cuda.set_per_process_memory_fraction(before, device)
+
+
+def give_back(device: torch.device | None) -> None:
+    """Give back what PyTorch only keeps of a GPU's memory."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def out_of_memory_as_error() -> Iterator[None]:
+    """Turn the ways to say that memory is used up into an `OutOfMemoryError`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(f"there is too little memory; {_REMEDY}") from error
+    except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which need not be loaded
+            raise OutOfMemoryError(f"the GPU has too little memory; {_REMEDY}") from error
+        # The CPU's allocator, MPS, and the libraries under CUDA have no exception of their own.
+        if not any(sign in str(error) for sign in _SIGNS):
+            raise
+        raise OutOfMemoryError(f"there is too little memory; {_REMEDY}") from error
 
 
 def same_memory(variants: Sequence[Variant]) -> tuple[Variant, ...]:

@@ -14,14 +14,22 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.spec import Carry, Frame, Identity, ModelSpec, OnWork, Say, Upscaler, Variant
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error, to_tensor
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
+from vsr_pipeline.enhance.spec import (
+    Carry,
+    Frame,
+    Identity,
+    ModelSpec,
+    OnWork,
+    Say,
+    Upscaler,
+    Variant,
+    model_alone,
+)
+from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.timeline import ClipSize, Decision, Segment, Shot
-
-REFINE, FACES = "refine", "faces"
-"""Under what each step keeps its part of a decision, one text."""
 
 _EVERY_FRAME = 2**62
 
@@ -139,11 +147,6 @@ class SteppedUpscaler:
     def free_caches(self) -> None:
         """Let go of what the model keeps for frames of one size."""
         self._upscaler.free_caches()
-
-
-def model_alone(decision: Decision) -> Decision:
-    """Return what the model itself decided; with it alone, steps change nothing that hangs on places in the picture."""
-    return replace(decision, values={k: v for k, v in decision.values.items() if k not in (REFINE, FACES)})
 
 
 def with_net_steps(spec: ModelSpec, steps: Sequence[NetStepSpec]) -> ModelSpec:

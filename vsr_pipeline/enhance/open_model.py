@@ -1,30 +1,35 @@
 """From settings to a model that is ready: which one, its weights, device, precision.
 
-Each kind of model is imported where it is opened: a run needs one of them.
+Each kind of model is imported where it is opened: a run needs one of them, and interpolation no torch.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from vsr_pipeline.checkpoints import frame_nets, manifest
-from vsr_pipeline.checkpoints.load import Checkpoint, architecture_of, load_animesr, load_checkpoint
+from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.clip.geometry import Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import choose_device
-from vsr_pipeline.enhance.net_steps import NetStepSpec, with_net_steps
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
 from vsr_pipeline.runtime.files import file_sha256
 from vsr_pipeline.runtime.progress import Reporter
 
+if TYPE_CHECKING:
+    from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
+    from vsr_pipeline.checkpoints.load import Checkpoint
+    from vsr_pipeline.enhance.net_steps import NetStepSpec
+
 _VSR = ("realbasicvsr", "basicvsr")
 # Options that change a model's pixels, the architectures that have them, and what they are for.
 _DIALS: dict[str, tuple[tuple[str, ...], str]] = {
     "cleaning": (("realbasicvsr",), "RealBasicVSR, which cleans frames"),
-    "tile": ((*frame_nets.LOADERS, "zssr"), "frame models"),
+    "tile": ((*manifest.FRAME_ARCHITECTURES, "zssr"), "frame models"),
     "zssr_steps": (("zssr",), "zssr"),
     "kernel": (("zssr",), "zssr"),
 }
@@ -47,7 +52,12 @@ def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec
     spec = _model_alone(settings, allow_cpu=allow_cpu)
     why = "" if settings.checkpoint else manifest.why_chosen(settings.model)
     spec = replace(spec, choice="; ".join(filter(None, (why, spec.choice))))
-    return with_net_steps(spec, _net_steps(settings, spec))
+    steps = _net_steps(settings, spec)
+    if not steps:
+        return spec
+    from vsr_pipeline.enhance.net_steps import with_net_steps
+
+    return with_net_steps(spec, steps)
 
 
 def _net_steps(settings: UpscaleConfig, spec: ModelSpec) -> tuple[NetStepSpec, ...]:
@@ -96,14 +106,17 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
         return zssr_spec(name, settings, sizing_of(settings), device, allow_cpu=allow_cpu)
     path = settings.checkpoint or manifest.verified_path(name)
     if architecture == "animesr":
+        from vsr_pipeline.checkpoints.load import load_animesr
         from vsr_pipeline.enhance.animesr import animesr_spec
 
         return animesr_spec(load_animesr(path, name), settings, device, allow_cpu=allow_cpu)
-    if architecture in frame_nets.LOADERS:
+    if architecture in manifest.FRAME_ARCHITECTURES:
         from vsr_pipeline.enhance.frame_model import frame_spec
 
         frame_checkpoint = _frame_checkpoint(architecture, path, name, settings, entry)
         return frame_spec(frame_checkpoint, settings, device, allow_cpu=allow_cpu)
+    from vsr_pipeline.checkpoints.load import load_checkpoint
+
     checkpoint = load_checkpoint(path)
     settings = settings.model_copy(update={"cleaning": _cleaning(settings, entry)})
     if settings.backend == "mmedit":
@@ -141,6 +154,8 @@ def checkpoint_of(settings: UpscaleConfig) -> tuple[str, Checkpoint]:
     Raises:
         ModelError: the model is unknown, or its weights are missing or damaged.
     """
+    from vsr_pipeline.checkpoints.load import load_checkpoint
+
     if settings.checkpoint is not None:
         return settings.checkpoint.name, load_checkpoint(settings.checkpoint)
     entry = manifest.chosen(settings.model)
@@ -165,6 +180,8 @@ def _modified_ns(path: Path) -> int:
 
 @lru_cache(maxsize=8)
 def _architecture_of_file(path: Path, modified_ns: int) -> str:  # noqa: ARG001
+    from vsr_pipeline.checkpoints.load import architecture_of
+
     return architecture_of(path)
 
 
@@ -172,21 +189,27 @@ def _architecture_of_file(path: Path, modified_ns: int) -> str:  # noqa: ARG001
 def _scale_of_file(path: Path, modified_ns: int) -> int:
     architecture = _architecture_of_file(path, modified_ns)
     if architecture == "animesr":
+        from vsr_pipeline.checkpoints.load import load_animesr
+
         return load_animesr(path, path.name).net.scale
-    if architecture in frame_nets.LOADERS:
-        return frame_nets.LOADERS[architecture](path, path.name).net.scale
+    if architecture in manifest.FRAME_ARCHITECTURES:
+        from vsr_pipeline.checkpoints.frame_nets import LOADERS
+
+        return LOADERS[architecture](path, path.name).net.scale
     return 4
 
 
 def _frame_checkpoint(
     architecture: str, path: Path, name: str, settings: UpscaleConfig, entry: manifest.ModelEntry | None
-) -> frame_nets.FrameCheckpoint:
+) -> FrameCheckpoint:
     """Read a frame model's weights, mixed with those of its counterpart for `--denoise`.
 
     Raises:
         ModelError: they are missing or damaged, or the network has another scale than the manifest says.
     """
-    load: Callable[[Path, str], frame_nets.FrameCheckpoint] = frame_nets.LOADERS[architecture]
+    from vsr_pipeline.checkpoints import frame_nets
+
+    load: Callable[[Path, str], FrameCheckpoint] = frame_nets.LOADERS[architecture]
     if entry is not None and entry.denoising is not None and settings.denoise < 1:
         checkpoint = frame_nets.mixed_compact(manifest.verified_path(entry.denoising), path, settings.denoise, name)
     else:

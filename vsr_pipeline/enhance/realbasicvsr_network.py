@@ -9,9 +9,9 @@ from vsr_pipeline.checkpoints.load import Checkpoint
 from vsr_pipeline.checkpoints.ranges import Calibration
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest
-from vsr_pipeline.enhance.device import DTYPES, MEASURED, Precision
-from vsr_pipeline.enhance.precision import Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error
+from vsr_pipeline.enhance.device import MEASURED, Precision
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
+from vsr_pipeline.enhance.precision import DTYPES, Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
 from vsr_pipeline.errors import ModelError, PrecisionError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlocks

@@ -12,6 +12,7 @@ from vsr_pipeline.clip.damage import damage_of
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step
 from vsr_pipeline.enhance.frames import take
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.realbasicvsr_cleaning import (
     cleaned,
     cleaned_in_part,
@@ -26,7 +27,7 @@ from vsr_pipeline.enhance.spec import (
     Frame,
     OnWork,
 )
-from vsr_pipeline.enhance.transfer import check_finite, out_of_memory_as_error, to_tensor
+from vsr_pipeline.enhance.transfer import check_finite, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum

@@ -24,9 +24,9 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest_direct
 from vsr_pipeline.enhance.device import Precision
 from vsr_pipeline.enhance.frame_model import Tiles, Way, prepared, small_output
-from vsr_pipeline.enhance.net_steps import REFINE, Change, NetStepSpec
+from vsr_pipeline.enhance.net_steps import Change, NetStepSpec
 from vsr_pipeline.enhance.precision import LEAST_PSNR_DB, accuracy_of, candidates_for, psnr_db
-from vsr_pipeline.enhance.spec import ModelSpec, Say
+from vsr_pipeline.enhance.spec import REFINE, ModelSpec, Say
 from vsr_pipeline.enhance.tiles import AUTOMATIC_SIDES, tiles_for, upscale_in_tiles
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.media.images import Pixels

@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
+from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
+from vsr_pipeline.media.images import Pixels
+
 _LOBES = 3
 
 
@@ -31,6 +35,21 @@ def lanczos_resize(frames_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
         if resized.shape[axis] != length:
             resized = _resize_axis(resized, axis, length)
     return resized
+
+
+@torch.inference_mode()
+def resized_pixels(pixels_HW3: Pixels, size: tuple[int, int]) -> Pixels:
+    """Scale a frame of integers.
+
+    Args:
+        pixels_HW3: RGB, 8 or 16 bits.
+        size: width and height of the result.
+
+    Raises:
+        OutOfMemoryError: there is not enough memory for it.
+    """
+    with out_of_memory_as_error():
+        return to_pixels(lanczos_resize(to_tensor(pixels_HW3, torch.device("cpu")), size[::-1]), pixels_HW3.dtype)
 
 
 def _resize_axis(frames: Tensor, axis: int, length: int) -> Tensor:

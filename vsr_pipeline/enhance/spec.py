@@ -1,18 +1,21 @@
-"""A model that is ready: all that the rest of the program knows of it, whichever model it is."""
+"""A model that is ready: all that the rest of the program knows of it, whichever model it is. Loads no torch."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.plan import plan_segments
 from vsr_pipeline.timeline import ClipSize, Decision, Segment, Timeline
 
-Frame = Tensor | Pixels
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Frame: TypeAlias = "Tensor | Pixels"
 """An HR frame: (1, 3, H, W), RGB in [0, 1], float32, on its device; or (H, W, 3) integers of a model without torch."""
 
 OnWork = Callable[[float], None]
@@ -24,10 +27,13 @@ Say = Callable[[str], None]
 INT8 = "int8"
 """In an identity in 8-bit integers: by which instructions, and with which ranges."""
 
+REFINE, FACES = "refine", "faces"
+"""Under what each step with a network keeps its part of a decision, one text."""
+
 Identity = Mapping[str, str | int | float]
 """Everything that pixels depend on, by the names of the settings."""
 
-State = Mapping[str, Tensor | int]
+State: TypeAlias = "Mapping[str, Tensor | int]"
 """All that a model knows of the frames before one when it makes that one; empty where it needs nothing of them."""
 
 CHECKPOINT_FRAMES = 30
@@ -194,6 +200,8 @@ class ModelSpec:
     def reset_peak_gpu_memory(self) -> None:
         """Begin to measure `peak_gpu_memory_bytes` anew."""
         if self.device is not None and self.device.type == "cuda":
+            import torch
+
             torch.cuda.init()  # type: ignore[no-untyped-call] # else, before a network is there, the next line fails
             torch.cuda.empty_cache()  # what is only kept for reuse was taken by someone before
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -203,5 +211,13 @@ class ModelSpec:
 
         Taken is more than in use: CUDA graphs keep what their steps need, and the allocator whole blocks.
         """
-        on_gpu = self.device is not None and self.device.type == "cuda"
-        return torch.cuda.max_memory_reserved(self.device) if on_gpu else 0
+        if self.device is None or self.device.type != "cuda":
+            return 0
+        import torch
+
+        return torch.cuda.max_memory_reserved(self.device)
+
+
+def model_alone(decision: Decision) -> Decision:
+    """Return what the model itself decided; with it alone, steps change nothing that hangs on places in the picture."""
+    return replace(decision, values={k: v for k, v in decision.values.items() if k not in (REFINE, FACES)})

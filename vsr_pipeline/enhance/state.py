@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from vsr_pipeline.enhance.spec import State
 from vsr_pipeline.runtime.files import write_failure
 
@@ -12,8 +9,7 @@ from vsr_pipeline.runtime.files import write_failure
 def copy_of_state(state: State) -> State:
     """Return a state in main memory that its model no longer changes."""
     return {
-        name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
-        for name, value in state.items()
+        name: value if isinstance(value, int) else value.detach().to("cpu", copy=True) for name, value in state.items()
     }
 
 
@@ -23,6 +19,8 @@ def save_state(state: State, path: Path) -> None:
     Raises:
         OutputError, ResourceError: it cannot be written.
     """
+    import torch
+
     try:
         with path.open("wb") as file:
             torch.save(dict(state), file)
@@ -32,5 +30,7 @@ def save_state(state: State, path: Path) -> None:
 
 def load_state(path: Path) -> State:
     """Read what `save_state` wrote; tensors are in main memory."""
+    import torch
+
     loaded: State = torch.load(path, map_location="cpu", weights_only=True)
     return loaded

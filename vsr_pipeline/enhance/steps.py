@@ -1,24 +1,25 @@
 """What is done to HR frames on the device after the model: blending with the input, the size that is asked for.
 
 HR frames stay tensors from the model to the end of the chain; `transfer.download` then makes integers of them, once.
+Only frames that are on their way load torch.
 """
+
+from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry, Size
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.resize import lanczos_resize
 from vsr_pipeline.enhance.spec import Frame, Identity
-from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Resize:
 
     def __call__(self, frames: Iterator[Enlarged]) -> Iterator[Enlarged]:
         """Yield the frames in that size."""
+        from vsr_pipeline.enhance.resize import lanczos_resize
+
         for one in frames:
             yield Enlarged(lanczos_resize(one.hr, self.size[::-1]), one.lq)
 
@@ -81,10 +84,15 @@ class Blend:
 
     def __call__(self, frames: Iterator[Enlarged]) -> Iterator[Enlarged]:
         """Yield the mixed frames."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        from vsr_pipeline.enhance.transfer import to_tensor
+
         for one in frames:
             frame = one.hr
             lq = to_tensor(one.lq, frame.device)
-            plain = F.interpolate(lq, frame.shape[-2:], mode="bicubic", align_corners=False, antialias=True)
+            plain = interpolate(lq, frame.shape[-2:], mode="bicubic", align_corners=False, antialias=True)
             # What overshoots white or black on one side must not darken or lighten the other.
             yield Enlarged(torch.lerp(plain.clamp(0, 1), frame.clamp(0, 1), self.strength), one.lq)
 
@@ -109,6 +117,11 @@ def through(
     """
     if not steps:
         return enlarge(frames)
+    import torch
+
+    from vsr_pipeline.enhance.transfer import to_tensor
+
+    cpu = torch.device("cpu")
     waiting: deque[Pixels] = deque()
 
     def noted() -> Iterator[Pixels]:
@@ -120,7 +133,7 @@ def through(
     def paired() -> Iterator[Enlarged]:
         for frame in enlarge(noted()):
             lq = waiting.popleft()
-            yield Enlarged(to_tensor(frame, torch.device("cpu")) if isinstance(frame, np.ndarray) else frame, lq)
+            yield Enlarged(to_tensor(frame, cpu) if isinstance(frame, np.ndarray) else frame, lq)
 
     chain = paired()
     for step in steps:

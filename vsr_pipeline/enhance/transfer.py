@@ -2,15 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.planes import converts_on, to_planes
-from vsr_pipeline.errors import NotFiniteError, OutOfMemoryError
+from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 
@@ -56,7 +56,9 @@ def to_pixels(frame_13HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16
     """
     if frame_13HW.device.type == "cpu":
         return _pixels_on_cpu(frame_13HW[0], dtype)
-    return pixels_of(Download(frame_13HW, dtype).arrived())
+    pixels = Download(frame_13HW, dtype).arrived()
+    assert isinstance(pixels, np.ndarray)
+    return pixels
 
 
 def _pixels_on_cpu(frame_3HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Pixels:
@@ -78,12 +80,6 @@ def _pixels_on_cpu(frame_3HW: Tensor, dtype: np.dtype[np.uint8] | np.dtype[np.ui
         else:
             target[:] = integers.permute(1, 2, 0).numpy().view(dtype)
     return pixels
-
-
-def pixels_of(frame: Pixels | Planes) -> Pixels:
-    """Return a frame that was asked for in RGB; mypy cannot know."""
-    assert isinstance(frame, np.ndarray)
-    return frame
 
 
 class Download:
@@ -137,12 +133,15 @@ class Download:
         return Planes((luma, blue, red), self._conversion)
 
 
+@torch.inference_mode()
 def download(
     frames: Iterable[Tensor | Pixels],
     dtype: np.dtype[np.uint8] | np.dtype[np.uint16],
     conversion: YuvConversion | None = None,
 ) -> Iterator[Pixels | Planes]:
     """Yield frames as integers (H, W, 3); those that are integers already pass through.
+
+    What makes `frames` when they are asked for runs in inference mode, too.
 
     Args:
         frames: HR frames.
@@ -185,23 +184,3 @@ def _pinned_copy(tensor: Tensor, stream: torch.cuda.Stream) -> Tensor:
     copy.copy_(tensor, non_blocking=True)
     tensor.record_stream(stream)
     return copy
-
-
-@contextmanager
-def out_of_memory_as_error() -> Iterator[None]:
-    """Turn the ways to say that memory is used up into an `OutOfMemoryError`."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(f"the GPU has too little memory; {_REMEDY}") from error
-    except MemoryError as error:
-        raise OutOfMemoryError(f"there is too little memory; {_REMEDY}") from error
-    except RuntimeError as error:
-        # The CPU's allocator, MPS, and the libraries under CUDA have no exception of their own.
-        if not any(sign in str(error) for sign in _SIGNS):
-            raise
-        raise OutOfMemoryError(f"there is too little memory; {_REMEDY}") from error
-
-
-_SIGNS = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")
-_REMEDY = "give --memory-limit less than there is, or a smaller --max-seq-len (the frames that are held at once)"

@@ -16,7 +16,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.config_zssr import ZssrConfig
 from vsr_pipeline.enhance.device import describe
 from vsr_pipeline.enhance.frames import take
-from vsr_pipeline.enhance.memory import around_model_bytes
+from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.precision import direct_candidates
 from vsr_pipeline.enhance.spec import (
     CHECKPOINT_FRAMES,
@@ -30,7 +30,6 @@ from vsr_pipeline.enhance.spec import (
     Variant,
 )
 from vsr_pipeline.enhance.tiles import automatic_tile, plan_tiles, upscale_in_tiles
-from vsr_pipeline.enhance.transfer import out_of_memory_as_error
 from vsr_pipeline.enhance.zssr_pictures import (
     Reduction,
     back_projected,
@@ -43,7 +42,7 @@ from vsr_pipeline.enhance.zssr_train import Pairs, Trained, train
 from vsr_pipeline.enhance.zssr_weights import decision_with, load_networks, sha256_in
 from vsr_pipeline.media.antialias import FloatFrame
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
 

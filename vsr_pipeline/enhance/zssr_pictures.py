@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.media.antialias import FloatFrame, antialiased_bicubic
-from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.media.interpolation import interpolate
 
 Kernel = npt.NDArray[np.float32]
 """(rows, columns), sum 1."""

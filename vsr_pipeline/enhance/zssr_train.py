@@ -14,7 +14,7 @@ from vsr_pipeline.config_zssr import ZssrConfig
 from vsr_pipeline.enhance.zssr_pictures import ORIENTATIONS, Reduction, turn
 from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.media.antialias import FloatFrame, antialiased_bicubic
-from vsr_pipeline.models.interpolation import interpolate
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
 
 Say = Callable[[str], None]

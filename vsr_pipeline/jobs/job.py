@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from vsr_pipeline.clip.footage import Footage, footage_of
 from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, damage_of, rate_notes, refuse_damage
-from vsr_pipeline.enhance.choice import as_recorded
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.enhance.too_large import refuse_too_large

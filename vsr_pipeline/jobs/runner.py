@@ -11,8 +11,7 @@ from filelock import FileLock, Timeout
 from vsr_pipeline.clip.footage import footage_of
 from vsr_pipeline.clip.inspect import Inspection, analysed, constant_rate_of, refuse_damage
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
-from vsr_pipeline.enhance.device import choose_device
+from vsr_pipeline.enhance.recorded import as_recorded, as_recorded_here
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.too_large import refuse_too_large
 from vsr_pipeline.errors import ChangedError, LockedError, OutputError, VsrError
@@ -118,7 +117,7 @@ def recorded_model(output: Path) -> str | None:
 
 def settings_as_begun(settings: UpscaleConfig, identity: Mapping[str, str], *, with_ray: bool) -> UpscaleConfig:
     """Return the settings with what was chosen for `auto` when a clip was begun; nothing is measured for it again."""
-    return as_recorded(settings, identity, here=None if with_ray or not identity else choose_device(settings.device))
+    return as_recorded(settings, identity) if with_ray else as_recorded_here(settings, identity)
 
 
 def estimate_clip(clip: Inspection, spec: ModelSpec, *, options: RunOptions, reporter: Reporter) -> Estimate:

@@ -14,15 +14,14 @@ from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.frames import Samples, decide, enhance_frames
-from vsr_pipeline.enhance.net_steps import model_alone
-from vsr_pipeline.enhance.spec import ModelSpec, OnWork, Upscaler
+from vsr_pipeline.enhance.spec import ModelSpec, OnWork, Upscaler, model_alone
 from vsr_pipeline.enhance.steps import Step
 from vsr_pipeline.media.alpha import Plane, divided, is_opaque, within_neighbours
 from vsr_pipeline.media.images import ImageTarget, Pixels, eight_bits, read_image, write_image
+from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.media.picture_facts import facts_of
 from vsr_pipeline.media.picture_files import is_translucent, losses_as, read_with_alpha, write_picture
 from vsr_pipeline.media.tint import GREY, with_tint
-from vsr_pipeline.models.interpolation import interpolate
 from vsr_pipeline.plan import sample_indices
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.progress import Reporter, retracted_on_failure

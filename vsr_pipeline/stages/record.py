@@ -6,8 +6,7 @@ from pathlib import Path
 
 from vsr_pipeline import __version__
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
-from vsr_pipeline.enhance.device import choose_device
+from vsr_pipeline.enhance.recorded import as_recorded_here
 from vsr_pipeline.errors import OutputError
 from vsr_pipeline.media.images import ImageTarget
 from vsr_pipeline.runtime.files import WORK_FOLDER, make_folder, write_text
@@ -30,7 +29,7 @@ def as_begun(settings: UpscaleConfig, record_file: Path) -> UpscaleConfig:
     except (OSError, ValueError, KeyError, TypeError):
         return settings  # it is new; or damaged, as `Record` will say
     is_ours = known.get("program") == __version__
-    return as_recorded(settings, known, here=choose_device(settings.device)) if is_ours else settings
+    return as_recorded_here(settings, known) if is_ours else settings
 
 
 def model_of_frames(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vsr_pipeline import __version__
-from vsr_pipeline.enhance.choice import as_recorded
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.enhance.spec import Identity
 from vsr_pipeline.errors import ResourceError, UsageError, VsrError
 from vsr_pipeline.jobs.report.outcome import WorkerOutcome

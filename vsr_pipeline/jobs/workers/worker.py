@@ -17,10 +17,10 @@ import torch
 
 from vsr_pipeline import __version__, errors
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
 from vsr_pipeline.enhance.device import GPU_IS_BROKEN, computes
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import BrokenDeviceError, PrecisionError, ResourceError, VsrError
 from vsr_pipeline.jobs.ahead import AheadSource

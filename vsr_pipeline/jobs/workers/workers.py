@@ -7,14 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from vsr_pipeline.checkpoints.manifest import needs_device
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import as_recorded
-from vsr_pipeline.enhance.device import choose_device, computes, devices_of
+from vsr_pipeline.enhance.device import choose_device, computes, devices_of, gpu_count
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import note_model, open_model
+from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
@@ -126,7 +124,7 @@ def uses_processes(options: WorkerOptions, settings: UpscaleConfig, reporter: Re
     takes_any_gpu = settings.device in ("auto", "cuda") and (
         settings.has_net_steps or needs_device(settings.model, settings.checkpoint)
     )
-    gpus = torch.cuda.device_count() if takes_any_gpu and options.executor == "auto" else 0
+    gpus = gpu_count() if takes_any_gpu and options.executor == "auto" else 0
     is_installed = _ray_is_installed()
     if is_asked_for and not is_installed:
         raise UsageError(
