@@ -271,6 +271,7 @@ def test_cleaning_is_added_in_part(tmp_path):
         ),
         ("bicubic", {"tile": 64}, UsageError, "--tile is for frame models, not for bicubic"),
         ("fsrcnn-x3", {"denoise": 0.5}, UsageError, "--denoise is for realesr-general-x4v3, not for fsrcnn-x3"),
+        ("bicubic", {"detail": 0.5}, UsageError, "--detail is for realbasicvsr-open-detail-x4, not for bicubic"),
         ("fsrcnn-x3", {"device": "cuda"}, UsageError, "--device cuda: fsrcnn-x3 is computed by OpenCV, on the CPU"),
         ("fsrcnn-x3", {"precision": "bf16"}, PrecisionError, "--precision bf16: fsrcnn-x3 is computed by OpenCV"),
         ("fsrcnn-x3", {"convolutions": "winograd"}, PrecisionError, "winograd is for RealBasicVSR and BasicVSR"),

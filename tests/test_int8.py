@@ -181,7 +181,7 @@ def test_ranges_are_measured_on_the_pictures_that_come_along(tmp_path):
 
 
 def test_the_models_that_ship_have_their_ranges():
-    for name in ("realbasicvsr-open-x4", "realbasicvsr-open-fast-x4"):
+    for name in ("realbasicvsr-open-x4", "realbasicvsr-open-detail-x4", "realbasicvsr-open-fast-x4"):
         checkpoint = load_checkpoint(manifest.verified_path(name))
         assert checkpoint.calibration is not None
         names = {conv for conv, _ in quantised_convolutions(net_for(checkpoint))}

@@ -168,7 +168,11 @@ def test_auto_takes_the_official_model_and_else_the_one_that_ships(folder):
 
 @pytest.mark.parametrize(
     ("name", "megabytes", "channels", "reconstruction", "flow_levels"),
-    [("realbasicvsr-open-x4", 13, 64, (64, 64), 6), ("realbasicvsr-open-fast-x4", 3.3, 32, (32, 16), 5)],
+    [
+        ("realbasicvsr-open-x4", 13, 64, (64, 64), 6),
+        ("realbasicvsr-open-detail-x4", 13, 64, (64, 64), 6),
+        ("realbasicvsr-open-fast-x4", 3.3, 32, (32, 16), 5),
+    ],
 )
 def test_the_models_that_ship_are_small_and_right(name, megabytes, channels, reconstruction, flow_levels):
     path = weights.verified_path(name)

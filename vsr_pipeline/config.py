@@ -43,7 +43,12 @@ SMALLEST_TILE = 32
 MEANS = frozenset({"upscale.memory_limit", "upscale.cuda_graphs", "upscale.alpha"})
 """Settings, by their dotted names, that change no frame of a video: how frames are made, and what images alone have."""
 
-LATER: Mapping[str, object] = {"upscale.refine": "none", "upscale.faces": "off", "upscale.face_strength": 0.5}
+LATER: Mapping[str, object] = {
+    "upscale.refine": "none",
+    "upscale.faces": "off",
+    "upscale.face_strength": 0.5,
+    "upscale.detail": 1.0,
+}
 """Settings that jobs of older versions did not have, with their defaults, at which they change nothing."""
 
 
@@ -83,6 +88,9 @@ class UpscaleConfig(Section):
         "models, else 1",
     )
     denoise: float = Field(1.0, ge=0, le=1, strict=False, description="of realesr-general-x4v3: 0 keeps noise")
+    detail: float = Field(
+        1.0, ge=0, le=1, strict=False, description="of realbasicvsr-open-detail-x4: 0 is realbasicvsr-open-x4"
+    )
     alpha: Literal["net", "bicubic"] = Field(
         "net", description="what enlarges the transparency of images: the model, as a grey picture, or interpolation"
     )

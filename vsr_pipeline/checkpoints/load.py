@@ -1,9 +1,10 @@
 """From a checkpoint's file to tensors with the official names. Loads torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vsr_pipeline.checkpoints import state_dicts
@@ -66,6 +67,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
         flow_levels=sizes.flow_levels,
         sha256=sha256,
         ranges=find_ranges(path, sha256),
+    )
+
+
+def mixed_checkpoint(detail: Checkpoint, plain: Checkpoint, share: float) -> Checkpoint:
+    """Mix the weights of two networks of one size, of which one was trained from the other.
+
+    The method is network interpolation (Wang et al., "ESRGAN", ECCV Workshops 2018, section 3.4). A mixture has no
+    ranges for int8.
+
+    Args:
+        detail: one network.
+        plain: the other one, from which it was trained.
+        share: of the first, 0 to 1.
+
+    Raises:
+        ModelError: the networks are of different sizes.
+    """
+    one, other = detail.state_dict, plain.state_dict
+    if {name: tensor.shape for name, tensor in one.items()} != {name: tensor.shape for name, tensor in other.items()}:
+        raise ModelError("the two networks of --detail differ in their tensors: they must be of one size")
+    return replace(
+        detail,
+        state_dict={name: torch.lerp(other[name], tensor, share) for name, tensor in one.items()},
+        sha256=f"{share:g} of {detail.sha256}, {plain.sha256}",
+        ranges=None,
     )
 
 

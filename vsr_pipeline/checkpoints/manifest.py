@@ -49,6 +49,8 @@ class ModelEntry:
     """Whether `--cleaning auto` measures each shot; else it means 1."""
     denoising: str | None = None
     """The model that is mixed in for `--denoise`."""
+    plain: str | None = None
+    """The model that is mixed in for `--detail`."""
 
     def is_file(self, path: Path) -> bool:
         """Whether a file is the model's file, as far as the manifest knows its hash and size."""

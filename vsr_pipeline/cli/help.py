@@ -8,8 +8,8 @@ BASIC = "Options"
 
 GROUPS = {
     "Model": (
-        *("model", "checkpoint", "strength", "refine", "faces", "face_strength", "cleaning", "denoise", "zssr_steps"),
-        "kernel",
+        *("model", "checkpoint", "strength", "refine", "faces", "face_strength", "cleaning", "denoise", "detail"),
+        *("zssr_steps", "kernel"),
     ),
     "Size": ("scale", "height", "width", "shrink_input"),
     "Part of the input, and how it is read": (

@@ -30,7 +30,8 @@ app = typer.Typer(rich_markup_mode=None)
 _USUAL_MODEL = "fsrcnn-x3"
 _MODEL = {
     "model": Annotated[str | None, typer.Option(help=f"A name of `vsr models list`. [default: {_USUAL_MODEL}]")],
-    **{name: UPSCALE[name] for name in ("checkpoint", "scale", "height", "width", "strength", "cleaning", "denoise")},
+    **{name: UPSCALE[name] for name in ("checkpoint", "scale", "height", "width", "strength")},
+    **{name: UPSCALE[name] for name in ("cleaning", "denoise", "detail")},
 }
 _RUNNING = {name: UPSCALE[name] for name in ("precision", "convolutions", "cuda_graphs", "device", "memory_limit")}
 _ENCODING = {name: ENCODING[name] for name in ("codec", "quality", "encoder_preset")}

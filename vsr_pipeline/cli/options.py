@@ -96,6 +96,10 @@ UPSCALE = PRESET | {
         ),
     ],
     "denoise": Annotated[float | None, typer.Option(help="Of realesr-general-x4v3: 0 keeps noise. [default: 1]")],
+    "detail": Annotated[
+        float | None,
+        typer.Option(help="Of realbasicvsr-open-detail-x4: 0 is realbasicvsr-open-x4. [default: 1]"),
+    ],
     "alpha": Annotated[
         str | None, typer.Option(help="Transparency of images: net (by the model) or bicubic. [default: net]")
     ],

@@ -9,7 +9,7 @@ from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.config import Config
 from vsr_pipeline.errors import ConfigError, UsageError
 
-DIALS = ("cleaning", "strength", "denoise", "tile", "refine", "faces", "face-strength", "zssr-steps")
+DIALS = ("cleaning", "strength", "detail", "denoise", "tile", "refine", "faces", "face-strength", "zssr-steps")
 MOST = 26
 """There is a letter for each where names are hidden."""
 # What is quick and tells much comes first, so that there is something to look at.
@@ -20,6 +20,7 @@ _USUAL = (
     "realbasicvsr-open-fast-x4",
     "realbasicvsr-x4",
     "realbasicvsr-open-x4",
+    "realbasicvsr-open-detail-x4",
     "animesr-v2-x4",
     "realesrgan-x4plus",
 )

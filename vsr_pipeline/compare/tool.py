@@ -185,7 +185,7 @@ def _entries(options: CompareOptions, header: Header, config: Config) -> list[_E
     for candidate in options.candidates:
         own = candidate.applied_to(config)
         entry = entry_of(candidate)
-        refuse_dials(own.upscale, entry.name, entry.architecture, can_denoise=entry.denoising is not None)
+        refuse_dials(own.upscale, entry.name, entry.architecture, entry)
         needs_scale = not has_size and entry.scale != common_scale(options.candidates)
         if needs_scale:
             own = own.override(scale=scale)

@@ -90,7 +90,7 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
     entry = None if settings.checkpoint else manifest.chosen(settings.model)
     architecture = _architecture(settings.checkpoint) if settings.checkpoint else entry.architecture  # type: ignore[union-attr]
     name = settings.checkpoint.name if settings.checkpoint else entry.name  # type: ignore[union-attr]
-    refuse_dials(settings, name, architecture, can_denoise=entry is not None and entry.denoising is not None)
+    refuse_dials(settings, name, architecture, entry)
     if settings.backend == "mmedit" and architecture not in _VSR:
         raise UsageError(f"--backend mmedit runs RealBasicVSR and BasicVSR, not {name}: choose another model")
     if entry is not None and entry.kind == "interpolation":
@@ -115,9 +115,7 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
 
         frame_checkpoint = _frame_checkpoint(architecture, path, name, settings, entry)
         return frame_spec(frame_checkpoint, settings, device, allow_cpu=allow_cpu)
-    from vsr_pipeline.checkpoints.load import load_checkpoint
-
-    checkpoint = load_checkpoint(path)
+    checkpoint = _vsr_checkpoint(settings, path, entry)
     settings = settings.model_copy(update={"cleaning": _cleaning(settings, entry)})
     if settings.backend == "mmedit":
         from vsr_pipeline.enhance.realbasicvsr_mmedit import mmedit_spec
@@ -154,12 +152,24 @@ def checkpoint_of(settings: UpscaleConfig) -> tuple[str, Checkpoint]:
     Raises:
         ModelError: the model is unknown, or its weights are missing or damaged.
     """
-    from vsr_pipeline.checkpoints.load import load_checkpoint
-
     if settings.checkpoint is not None:
-        return settings.checkpoint.name, load_checkpoint(settings.checkpoint)
+        return settings.checkpoint.name, _vsr_checkpoint(settings, settings.checkpoint, None)
     entry = manifest.chosen(settings.model)
-    return entry.name, load_checkpoint(manifest.verified_path(entry.name))
+    return entry.name, _vsr_checkpoint(settings, manifest.verified_path(entry.name), entry)
+
+
+def _vsr_checkpoint(settings: UpscaleConfig, path: Path, entry: manifest.ModelEntry | None) -> Checkpoint:
+    """Load weights of RealBasicVSR or BasicVSR, mixed with those of the plain model for `--detail`.
+
+    Raises:
+        ModelError: they are missing or damaged.
+    """
+    from vsr_pipeline.checkpoints.load import load_checkpoint, mixed_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    if entry is None or entry.plain is None or settings.detail == 1:
+        return checkpoint
+    return mixed_checkpoint(checkpoint, load_checkpoint(manifest.verified_path(entry.plain)), settings.detail)
 
 
 def note_model(spec: ModelSpec, reporter: Reporter) -> None:
@@ -219,8 +229,14 @@ def _frame_checkpoint(
     return checkpoint
 
 
-def refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_denoise: bool) -> None:
+def refuse_dials(settings: UpscaleConfig, name: str, architecture: str, entry: manifest.ModelEntry | None) -> None:
     """Refuse options that the model does not have.
+
+    Args:
+        settings: with the options.
+        name: of the model, for the message.
+        architecture: of the model.
+        entry: of the model; None: it is a file.
 
     Raises:
         UsageError: one is given.
@@ -231,8 +247,10 @@ def refuse_dials(settings: UpscaleConfig, name: str, architecture: str, *, can_d
         neutral = (getattr(defaults, option), *((1.0,) if option == "cleaning" else ()))
         if getattr(settings, option) not in neutral and architecture not in architectures:
             raise UsageError(f"--{option.replace('_', '-')} is for {whose}, not for {name}: leave it out")
-    if settings.denoise != defaults.denoise and not can_denoise:
+    if settings.denoise != defaults.denoise and (entry is None or entry.denoising is None):
         raise UsageError(f"--denoise is for realesr-general-x4v3, not for {name}: leave it out")
+    if settings.detail != defaults.detail and (entry is None or entry.plain is None):
+        raise UsageError(f"--detail is for realbasicvsr-open-detail-x4, not for {name}: leave it out")
 
 
 def _refuse_other_devices(settings: UpscaleConfig, name: str) -> None:

@@ -19,9 +19,9 @@ _NUMBERS = ("strength", "cleaning")
 _TEXTS = ("codec", "preset", "start", "end", "faces")
 FIELDS = ("model", "size", "quality", *_NUMBERS, *_TEXTS)
 ALLOWED = (
-    *("model", "scale", "height", "width", "shrink_input", "strength", "cleaning", "denoise", "refine", "faces"),
-    *("face_strength", "tile", "codec", "quality", "preset", "frame_rate", "start", "end", "max_frames", "interlaced"),
-    *("video_stream", "keep_rotation", "skip_duplicates", "transcode_audio", "drop"),
+    *("model", "scale", "height", "width", "shrink_input", "strength", "cleaning", "denoise", "detail", "refine"),
+    *("faces", "face_strength", "tile", "codec", "quality", "preset", "frame_rate", "start", "end", "max_frames"),
+    *("interlaced", "video_stream", "keep_rotation", "skip_duplicates", "transcode_audio", "drop"),
 )
 """Settings that may come from a browser or a program: those that name files, here or for the encoder, may not."""
 _TALLEST_BY_ITSELF = 2160
