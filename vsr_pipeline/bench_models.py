@@ -5,6 +5,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vsr_pipeline.bench_network import moving_picture
@@ -23,6 +24,7 @@ from vsr_pipeline.timeline import Decision
 
 _COST_FRAMES = 3
 """Of a recurrent network, for what a minute of video takes; of one that sees each frame by itself, one is enough."""
+_DIALS = ("cleaning", "denoise", "detail", "tile", "zssr_steps", "kernel")
 _LONG_SECONDS = 2.0
 """Of a first run, in which preparing does not count any more."""
 _SAMPLE_SECONDS = 0.005
@@ -140,8 +142,8 @@ def bench_costs(size: tuple[int, int], settings: UpscaleConfig, *, reporter: Rep
 
     Args:
         size: width and height of the LQ frames.
-        settings: how they run; the model and the size that they name do not count. A model that does not have what
-            they ask for, such as a precision, runs as it does without settings.
+        settings: how they run; the model and the size that they name do not count, nor what a model does not have,
+            such as a dial or a precision.
         reporter: told which one is under way.
 
     Raises:
@@ -157,12 +159,14 @@ def bench_costs(size: tuple[int, int], settings: UpscaleConfig, *, reporter: Rep
 
 
 def _opened(entry: ModelEntry, settings: UpscaleConfig) -> ModelSpec:
-    """Open a model with the settings, or without them where it refuses them."""
-    try:
-        return open_model(settings.model_copy(update={"model": entry.name, "checkpoint": None}))
-    except UsageError:
-        device = "auto" if entry.architecture == "opencv" else settings.device
-        return open_model(UpscaleConfig(model=entry.name, device=device))
+    """Open a model with the settings, or as many of them as it has: without dials, without precision, without any."""
+    own = settings.model_copy(update={"model": entry.name, "checkpoint": None})
+    without_dials = own.model_copy(update={name: getattr(UpscaleConfig(), name) for name in _DIALS})
+    without_precision = without_dials.model_copy(update={"precision": "auto", "convolutions": "auto"})
+    for fewer in (own, without_dials, without_precision):
+        with suppress(UsageError):
+            return open_model(fewer)
+    return open_model(UpscaleConfig(model=entry.name))
 
 
 def _timed(spec: ModelSpec, model: ModelAt, frames: int, repeats: int, reporter: Reporter) -> ModelTime:

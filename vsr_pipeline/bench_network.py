@@ -15,12 +15,11 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import Step
 from vsr_pipeline.enhance.device import Precision
 from vsr_pipeline.enhance.frames import enhance_in_memory
-from vsr_pipeline.enhance.precision import DTYPES
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Steps
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
+from vsr_pipeline.enhance.transfer import DTYPES, to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 

@@ -5,13 +5,18 @@ segments and windows count the distinct frames alone, and the schedule says when
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from math import ceil, floor, gcd, lcm
+from typing import TypeVar
 
 from vsr_pipeline.config import InputConfig
-from vsr_pipeline.errors import UsageError
+from vsr_pipeline.errors import InputError, UsageError
 from vsr_pipeline.timeline import Segment, Shot, Timeline, Window
+
+T = TypeVar("T")
 
 # Units per second of a file's clock: mp4 counts them in 32 bits.
 _FINEST = 2**31 - 1
@@ -105,6 +110,20 @@ def sample_indices(shot: Shot, count: int) -> tuple[int, ...]:
     """Return at most `count` different frame indices, evenly spread over a shot."""
     count = min(count, len(shot))
     return tuple(shot.start + (2 * k + 1) * len(shot) // (2 * count) for k in range(count))
+
+
+def take(items: Iterator[T], count: int) -> Iterator[T]:
+    """Yield exactly `count` items.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    taken = 0
+    for item in islice(items, count):
+        taken += 1
+        yield item
+    if taken < count:
+        raise InputError(f"the input ended {count - taken} frames before its timeline says: was it changed meanwhile?")
 
 
 def repeats_note(timeline: Timeline) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
-from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.spec import (
     CHECKPOINT_FRAMES,
@@ -28,6 +27,7 @@ from vsr_pipeline.enhance.spec import (
 from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.animesr import AnimeSRNet, extended
+from vsr_pipeline.plan import take
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
 _LOOKAHEAD = 1

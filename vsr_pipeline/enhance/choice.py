@@ -9,7 +9,6 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import FLOATS, MEASURED, Precision
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.precision import (
-    DTYPES,
     FAST_PSNR_DB,
     LEAST_PSNR_DB,
     Candidate,
@@ -21,6 +20,7 @@ from vsr_pipeline.enhance.precision import (
     reason_for,
     speeds_of,
 )
+from vsr_pipeline.enhance.transfer import DTYPES
 from vsr_pipeline.errors import PrecisionError
 from vsr_pipeline.models.winograd import winograd_library
 

@@ -15,7 +15,6 @@ from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
-from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.spec import CHECKPOINT_FRAMES, Carry, Checkpoints, Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
@@ -24,6 +23,7 @@ from vsr_pipeline.errors import OutOfMemoryError, UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.frame import FrameNet
 from vsr_pipeline.models.opencv_net import OpenCVNet
+from vsr_pipeline.plan import take
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
 T = TypeVar("T")

@@ -6,21 +6,20 @@ Interpolation gives integers: torch is loaded for all other models, and where a 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
-from itertools import chain, islice
-from typing import TypeVar, cast
+from itertools import chain
+from typing import cast
 
 import numpy as np
 
 from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.enhance.interpolation import Interpolation
+from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
 from vsr_pipeline.enhance.steps import Step
-from vsr_pipeline.errors import InputError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.conversion import Planes, YuvConversion
-from vsr_pipeline.plan import sample_indices
+from vsr_pipeline.plan import sample_indices, take
 from vsr_pipeline.timeline import Decision, Segment, Shot, Timeline
-
-T = TypeVar("T")
 
 
 def enhance_frames(
@@ -80,8 +79,6 @@ def enhance_to_encode(
     All arguments are as there, but for `conversion`: the writer's, from RGB to what it encodes. Frames of a GPU are
     converted there; None: none are.
     """
-    from vsr_pipeline.enhance.interpolation import Interpolation  # it needs `take`
-
     frames = iter(frames)
     first = next(take(frames, 1))
     reduced = reduced_frames(chain([first], frames), geometry)
@@ -89,7 +86,8 @@ def enhance_to_encode(
     if carry is not None:
         enlarge = partial(enlarge, carry=carry)
     if not steps and isinstance(upscaler, Interpolation):
-        yield from cast("Iterator[Pixels]", enlarge(reduced))
+        with out_of_memory_as_error():
+            yield from cast("Iterator[Pixels]", enlarge(reduced))
         return
     from vsr_pipeline.enhance.steps import through
     from vsr_pipeline.enhance.transfer import download
@@ -170,17 +168,3 @@ def enhance_in_memory(
         around = frames[segment.context_start : segment.context_stop]
         outputs += enhance_frames(upscaler, around, segment, decision, geometry=geometry, on_work=lambda _: None)
     return outputs
-
-
-def take(items: Iterator[T], count: int) -> Iterator[T]:
-    """Yield exactly `count` items.
-
-    Raises:
-        InputError: there are fewer.
-    """
-    taken = 0
-    for item in islice(items, count):
-        taken += 1
-        yield item
-    if taken < count:
-        raise InputError(f"the input ended {count - taken} frames before its timeline says: was it changed meanwhile?")

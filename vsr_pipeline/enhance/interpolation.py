@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from vsr_pipeline.clip.geometry import Geometry, Sizing
-from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes
 from vsr_pipeline.enhance.spec import Carry, Context, Frame, ModelSpec, OnWork, Variant
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.interpolation import METHODS, Method, interpolate
+from vsr_pipeline.plan import take
 from vsr_pipeline.timeline import Decision, Segment
 
 

@@ -163,13 +163,19 @@ def _vsr_checkpoint(settings: UpscaleConfig, path: Path, entry: manifest.ModelEn
 
     Raises:
         ModelError: they are missing or damaged.
+        PrecisionError: int8 is asked for of mixed weights.
     """
     from vsr_pipeline.checkpoints.load import load_checkpoint, mixed_checkpoint
 
     checkpoint = load_checkpoint(path)
     if entry is None or entry.plain is None or settings.detail == 1:
         return checkpoint
-    return mixed_checkpoint(checkpoint, load_checkpoint(manifest.verified_path(entry.plain)), settings.detail)
+    plain = load_checkpoint(manifest.verified_path(entry.plain))
+    if settings.detail == 0:
+        return plain
+    if settings.precision == "int8":
+        raise PrecisionError("--precision int8 has no ranges for a --detail between 0 and 1: use auto, or --detail 1")
+    return mixed_checkpoint(checkpoint, plain, settings.detail)
 
 
 def note_model(spec: ModelSpec, reporter: Reporter) -> None:

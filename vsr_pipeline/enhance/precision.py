@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import FLOATS, MEASURED, Precision
+from vsr_pipeline.enhance.transfer import DTYPES
 from vsr_pipeline.errors import PrecisionError, VsrError
 from vsr_pipeline.models.blocks import ResidualBlocks
 from vsr_pipeline.models.int8 import Range, int8_instructions, quantised_convolutions, use_int8
@@ -29,14 +30,6 @@ from vsr_pipeline.models.winograd import use_winograd, winograd_library
 from vsr_pipeline.runtime.files import write_text
 
 Call = Callable[[], object]
-
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "int8": torch.float32,
-}
-"""Of the features that are kept from step to step."""
 
 LEAST_PSNR_DB = 50.0
 """Of the network in a precision against itself in float32: below, `auto` does not take the precision."""

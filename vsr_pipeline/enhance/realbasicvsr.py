@@ -11,7 +11,6 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.cuda_graphs import cuda_recorder
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
-from vsr_pipeline.enhance.precision import DTYPES
 from vsr_pipeline.enhance.realbasicvsr_memory import NetworkSizes, peak_bytes
 from vsr_pipeline.enhance.realbasicvsr_network import choose, net_for, prepare, refuse_other_shapes
 from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
@@ -27,6 +26,7 @@ from vsr_pipeline.enhance.spec import (
     Upscaler,
     Variant,
 )
+from vsr_pipeline.enhance.transfer import DTYPES
 from vsr_pipeline.models.int8 import int8_instructions
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.timeline import ClipSize

@@ -11,7 +11,8 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest
 from vsr_pipeline.enhance.device import MEASURED, Precision
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
-from vsr_pipeline.enhance.precision import DTYPES, Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
+from vsr_pipeline.enhance.precision import Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
+from vsr_pipeline.enhance.transfer import DTYPES
 from vsr_pipeline.errors import ModelError, PrecisionError
 from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlocks

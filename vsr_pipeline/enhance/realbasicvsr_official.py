@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.spec import Carry, Frame, OnWork
 from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
-from vsr_pipeline.plan import plan_windows
+from vsr_pipeline.plan import plan_windows, take
 from vsr_pipeline.timeline import Decision, Segment
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from vsr_pipeline.clip.damage import damage_of
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step
-from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.realbasicvsr_cleaning import (
     cleaned,
@@ -32,7 +31,7 @@ from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 from vsr_pipeline.models.int8 import Outside, refuse_outside
-from vsr_pipeline.plan import count_backward_steps
+from vsr_pipeline.plan import count_backward_steps, take
 from vsr_pipeline.timeline import Decision, Segment
 
 _FORWARD = "forward"

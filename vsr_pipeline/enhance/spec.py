@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.media.images import Pixels
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Frame: TypeAlias = "Tensor | Pixels"
+Frame: TypeAlias = Union["Tensor", Pixels]
 """An HR frame: (1, 3, H, W), RGB in [0, 1], float32, on its device; or (H, W, 3) integers of a model without torch."""
 
 OnWork = Callable[[float], None]
@@ -33,7 +33,7 @@ REFINE, FACES = "refine", "faces"
 Identity = Mapping[str, str | int | float]
 """Everything that pixels depend on, by the names of the settings."""
 
-State: TypeAlias = "Mapping[str, Tensor | int]"
+State: TypeAlias = Mapping[str, "Tensor | int"]
 """All that a model knows of the frames before one when it makes that one; empty where it needs nothing of them."""
 
 CHECKPOINT_FRAMES = 30

@@ -8,12 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsr_pipeline.enhance.device import Precision
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.planes import converts_on, to_planes
 from vsr_pipeline.errors import NotFiniteError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.float32,
+}
+"""Of the features that are kept from step to step."""
 DOWNLOADS = 2
 """On a GPU: HR frames that are on their way from it while the next ones are computed."""
 # On a CPU: rows that become integers at a time.

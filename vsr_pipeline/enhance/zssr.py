@@ -15,7 +15,6 @@ from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.config_zssr import ZssrConfig
 from vsr_pipeline.enhance.device import describe
-from vsr_pipeline.enhance.frames import take
 from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.precision import direct_candidates
 from vsr_pipeline.enhance.spec import (
@@ -44,6 +43,7 @@ from vsr_pipeline.media.antialias import FloatFrame
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.models.zssr import ZSSRNet
+from vsr_pipeline.plan import take
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
 
 DEFAULT_SCALE = 2
