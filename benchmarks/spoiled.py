@@ -15,9 +15,9 @@ video or folder of images) is spoiled in four strengths:
 This is what `vsr degrade` does in these strengths, but made by code of its own: models are trained with that, and a
 fault in it must not pass for a success here. Both agree as two seeds of the noise do.
 
-A model is a name of `vsr models list`, bicubic-x4, or the path of a checkpoint; `:cleaning=1`, `:precision=int8` or
-`:refine=MODEL` after it sets that option. C is the PSNR of Cb and Cr, P the perceptual distance, of which less is
-better; it and NIQE are measured on a sample of the frames.
+A model is a name of `vsr models list`, bicubic-x4, or the path of a checkpoint; `:cleaning=1`, `:detail=0.5`,
+`:precision=int8` or `:refine=MODEL` after it sets that option. C is the PSNR of Cb and Cr, P the perceptual distance,
+of which less is better; it and NIQE are measured on a sample of the frames.
 Inputs, outputs and scores are kept in the cache while what they are made from stays the same; a
 checkpoint that has changed is computed again, under its name.
 The cache knows weights, settings and the code of the metrics, not that of the networks: delete it when that changes.
@@ -234,7 +234,7 @@ def _truth(path: Path, count: int | None) -> list[Pixels]:
 
 
 def _opened(model: str) -> ModelSpec:
-    name, *options = re.split(r":(?=cleaning=|refine=|precision=)", model)
+    name, *options = re.split(r":(?=cleaning=|detail=|refine=|precision=)", model)
     path = Path(name)
     chosen = {"checkpoint": path} if path.is_file() else {"model": name}
     return open_model(UpscaleConfig(**chosen, **dict(option.split("=") for option in options)))
