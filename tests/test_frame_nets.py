@@ -12,10 +12,11 @@ from tests.support.packages import needed, spandrel
 from tests.support.small_device import LiveBytes
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.animesr import AnimeSRNet, animesr_from, extended
-from vsr_pipeline.models.compact import SRVGGNetCompact, compact_from, mixed
+from vsr_pipeline.models.compact import SRVGGNetCompact, compact_from
 from vsr_pipeline.models.edsr import EDSRNet, edsr_from
 from vsr_pipeline.models.frame import pad_to_multiple
 from vsr_pipeline.models.rrdb import RRDBNet, rrdb_from
+from vsr_pipeline.models.state import mixed
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -12,7 +12,7 @@ from vsr_pipeline.bench_network import moving_picture
 from vsr_pipeline.checkpoints.manifest import ModelEntry, find, is_here, load_manifest
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
-from vsr_pipeline.enhance.open_model import open_model
+from vsr_pipeline.enhance.open_model import DIALS, open_model
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.jobs.report.page import duration
@@ -24,7 +24,6 @@ from vsr_pipeline.timeline import Decision
 
 _COST_FRAMES = 3
 """Of a recurrent network, for what a minute of video takes; of one that sees each frame by itself, one is enough."""
-_DIALS = ("cleaning", "denoise", "detail", "tile", "zssr_steps", "kernel")
 _LONG_SECONDS = 2.0
 """Of a first run, in which preparing does not count any more."""
 _SAMPLE_SECONDS = 0.005
@@ -161,7 +160,7 @@ def bench_costs(size: tuple[int, int], settings: UpscaleConfig, *, reporter: Rep
 def _opened(entry: ModelEntry, settings: UpscaleConfig) -> ModelSpec:
     """Open a model with the settings, or as many of them as it has: without dials, without precision, without any."""
     own = settings.model_copy(update={"model": entry.name, "checkpoint": None})
-    without_dials = own.model_copy(update={name: getattr(UpscaleConfig(), name) for name in _DIALS})
+    without_dials = own.model_copy(update={name: getattr(UpscaleConfig(), name) for name in DIALS})
     without_precision = without_dials.model_copy(update={"precision": "auto", "convolutions": "auto"})
     for fewer in (own, without_dials, without_precision):
         with suppress(UsageError):

@@ -10,10 +10,11 @@ from vsr_pipeline.checkpoints.opencv_graph import load_opencv_net
 from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.checkpoints.zoo import ZooNet, load_zoo_net
 from vsr_pipeline.errors import ModelError
-from vsr_pipeline.models.compact import compact_from, mixed
+from vsr_pipeline.models.compact import compact_from
 from vsr_pipeline.models.edsr import edsr_from
 from vsr_pipeline.models.frame import FrameNet
 from vsr_pipeline.models.rrdb import rrdb_from
+from vsr_pipeline.models.state import mixed
 from vsr_pipeline.runtime.files import file_sha256
 
 Build = Callable[[Mapping[str, Tensor]], FrameNet]

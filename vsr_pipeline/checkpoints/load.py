@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from vsr_pipeline.checkpoints import state_dicts
@@ -12,6 +11,7 @@ from vsr_pipeline.checkpoints.ranges import Calibration, find_ranges, load_range
 from vsr_pipeline.checkpoints.state_dicts import Family
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.animesr import AnimeSRNet, animesr_from
+from vsr_pipeline.models.state import mixed
 from vsr_pipeline.runtime.files import file_sha256
 
 
@@ -71,10 +71,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def mixed_checkpoint(detail: Checkpoint, plain: Checkpoint, share: float) -> Checkpoint:
-    """Mix the weights of two networks of one size, of which one was trained from the other.
-
-    The method is network interpolation (Wang et al., "ESRGAN", ECCV Workshops 2018, section 3.4). A mixture has no
-    ranges for int8.
+    """Mix the weights of two checkpoints; see `mixed`. A mixture has no ranges for int8.
 
     Args:
         detail: one network.
@@ -84,12 +81,9 @@ def mixed_checkpoint(detail: Checkpoint, plain: Checkpoint, share: float) -> Che
     Raises:
         ModelError: the networks are of different sizes.
     """
-    one, other = detail.state_dict, plain.state_dict
-    if {name: tensor.shape for name, tensor in one.items()} != {name: tensor.shape for name, tensor in other.items()}:
-        raise ModelError("the two networks of --detail differ in their tensors: they must be of one size")
     return replace(
         detail,
-        state_dict={name: torch.lerp(other[name], tensor, share) for name, tensor in one.items()},
+        state_dict=mixed(plain.state_dict, detail.state_dict, share),
         sha256=f"{share:g} of {detail.sha256}, {plain.sha256}",
         ranges=None,
     )

@@ -52,7 +52,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B:dial=0.5",
-            help="These, with dials: cleaning, strength, detail, tile; or none. [default: usual ones]",
+            help="These, with dials: cleaning, strength, detail...; or none. [default: usual ones]",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page; a .png sheet lies beside it.")] = Path(

@@ -33,6 +33,8 @@ _DIALS: dict[str, tuple[tuple[str, ...], str]] = {
     "zssr_steps": (("zssr",), "zssr"),
     "kernel": (("zssr",), "zssr"),
 }
+DIALS = (*_DIALS, "denoise", "detail")
+"""All options that some models do not have."""
 
 
 def open_model(settings: UpscaleConfig, *, allow_cpu: bool = False) -> ModelSpec:

@@ -38,7 +38,7 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
     if begun is not None and (asked := settings.refine_with) is not None and begun[0] in stand_ins_of(asked[0]):
         chosen["refine"] = f"{begun[0]}:{asked[1]:g}"
     # Mixed weights have no ranges: what was begun in int8 is another job, and whoever compares identities says so.
-    known = [name for name in PRECISIONS if name != "int8" or settings.detail == 1]
+    known = [name for name in PRECISIONS if name != "int8" or settings.detail in (0, 1)]
     if settings.precision in MEASURED and identity.get("precision") in known:
         chosen["precision"] = identity["precision"]
     convolutions = str(identity.get("convolutions", "auto"))

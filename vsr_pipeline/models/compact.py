@@ -77,21 +77,3 @@ def compact_from(state: Mapping[str, Tensor]) -> SRVGGNetCompact:
         state,
         what=_WHAT,
     )
-
-
-def mixed(state: Mapping[str, Tensor], denoising: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Mix the weights of two networks of the same sizes: the denoise dial of `general-x4v3`.
-
-    Args:
-        state: the network that keeps noise (`realesr-general-wdn-x4v3`).
-        denoising: the network that removes it (`realesr-general-x4v3`).
-        share: how much of the second, 0 to 1.
-
-    Raises:
-        ModelError: the networks differ in their tensors' names or shapes.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of the denoising network must be 0 to 1, not {share}")
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in denoising.items()}:
-        raise ModelError("the two networks of --denoise differ in their tensors: they must be of one size")
-    return {name: denoising[name] * share + value * (1 - share) for name, value in state.items()}

@@ -68,3 +68,23 @@ def load_exactly(build: Callable[[], Net], state: Mapping[str, Tensor], *, what:
         raise ModelError(f"the weights are not those of {what}: {problems[0]}{more}")
     net.load_state_dict(dict(state), strict=True, assign=True)
     return net.eval().requires_grad_(False)
+
+
+def mixed(state: Mapping[str, Tensor], other: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Mix the weights of two networks of the same sizes, of which one was trained from the other.
+
+    The method is network interpolation (Wang et al., "ESRGAN", ECCV Workshops 2018, section 3.4).
+
+    Args:
+        state: one network.
+        other: the other one.
+        share: how much of the second, 0 to 1.
+
+    Raises:
+        ModelError: the networks differ in their tensors' names or shapes.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of the second network must be 0 to 1, not {share}")
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in other.items()}:
+        raise ModelError("the two networks to be mixed differ in their tensors: they must be of one size")
+    return {name: other[name] * share + value * (1 - share) for name, value in state.items()}
