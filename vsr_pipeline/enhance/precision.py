@@ -37,8 +37,8 @@ FAST_PSNR_DB = 45.0
 """Below, `fast` does not either."""
 
 # As in the networks, many in a row: with one, what comes before it and the call itself weigh too much.
-_RACED_BLOCKS = 4
-_SECONDS = 0.35
+_RACED_BLOCKS = 8
+_SECONDS = 0.5
 _LEAST_ROUNDS, _MOST_ROUNDS = 4, 16
 _STEADY = 1.2
 # Whatever is so much slower than the fastest on the first tile is not raced on a larger one.
