@@ -16,7 +16,8 @@ from tests.support.packages import needed, spandrel
 from tests.support.upscaling import CPU, frames_of, geometry_of, segment
 from vsr_pipeline import api, cli
 from vsr_pipeline.checkpoints import manifest
-from vsr_pipeline.checkpoints.frame_nets import LOADERS, FrameCheckpoint
+from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
+from vsr_pipeline.checkpoints.frame_nets import LOADERS
 from vsr_pipeline.clip.geometry import Geometry, Sizing, size_label
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.frame_model import FrameUpscaler, frame_spec
@@ -261,7 +262,7 @@ def test_cleaning_is_added_in_part(tmp_path):
 
 
 def test_the_manifest_knows_which_frame_models_can_be_read():
-    assert set(manifest.FRAME_ARCHITECTURES) == set(LOADERS)
+    assert set(manifest.FRAME_ARCHITECTURES) == {*LOADERS, "opencv"}
 
 
 @pytest.mark.parametrize(

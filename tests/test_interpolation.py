@@ -93,13 +93,18 @@ def test_lanczos_leaves_its_input_and_the_same_size():
         lanczos_resize(frame, (0, 9))
 
 
-def test_a_run_without_a_network_needs_no_torch(tmp_path):
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [(["lanczos", "--scale", "1.5"], (240, 136)), (["fsrcnn-small-x4"], (640, 360)), (["espcn-x2"], (320, 180))],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_run_without_a_network_of_pytorch_needs_no_torch(tmp_path, model, size):
     """Made, continued, and with its size and time told: PyTorch takes a second and a hundred megabytes to load."""
     demo, output = Path(__file__).parent.parent / "data" / "demo.mp4", tmp_path / "large.mp4"
-    run = ["run", str(demo), "--output", str(output), "--model", "lanczos", "--scale", "1.5", "--max-frames", "3"]
+    run = ["run", str(demo), "--output", str(output), "--max-frames", "3", "--model", *model]
     twice = f"print([cli.run(arguments) for arguments in {[run, [*run, '--dry-run'], run]}])"
     code = f"import sys; sys.modules['torch'] = None; from vsr_pipeline import cli; {twice}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "[0, 0, 0]", done.stderr
     with VideoReader(output) as reader:
-        assert (reader.info.width, reader.info.height, sum(1 for _ in reader)) == (240, 136, 3)
+        assert (reader.info.width, reader.info.height, sum(1 for _ in reader)) == (*size, 3)

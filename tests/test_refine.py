@@ -13,7 +13,7 @@ from tests.support.networks import fill
 from tests.support.packages import needed
 from tests.support.upscaling import CPU, frames_of, geometry_of, segment
 from vsr_pipeline import api, cli
-from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
+from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.compare.candidates import parse_candidates
 from vsr_pipeline.config import Config, UpscaleConfig

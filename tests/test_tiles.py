@@ -13,14 +13,8 @@ from safetensors.torch import load_file
 from tests.support.packages import needed
 from vsr_pipeline.checkpoints.opencv_graph import load_opencv_net
 from vsr_pipeline.checkpoints.realesrgan_wheel import MODELS, wheel_checkpoint
-from vsr_pipeline.enhance.tiles import (
-    BLENDED_OVERLAP,
-    SMALLEST_TILE,
-    automatic_tile,
-    plan_tiles,
-    smaller_tile,
-    upscale_in_tiles,
-)
+from vsr_pipeline.enhance.tiles import upscale_in_tiles
+from vsr_pipeline.enhance.tiling import BLENDED_OVERLAP, SMALLEST_TILE, automatic_tile, plan_tiles, smaller_tile
 from vsr_pipeline.models.compact import SRVGGNetCompact
 from vsr_pipeline.models.edsr import EDSRNet
 from vsr_pipeline.models.rrdb import RRDBNet, rrdb_from

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from tests.support.packages import needed, spandrel
 from vsr_pipeline.checkpoints.zoo import ZooNet, load_zoo_net
-from vsr_pipeline.enhance.tiles import plan_tiles, upscale_in_tiles
+from vsr_pipeline.enhance.tiles import upscale_in_tiles
+from vsr_pipeline.enhance.tiling import plan_tiles
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.compact import SRVGGNetCompact
 

@@ -1,14 +1,13 @@
-"""From a file to a network for single frames, whatever its architecture."""
+"""From a file to a network of PyTorch for single frames, whatever its architecture."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsr_pipeline.checkpoints.opencv_graph import load_opencv_net
+from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.checkpoints.state_dicts import read_tensors
-from vsr_pipeline.checkpoints.zoo import ZooNet, load_zoo_net
+from vsr_pipeline.checkpoints.zoo import load_zoo_net
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.compact import compact_from
 from vsr_pipeline.models.edsr import edsr_from
@@ -18,47 +17,6 @@ from vsr_pipeline.models.state import mixed
 from vsr_pipeline.runtime.files import file_sha256
 
 Build = Callable[[Mapping[str, Tensor]], FrameNet]
-
-_PRECISIONS = ("fp32", "bf16", "fp16")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameCheckpoint:
-    """A network for single frames with its weights, on the CPU, in float32.
-
-    Attributes:
-        name: of the model, or of the file.
-        net: the network.
-        sha256: of its file.
-        precisions: what it may compute in.
-    """
-
-    name: str
-    net: FrameNet
-    sha256: str
-    precisions: tuple[str, ...] = _PRECISIONS
-
-    @property
-    def module(self) -> nn.Module | None:
-        """What PyTorch moves to a device; None: PyTorch does not compute it."""
-        if isinstance(self.net, ZooNet):
-            return self.net.network
-        return self.net if isinstance(self.net, nn.Module) else None
-
-    @property
-    def can_tile(self) -> bool:
-        """Whether the network may be given parts of a frame."""
-        return not isinstance(self.net, ZooNet) or self.net.can_tile
-
-    @property
-    def channels(self) -> int:
-        """Of its widest features, for measurements."""
-        return int(getattr(self.net, "channels", 64))
-
-    @property
-    def weights_bytes(self) -> int:
-        """Bytes of the weights in float32."""
-        return 4 * sum(p.numel() for p in self.module.parameters()) if self.module is not None else 0
 
 
 def rrdb(path: Path, name: str) -> FrameCheckpoint:
@@ -74,12 +32,6 @@ def compact(path: Path, name: str) -> FrameCheckpoint:
 def edsr(path: Path, name: str) -> FrameCheckpoint:
     """Read an EDSR; raises `ModelError`."""
     return _ours(edsr_from, path, name)
-
-
-def opencv(path: Path, name: str) -> FrameCheckpoint:
-    """Read one of OpenCV's networks; raises `ModelError`."""
-    _, net = load_opencv_net(path)
-    return FrameCheckpoint(name=name, net=net, sha256=file_sha256(path), precisions=("fp32",))
 
 
 def zoo(path: Path, name: str) -> FrameCheckpoint:
@@ -107,8 +59,8 @@ def mixed_compact(path: Path, denoising: Path, share: float, name: str) -> Frame
     return FrameCheckpoint(name=name, net=net, sha256=f"{share:g} of {file_sha256(denoising)}, {file_sha256(path)}")
 
 
-LOADERS = {"rrdb": rrdb, "compact": compact, "edsr": edsr, "opencv": opencv, "zoo": zoo}
-"""Loaders by the manifest's `architecture`; each takes a path and a name."""
+LOADERS = {"rrdb": rrdb, "compact": compact, "edsr": edsr, "zoo": zoo}
+"""Loaders of PyTorch's networks by the manifest's `architecture`; each takes a path and a name."""
 
 
 def _ours(build: Build, path: Path, name: str) -> FrameCheckpoint:

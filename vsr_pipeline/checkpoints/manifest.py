@@ -16,7 +16,7 @@ from vsr_pipeline.runtime.files import file_sha256
 Kind = Literal["recurrent", "frame", "interpolation", "zero-shot", "face"]
 
 FRAME_ARCHITECTURES = ("rrdb", "compact", "edsr", "opencv", "zoo")
-"""What `frame_nets.LOADERS` reads."""
+"""What makes one frame of one frame; `frame_nets.LOADERS` reads all but OpenCV's."""
 
 _PACKAGE = Path(__file__).parent.parent
 

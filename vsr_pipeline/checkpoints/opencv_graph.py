@@ -7,9 +7,11 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
+from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.checkpoints.graph_def import Node, parse_nodes, with_opencvs_names
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.opencv_net import OpenCVNet
+from vsr_pipeline.runtime.files import file_sha256
 
 _OUTPUT = "NCHW_output"
 _KNOWN = "FSRCNN, FSRCNN-small, ESPCN, LapSRN and EDSR"
@@ -48,6 +50,12 @@ class _Result:
     scale: int
     channels: int
     radius: Fraction
+
+
+def opencv_checkpoint(path: Path, name: str) -> FrameCheckpoint:
+    """Read one of OpenCV's networks as a frame model of a name; raises as `load_opencv_net`."""
+    _, net = load_opencv_net(path)
+    return FrameCheckpoint(name=name, net=net, sha256=file_sha256(path), precisions=("fp32",))
 
 
 def load_opencv_net(path: Path) -> tuple[OpenCVModel, OpenCVNet]:

@@ -1,30 +1,36 @@
-"""A network for single frames as a model: tiles that fit into memory, no context, every architecture alike."""
+"""A network for single frames as a model: tiles that fit into memory, no context, every architecture alike.
+
+OpenCV's networks load no torch, unless frames are cut into tiles or get another size afterwards.
+"""
+
+from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
-
-from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
+from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry, Sizing
 from vsr_pipeline.config import UpscaleConfig
-from vsr_pipeline.enhance.choice import fastest_direct, put_on
 from vsr_pipeline.enhance.device import Precision, describe
 from vsr_pipeline.enhance.memory import around_model_bytes, out_of_memory_as_error
 from vsr_pipeline.enhance.spec import CHECKPOINT_FRAMES, Carry, Checkpoints, Context, Frame, ModelSpec, OnWork, Variant
-from vsr_pipeline.enhance.tiles import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile, upscale_in_tiles
-from vsr_pipeline.enhance.transfer import to_tensor
+from vsr_pipeline.enhance.tiling import MemoryBytes, Tiling, automatic_tile, plan_tiles, smaller_tile
 from vsr_pipeline.errors import OutOfMemoryError, UsageError
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models.frame import FrameNet
 from vsr_pipeline.models.opencv_net import OpenCVNet
 from vsr_pipeline.plan import take
 from vsr_pipeline.timeline import ClipSize, Decision, Segment
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from vsr_pipeline.models.frame import FrameNet
 
 T = TypeVar("T")
 
@@ -86,13 +92,13 @@ class FrameUpscaler:
 
     Args:
         net: prepared, on its device.
-        device: where it is.
+        device: where it is; None: OpenCV computes it.
         tile_for: gives the largest side of a tile for a frame of a height and width; 0 is the whole frame.
         can_tile: whether the network may be given tiles.
     """
 
     def __init__(
-        self, net: FrameNet, device: torch.device, tile_for: Callable[[int, int], int], *, can_tile: bool = True
+        self, net: FrameNet, device: torch.device | None, tile_for: Callable[[int, int], int], *, can_tile: bool = True
     ) -> None:
         self._net = net
         self._can_tile = can_tile
@@ -104,7 +110,6 @@ class FrameUpscaler:
         """Return that there is nothing to decide."""
         return Decision()
 
-    @torch.inference_mode()
     def upscale(
         self,
         frames: Iterable[Pixels],
@@ -148,13 +153,17 @@ class FrameUpscaler:
         # OpenCV's networks round inside; only so are they the same as in its own module.
         if isinstance(self._net, OpenCVNet) and is_whole and in_integers:
             return self._net.upscale(pixels)
-        frame = to_tensor(pixels, self._device).contiguous(memory_format=torch.channels_last)
-        return upscale_in_tiles(self._net, frame, tiling)
+        import torch
+
+        from vsr_pipeline.enhance.tiles import upscale_pixels
+
+        return upscale_pixels(self._net, pixels, self._device or torch.device("cpu"), tiling)
 
 
 def free_gpu_memory() -> None:
     """Give back what PyTorch keeps for reuse."""
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # what is not loaded keeps nothing
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
@@ -163,7 +172,8 @@ class Way:
     """One way to run the network; variants are made of these."""
 
     checkpoint: FrameCheckpoint
-    device: torch.device
+    device: torch.device | None
+    """None: OpenCV computes it, on the CPU."""
     precision: Precision
     tile: int | None
     """As asked for; None: what fits."""
@@ -210,18 +220,19 @@ class Way:
         # The whole HR frame twice, in float32; weights in float32.
         frames = 2 * 3 * 4 * clip.width * clip.height * scale**2
         own = self.tile_bytes(clip.height, clip.width) + frames + self.checkpoint.weights_bytes
-        return own if self.device.type != "cpu" else own + around_model_bytes(clip, scale)
+        is_on_gpu = self.device is not None and self.device.type != "cpu"
+        return own if is_on_gpu else own + around_model_bytes(clip, scale)
 
 
 def frame_spec(
-    checkpoint: FrameCheckpoint, settings: UpscaleConfig, device: torch.device, *, allow_cpu: bool
+    checkpoint: FrameCheckpoint, settings: UpscaleConfig, device: torch.device | None, *, allow_cpu: bool
 ) -> ModelSpec:
     """Return a network for single frames.
 
     Args:
         checkpoint: the network, with its weights.
         settings: how it runs.
-        device: where it runs.
+        device: where it runs; None: OpenCV computes it, in float32.
         allow_cpu: whether the CPU may be the last resort.
 
     Raises:
@@ -231,34 +242,27 @@ def frame_spec(
     name = checkpoint.name
     if not (checkpoint.can_tile or settings.tile in ("auto", 0)):
         raise UsageError(f"--tile {settings.tile}: {name} cuts its frames itself: leave it out")
-    taken, choice = fastest_direct(
-        name,
-        checkpoint.sha256,
-        settings,
-        device,
-        partial(small_output, checkpoint, device),
-        channels=checkpoint.channels,
-        precisions=checkpoint.precisions,
-    )
-    precision = taken.precision
+    precision, choice = _precision_of(checkpoint, settings, device)
     tile = None if settings.tile == "auto" else settings.tile
     first = Way(checkpoint, device, precision, tile)
     ways = [("the largest tiles" if tile is None else f"tiles of {tile}", first)]
     if checkpoint.can_tile:
         ways += [(f"tiles of {cap} at most", Way(checkpoint, device, precision, tile, cap)) for cap in _CAPS]
-    if allow_cpu and device.type != "cpu":
+    if allow_cpu and device is not None and device.type != "cpu":
+        import torch
+
         ways.append(("the CPU", Way(checkpoint, torch.device("cpu"), "fp32", tile)))
     tiles = {None: "", 0: ", whole frames"}.get(tile, f", tiles of {tile}")
     return ModelSpec(
         name=name,
         sizing=Sizing(scale=checkpoint.net.scale),
-        description=f"{name} in {precision} on {describe(device)}{tiles}",
+        description=f"{name} in {precision} on {describe(device) if device else 'cpu (OpenCV)'}{tiles}",
         identity={
             "model": name,
             "weights_sha256": checkpoint.sha256,
             "precision": precision,
             "convolutions": "direct",
-            "device": device.type,
+            "device": device.type if device else "cpu",
             "segment_frames": settings.segment_frames,
             "tile": str(settings.tile),
         },
@@ -266,6 +270,26 @@ def frame_spec(
         variants=tuple(_variant(description, way) for description, way in ways),
         choice=choice,
     )
+
+
+def _precision_of(
+    checkpoint: FrameCheckpoint, settings: UpscaleConfig, device: torch.device | None
+) -> tuple[Precision, str]:
+    """Return what the settings mean for a network, and why; raises as `frame_spec`."""
+    if device is None:
+        return "fp32", ""
+    from vsr_pipeline.enhance.choice import fastest_direct
+
+    taken, choice = fastest_direct(
+        checkpoint.name,
+        checkpoint.sha256,
+        settings,
+        device,
+        partial(small_output, checkpoint, device),
+        channels=checkpoint.channels,
+        precisions=checkpoint.precisions,
+    )
+    return taken.precision, choice
 
 
 def _variant(description: str, way: Way) -> Variant:
@@ -284,21 +308,25 @@ def _variant(description: str, way: Way) -> Variant:
     )
 
 
-def prepared(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> FrameNet:
+def prepared(checkpoint: FrameCheckpoint, device: torch.device | None, precision: Precision) -> FrameNet:
     """Return the network on its device, in a precision."""
-    if checkpoint.module is None:
+    if device is None:
         return checkpoint.net
+    from vsr_pipeline.enhance.choice import put_on
+
     own = copy.deepcopy(checkpoint)
     assert own.module is not None
     put_on(own.module, device, precision)
     return own.net
 
 
-@torch.inference_mode()
 def small_output(checkpoint: FrameCheckpoint, device: torch.device, precision: Precision) -> Tensor:
     """Return what the network makes of a small frame."""
-    frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
-    return prepared(checkpoint, device, precision)(frame)
+    import torch
+
+    with torch.inference_mode():
+        frame = torch.rand(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+        return prepared(checkpoint, device, precision)(frame)
 
 
 def _tiling(net: FrameNet, height: int, width: int, tile: int) -> Tiling:

@@ -1,21 +1,21 @@
 """The way of a segment's frames: LQ frames into the upscaler, through the steps, HR frames back from the device.
 
-Interpolation gives integers: torch is loaded for all other models, and where a step is asked for.
+Interpolation and OpenCV's networks give integers: torch is loaded for all other models, and where a step is asked for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import chain
-from typing import cast
 
 import numpy as np
 
 from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.enhance.frame_model import FrameUpscaler
 from vsr_pipeline.enhance.interpolation import Interpolation
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
-from vsr_pipeline.enhance.steps import Step
+from vsr_pipeline.enhance.steps import Step, through
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.media.write.conversion import Planes, YuvConversion
 from vsr_pipeline.plan import sample_indices, take
@@ -85,14 +85,20 @@ def enhance_to_encode(
     enlarge = partial(upscaler.upscale, segment=segment, decision=decision, geometry=geometry, on_work=on_work)
     if carry is not None:
         enlarge = partial(enlarge, carry=carry)
-    if not steps and isinstance(upscaler, Interpolation):
+    made = through(steps, enlarge, reduced, segment.warm_up)
+    if not steps and isinstance(upscaler, Interpolation | FrameUpscaler):
         with out_of_memory_as_error():
-            yield from cast("Iterator[Pixels]", enlarge(reduced))
-        return
-    from vsr_pipeline.enhance.steps import through
+            for frame in made:
+                if not isinstance(frame, np.ndarray):
+                    break
+                yield frame
+            else:
+                return
+        made = chain([frame], made)
+        del frame  # it would stay on the device while the next one is computed
     from vsr_pipeline.enhance.transfer import download
 
-    yield from download(through(steps, enlarge, reduced, segment.warm_up), first.dtype, conversion)
+    yield from download(made, first.dtype, conversion)
 
 
 def _pixels_of(frame: Pixels | Planes) -> Pixels:

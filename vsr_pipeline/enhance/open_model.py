@@ -21,7 +21,7 @@ from vsr_pipeline.runtime.files import file_sha256
 from vsr_pipeline.runtime.progress import Reporter
 
 if TYPE_CHECKING:
-    from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
+    from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
     from vsr_pipeline.checkpoints.load import Checkpoint
     from vsr_pipeline.enhance.net_steps import NetStepSpec
 
@@ -101,7 +101,12 @@ def _model_alone(settings: UpscaleConfig, *, allow_cpu: bool) -> ModelSpec:
         return interpolation_spec(name, architecture, sizing_of(settings), settings.segment_frames)
     if architecture == "opencv":
         _refuse_other_devices(settings, name)
-    device = choose_device("cpu" if architecture == "opencv" else settings.device)
+        from vsr_pipeline.enhance.frame_model import frame_spec
+
+        path = settings.checkpoint or manifest.verified_path(name)
+        opencv_checkpoint = _frame_checkpoint(architecture, path, name, settings, entry)
+        return frame_spec(opencv_checkpoint, settings, None, allow_cpu=allow_cpu)
+    device = choose_device(settings.device)
     if architecture == "zssr":
         from vsr_pipeline.enhance.zssr import zssr_spec
 
@@ -211,10 +216,19 @@ def _scale_of_file(path: Path, modified_ns: int) -> int:
 
         return load_animesr(path, path.name).net.scale
     if architecture in manifest.FRAME_ARCHITECTURES:
-        from vsr_pipeline.checkpoints.frame_nets import LOADERS
-
-        return LOADERS[architecture](path, path.name).net.scale
+        return _loader_of(architecture)(path, path.name).net.scale
     return 4
+
+
+def _loader_of(architecture: str) -> Callable[[Path, str], FrameCheckpoint]:
+    """Return what reads a frame model's file; it takes a path and a name, and raises `ModelError`."""
+    if architecture == "opencv":
+        from vsr_pipeline.checkpoints.opencv_graph import opencv_checkpoint
+
+        return opencv_checkpoint
+    from vsr_pipeline.checkpoints.frame_nets import LOADERS
+
+    return LOADERS[architecture]
 
 
 def _frame_checkpoint(
@@ -225,13 +239,12 @@ def _frame_checkpoint(
     Raises:
         ModelError: they are missing or damaged, or the network has another scale than the manifest says.
     """
-    from vsr_pipeline.checkpoints import frame_nets
-
-    load: Callable[[Path, str], FrameCheckpoint] = frame_nets.LOADERS[architecture]
     if entry is not None and entry.denoising is not None and settings.denoise < 1:
-        checkpoint = frame_nets.mixed_compact(manifest.verified_path(entry.denoising), path, settings.denoise, name)
+        from vsr_pipeline.checkpoints.frame_nets import mixed_compact
+
+        checkpoint = mixed_compact(manifest.verified_path(entry.denoising), path, settings.denoise, name)
     else:
-        checkpoint = load(path, name)
+        checkpoint = _loader_of(architecture)(path, name)
     if entry is not None and checkpoint.net.scale != entry.scale:
         raise ModelError(f"{path} enlarges by {checkpoint.net.scale}, the manifest says {entry.scale} for {name}")
     return checkpoint
@@ -266,9 +279,11 @@ def _refuse_other_devices(settings: UpscaleConfig, name: str) -> None:
 
     Raises:
         UsageError: another device is named.
-        PrecisionError: another precision is named.
+        PrecisionError: another precision, or a way to compute convolutions, is named.
     """
     if settings.device not in ("auto", "cpu"):
         raise UsageError(f"--device {settings.device}: {name} is computed by OpenCV, on the CPU: leave it out")
     if settings.precision not in ("auto", "fp32"):
         raise PrecisionError(f"--precision {settings.precision}: {name} is computed by OpenCV, in fp32: leave it out")
+    if settings.convolutions == "winograd":
+        raise PrecisionError(f"--convolutions winograd is for RealBasicVSR and BasicVSR, not for {name}")

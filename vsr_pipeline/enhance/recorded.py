@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from vsr_pipeline.checkpoints.manifest import stand_ins_of
+from vsr_pipeline.checkpoints.manifest import needs_device, stand_ins_of
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.config_steps import refine_from
 from vsr_pipeline.enhance.device import MEASURED, PRECISIONS, choose_device
@@ -51,6 +51,6 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
 
 def as_recorded_here(settings: UpscaleConfig, identity: Identity) -> UpscaleConfig:
     """Do the same for what this process computes, on the device that the settings mean."""
-    # With "auto" it was a model without a network, and leaves nothing to choose: torch is not asked for a device.
-    is_without = identity.get("device", "auto") == "auto"
-    return as_recorded(settings, identity, here=None if is_without else choose_device(settings.device))
+    # Nor does the identity always say "device": with "auto" it was of a model without a network.
+    is_chosen = identity.get("device", "auto") != "auto" and needs_device(settings.model, settings.checkpoint)
+    return as_recorded(settings, identity, here=choose_device(settings.device) if is_chosen else None)

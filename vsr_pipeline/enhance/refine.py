@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from vsr_pipeline.checkpoints.frame_nets import FrameCheckpoint
+from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.choice import fastest_direct
@@ -27,7 +27,8 @@ from vsr_pipeline.enhance.frame_model import Tiles, Way, prepared, small_output
 from vsr_pipeline.enhance.net_steps import Change, NetStepSpec
 from vsr_pipeline.enhance.precision import LEAST_PSNR_DB, accuracy_of, candidates_for, psnr_db
 from vsr_pipeline.enhance.spec import REFINE, ModelSpec, Say
-from vsr_pipeline.enhance.tiles import AUTOMATIC_SIDES, tiles_for, upscale_in_tiles
+from vsr_pipeline.enhance.tiles import tiles_for, upscale_in_tiles
+from vsr_pipeline.enhance.tiling import AUTOMATIC_SIDES
 from vsr_pipeline.errors import UsageError
 from vsr_pipeline.media.images import Pixels
 from vsr_pipeline.models.frame import FrameNet

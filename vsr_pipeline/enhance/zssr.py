@@ -28,7 +28,8 @@ from vsr_pipeline.enhance.spec import (
     Say,
     Variant,
 )
-from vsr_pipeline.enhance.tiles import automatic_tile, plan_tiles, upscale_in_tiles
+from vsr_pipeline.enhance.tiles import upscale_in_tiles
+from vsr_pipeline.enhance.tiling import automatic_tile, plan_tiles
 from vsr_pipeline.enhance.zssr_pictures import (
     Reduction,
     back_projected,

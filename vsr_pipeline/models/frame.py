@@ -1,9 +1,11 @@
-"""What all networks that see one frame at a time have in common."""
+"""What all networks that see one frame at a time have in common. Loads no torch."""
 
-from typing import Protocol
+from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_EXACT_RADIUS = 64
 """Largest receptive radius, in LQ pixels, for which tiles with that overlap are worth their cost."""
@@ -54,5 +56,7 @@ def pad_to_multiple(frames_NCHW: Tensor, multiple: int) -> Tensor:
     below, right = -height % multiple, -width % multiple
     if not (below or right):
         return frames_NCHW
+    import torch.nn.functional as F  # noqa: N812
+
     mode = "reflect" if below < height and right < width else "replicate"
     return F.pad(frames_NCHW, (0, right, 0, below), mode=mode)

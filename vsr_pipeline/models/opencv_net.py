@@ -2,18 +2,23 @@
 
 What surrounds the network is exactly what `cv2.dnn_superres` of opencv-contrib does: luma goes through the network and
 chroma is enlarged bilinearly; EDSR takes BGR from which a mean is subtracted.
+
+Loads no torch, unless it is given tensors.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from vsr_pipeline.errors import ModelError
 from vsr_pipeline.models.frame import radius_or_none
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Picture = npt.NDArray[Any]
 """(H, W, 3), RGB: uint8, uint16, or float32 from 0 to 1."""
@@ -73,6 +78,8 @@ class OpenCVNet:
 
     def __call__(self, frames_NCHW: Tensor) -> Tensor:
         """Return frames (N, 3, scale * H, scale * W), float32, not clipped, of frames (N, 3, H, W) in [0, 1]."""
+        import torch
+
         pictures = [self.upscale(frame) for frame in frames_NCHW.permute(0, 2, 3, 1).contiguous().numpy()]
         return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
