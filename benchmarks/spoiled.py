@@ -90,11 +90,11 @@ class Row:
 def main() -> None:
     """Score every model on every clip in every strength and print the table."""
     options = _options()
-    specs = {name: _opened(name) for name in options.models}
+    specs = {name: opened(name) for name in options.models}
     upscalers = {name: spec.variants[0].build() for name, spec in specs.items()}
     rows = []
     for path in options.truth:
-        truth = _truth(path, options.frames)
+        truth = frames_of_clip(path, options.frames)
         for strength in options.strengths:
             folder = options.cache / f"{path.stem}-{len(truth)}" / f"{strength}-seed{options.seed}"
             spoiled = _Cached(
@@ -222,18 +222,20 @@ class _Cached:
         write_text(self._folder / name, json.dumps({"of": self._identity + code, "value": value}))
 
 
-def _truth(path: Path, count: int | None) -> list[Pixels]:
-    """Frames of 8 bits, their sides cut to multiples of 4."""
+def frames_of_clip(path: Path, count: int | None, start: int = 0) -> list[Pixels]:
+    """Return so many frames of a video or folder, of 8 bits, their sides cut to multiples of 4."""
+    stop = None if count is None else start + count
     if path.is_dir():
-        frames = [read_image(image) for image in list_frames(path)[:count]]
+        frames = [read_image(image) for image in list_frames(path)[start:stop]]
     else:
         with VideoReader(path) as reader:
-            frames = [frame.pixels for frame in islice(reader, count)]
+            frames = [frame.pixels for frame in islice(reader, start, stop)]
     height, width = (side - side % 4 for side in frames[0].shape[:2])
     return [(f // 257).astype(np.uint8)[:height, :width] if f.itemsize > 1 else f[:height, :width] for f in frames]
 
 
-def _opened(model: str) -> ModelSpec:
+def opened(model: str) -> ModelSpec:
+    """Return a model by its name, with the options behind it."""
     name, *options = re.split(r":(?=cleaning=|detail=|refine=|precision=)", model)
     path = Path(name)
     chosen = {"checkpoint": path} if path.is_file() else {"model": name}

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from tests.support.clips import decoded, ledger, make_video, same_pictures
+from tests.support.clips import decoded, ffmpeg, ledger, make_video, same_pictures
+from tests.support.killing import check_killed_twice_and_by_ray
 from tests.support.networks import fill
 from tests.support.speeds import know_speeds
 from vsr_pipeline import api, cli
@@ -178,6 +179,14 @@ def test_ranges_are_measured_on_the_pictures_that_come_along(tmp_path):
     assert ranges_in_cache(load_checkpoint(path).sha256).is_file()
     calibration = load_checkpoint(path).calibration
     assert calibration.ranges.keys() == {name for name, _ in quantised_convolutions(net_for(load_checkpoint(path)))}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("model", ["realbasicvsr-open-x4", "realbasicvsr-open-fast-x4"])
+def test_killed_twice_and_by_ray_it_is_the_same_in_int8(shared_data, tmp_path, model):
+    pattern = shared_data / "data/clips/realbasicvsr_demo" / "%08d.png"
+    ffmpeg("-framerate", "25", "-i", pattern, "-vf", "crop=64:48", "-frames:v", "24", "-crf", "10", tmp_path / "a.mp4")
+    check_killed_twice_and_by_ray(tmp_path, ["a.mp4", "--model", model, "--precision", "int8", "--segment-frames", "4"])
 
 
 def test_the_models_that_ship_have_their_ranges():
