@@ -29,7 +29,8 @@ from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import SCALE, Windows
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import RealBasicVSRNet, int8
+from vsr_pipeline.models import int8
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 Path = Callable[[list[Pixels]], list[Pixels]]
 

@@ -24,7 +24,7 @@ from vsr_pipeline.enhance.device import choose_device, describe
 from vsr_pipeline.enhance.memory import allowed_bytes, first_that_fits
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.media.write.writer import VideoWriter
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.timeline import ClipSize, Colour
 
 SIZES = ("160x90", "320x180", "640x180")

@@ -12,6 +12,7 @@ for each clip, with the middle frame by each model.
 
 import argparse
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,12 +40,16 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="write a picture of the middle frames")
     options = parser.parse_args()
     width, height = map(int, options.crop.split("x"))
+    if options.frames < 2:
+        parser.error("--frames: steadiness needs two at least")
     specs = {name: opened(name) for name in dict.fromkeys((BICUBIC, *options.models))}
+    if other := [name for name, spec in specs.items() if spec.scale != specs[BICUBIC].scale]:
+        parser.error(f"{other[0]} does not enlarge by {specs[BICUBIC].scale}, as the others do")
     upscalers = {name: spec.variants[0].build() for name, spec in specs.items()}
     rows = []
     for clip in options.clips:
-        path, _, start = clip.partition("@")
-        frames = [middle(frame, width, height) for frame in frames_of_clip(Path(path), options.frames, int(start or 0))]
+        path, _, start = clip.rpartition("@") if re.search(r"@\d+$", clip) else (clip, "", "0")
+        frames = [middle(frame, width, height) for frame in frames_of_clip(Path(path), options.frames, int(start))]
         flows: list[FloatArray] = []
         shown = []
         for name, spec in specs.items():
@@ -78,9 +83,9 @@ def niqe(frames: list[Pixels]) -> float:
 def flows_of(frames: list[Pixels]) -> list[FloatArray]:
     """Return the flow (H, W, 2) from each frame but the first to the one before; NaN where it leaves the frame."""
     flows = []
-    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    rows, columns = np.indices(gray[0].shape)
-    for before, now in pairwise(gray):
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    rows, columns = np.indices(grey[0].shape)
+    for before, now in pairwise(grey):
         back, forth = (
             cv2.calcOpticalFlowFarneback(*pair, None, 0.5, 4, 25, 3, 7, 1.5, 0)  # type: ignore[call-overload]
             for pair in ((now, before), (before, now))
@@ -90,16 +95,16 @@ def flows_of(frames: list[Pixels]) -> list[FloatArray]:
         apart = np.square(back + there).sum(2)
         hidden = apart > 0.01 * (np.square(back).sum(2) + np.square(there).sum(2)) + 0.5
         x, y = columns + back[..., 0], rows + back[..., 1]
-        outside = (x < 0) | (y < 0) | (x > gray[0].shape[1] - 1) | (y > gray[0].shape[0] - 1)
+        outside = (x < 0) | (y < 0) | (x > grey[0].shape[1] - 1) | (y > grey[0].shape[0] - 1)
         flows.append(np.where((hidden | outside)[..., None], np.nan, back))
     return flows
 
 
 def warping_error(before: Pixels, now: Pixels, flow: FloatArray) -> float:
     """Return the mean absolute difference of a frame's luma to the frame before, moved along the flow."""
-    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in (before, now)]
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in (before, now)]
     visible = ~np.isnan(flow[..., 0])
-    return float(np.abs(gray[1] - moved(gray[0], np.nan_to_num(flow)))[visible].mean())
+    return float(np.abs(grey[1] - moved(grey[0], np.nan_to_num(flow)))[visible].mean())
 
 
 def moved(picture: FloatArray, flow: FloatArray) -> FloatArray:

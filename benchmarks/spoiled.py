@@ -230,6 +230,8 @@ def frames_of_clip(path: Path, count: int | None, start: int = 0) -> list[Pixels
     else:
         with VideoReader(path) as reader:
             frames = [frame.pixels for frame in islice(reader, start, stop)]
+    if not frames:
+        raise SystemExit(f"no frame {start} in {path}")
     height, width = (side - side % 4 for side in frames[0].shape[:2])
     return [(f // 257).astype(np.uint8)[:height, :width] if f.itemsize > 1 else f[:height, :width] for f in frames]
 

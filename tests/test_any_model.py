@@ -1,6 +1,7 @@
 """Every kind of model through the same pipeline, at any size."""
 
 import json
+import weakref
 from fractions import Fraction
 
 import av
@@ -18,6 +19,7 @@ from vsr_pipeline import api, cli
 from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.checkpoints.frame_nets import LOADERS
+from vsr_pipeline.checkpoints.opencv_graph import opencv_checkpoint
 from vsr_pipeline.clip.geometry import Geometry, Sizing, size_label
 from vsr_pipeline.config import Config, UpscaleConfig
 from vsr_pipeline.enhance.frame_model import FrameUpscaler, frame_spec
@@ -28,10 +30,10 @@ from vsr_pipeline.enhance.steps import steps_for
 from vsr_pipeline.errors import ModelError, PrecisionError, UsageError
 from vsr_pipeline.media.interpolation import interpolate
 from vsr_pipeline.media.read.probe import probe
-from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.animesr import AnimeSRNet
 from vsr_pipeline.models.compact import SRVGGNetCompact
 from vsr_pipeline.models.edsr import EDSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.rrdb import RRDBNet
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.timeline import ClipSize, Decision
@@ -327,6 +329,38 @@ def test_out_of_memory_at_any_tile_loses_no_frame(fails_at):
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(outputs, expected, strict=True)) <= 1
     told = fails_at <= 8  # two frames of four tiles
     assert notes == (("memory ran out, went on with tiles of 32, which gives the same picture",) if told else ())
+
+
+def test_no_hr_frame_is_held_longer_than_the_next_one_takes():
+    """Memory is reckoned so."""
+    made = []
+
+    class Noted(SRVGGNetCompact):
+        def forward(self, frames_NCHW):
+            assert all(frame() is None for frame in made[:-1])
+            output = super().forward(frames_NCHW)
+            made.append(weakref.ref(output))
+            return output
+
+    upscaler = FrameUpscaler(fill(Noted(scale=2, channels=8, num_convs=1), 0.1), CPU, lambda *_: 0)
+    frames = frames_of(4, 24, 32)
+    arguments = {"on_work": lambda _: None, "geometry": geometry_of(frames, 2)}
+    for _ in enhance_frames(upscaler, frames, segment(0, 4), Decision(), **arguments):
+        pass
+    assert len(made) == 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_frame_of_opencvs_networks_in_tiles_is_the_whole_frame(dtype):
+    net = opencv_checkpoint(manifest.verified_path("fsrcnn-x3"), "fsrcnn-x3").net
+    frames = [frame.astype(dtype) * (257 if dtype == np.uint16 else 1) for frame in frames_of(2, 50, 70)]
+    arguments = {"on_work": lambda _: None, "geometry": geometry_of(frames, 3)}
+    whole, tiled = (
+        list(enhance_frames(FrameUpscaler(net, None, tile), frames, segment(0, 2), Decision(), **arguments))
+        for tile in (lambda *_: 0, lambda *_: 32)
+    )
+    assert [frame.dtype for frame in tiled] == [dtype] * 2
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(whole, tiled, strict=True)) <= 1
 
 
 def test_the_plan_of_tiles_depends_on_the_model_and_the_frame_alone():

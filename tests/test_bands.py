@@ -8,9 +8,11 @@ from tests.support.networks import fill
 from tests.support.small_device import LiveBytes, psnr
 from tests.support.upscaling import CPU, exact, frames_of, upscale_whole, worst
 from vsr_pipeline.enhance.realbasicvsr_network import prepare
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet, warp
+from vsr_pipeline.models import warp
 from vsr_pipeline.models.bands import in_bands
+from vsr_pipeline.models.basicvsr import BasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlocks, conv3x3
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.spynet import FlowLevel
 
 

@@ -16,7 +16,8 @@ from vsr_pipeline.checkpoints.state_dicts import read_tensors
 from vsr_pipeline.config import EncodeConfig, UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.spec import ModelSpec
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.runtime.progress import Reporter
 
 

@@ -17,7 +17,7 @@ import torch
 from tests.support.clips import audio_packets, make_video, same_pictures, times
 from tests.support.networks import fill
 from vsr_pipeline import cli
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 REPOSITORY = Path(__file__).parent.parent
 BICUBIC = ("--model", "bicubic-x4", "--segment-frames", "5", "--encoder-preset", "ultrafast")

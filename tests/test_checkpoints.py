@@ -30,8 +30,8 @@ from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.segment import SegmentTask
 from vsr_pipeline.jobs.workers.spec import Ready, spec_of
 from vsr_pipeline.jobs.workers.worker import SegmentWorker
-from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.animesr import AnimeSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.plan import Schedule, plan_parts, rest_of, schedule_of
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.timeline import Decision, Segment, Shot

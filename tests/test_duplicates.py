@@ -22,7 +22,7 @@ from vsr_pipeline.clip.repeats import is_same_picture
 from vsr_pipeline.config import Config, InputConfig
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.media.images import list_frames, read_image, write_png
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.plan import part_of, plan_segments, schedule_of
 from vsr_pipeline.timeline import Timeline
 

@@ -25,7 +25,8 @@ from vsr_pipeline.enhance.realbasicvsr import variants_of
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.spec import Context, ModelSpec, Variant
 from vsr_pipeline.errors import InputError, ModelError, ResourceError
-from vsr_pipeline.models import BasicVSRNet, basicvsr
+from vsr_pipeline.models import basicvsr
+from vsr_pipeline.models.basicvsr import BasicVSRNet
 from vsr_pipeline.timeline import ClipSize
 
 

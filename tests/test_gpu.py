@@ -12,7 +12,8 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.realbasicvsr_network import prepare
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.spec import Context, ModelSpec, Variant
 from vsr_pipeline.enhance.transfer import to_pixels, to_tensor
 from vsr_pipeline.errors import BrokenDeviceError
-from vsr_pipeline.models import BasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
 
 
 def on_gpu(build=lambda: None):

@@ -20,7 +20,7 @@ from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.realbasicvsr_stream import Windows
 from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import OutOfMemoryError
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 WINDOWS = Windows(max_seq_len=2, lookahead=1, warm_up=1, segment_frames=4)
 

@@ -20,9 +20,9 @@ from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.precision import int8_candidate, psnr_db
 from vsr_pipeline.enhance.realbasicvsr_network import net_for, prepare
 from vsr_pipeline.errors import PrecisionError, StoppedForNow
-from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.blocks import conv3x3
 from vsr_pipeline.models.int8 import Int8Conv, Outside, Range, int8_instructions, quantised_convolutions
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.train.calibrate import calibrated
 

@@ -15,6 +15,8 @@ from vsr_pipeline.enhance.resize import lanczos_resize
 from vsr_pipeline.media.interpolation import METHODS, interpolate
 from vsr_pipeline.media.read.reader import VideoReader
 
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+
 FLAGS = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 4}
 
 SIZES = [
@@ -95,13 +97,17 @@ def test_lanczos_leaves_its_input_and_the_same_size():
 
 @pytest.mark.parametrize(
     ("model", "size"),
-    [(["lanczos", "--scale", "1.5"], (240, 136)), (["fsrcnn-small-x4"], (640, 360)), (["espcn-x2"], (320, 180))],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    [
+        ("--model lanczos --scale 1.5", (240, 136)),
+        ("--model fsrcnn-small-x4", (640, 360)),
+        ("--model espcn-x2 --tile 64", (320, 180)),
+        (f"--checkpoint {CHECKPOINTS / 'FSRCNN_x3.pb'}", (480, 270)),
+    ],
 )
 def test_a_run_without_a_network_of_pytorch_needs_no_torch(tmp_path, model, size):
     """Made, continued, and with its size and time told: PyTorch takes a second and a hundred megabytes to load."""
     demo, output = Path(__file__).parent.parent / "data" / "demo.mp4", tmp_path / "large.mp4"
-    run = ["run", str(demo), "--output", str(output), "--max-frames", "3", "--model", *model]
+    run = ["run", str(demo), "--output", str(output), "--max-frames", "3", *model.split()]
     twice = f"print([cli.run(arguments) for arguments in {[run, [*run, '--dry-run'], run]}])"
     code = f"import sys; sys.modules['torch'] = None; from vsr_pipeline import cli; {twice}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

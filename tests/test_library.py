@@ -19,7 +19,7 @@ from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import ConfigError, ModelError, OutOfMemoryError, UsageError
 from vsr_pipeline.media.images import read_image
 from vsr_pipeline.media.read.reader import VideoReader
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.runtime.progress import Advanced, Noted
 
 ROOT = Path(__file__).parent.parent

@@ -21,8 +21,8 @@ from vsr_pipeline.live.mailbox import Mailbox
 from vsr_pipeline.live.meter import Meter
 from vsr_pipeline.live.options import source_from
 from vsr_pipeline.live.pictures import Converters
-from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.animesr import AnimeSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.runtime.progress import Reporter
 
 

@@ -20,7 +20,7 @@ from vsr_pipeline.enhance.device import choose_device, devices_of
 from vsr_pipeline.errors import ResourceError, UsageError
 from vsr_pipeline.jobs.workers import local_cluster
 from vsr_pipeline.jobs.workers.workers import uses_processes
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.runtime.progress import Reporter
 
 REPOSITORY = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ from vsr_pipeline.enhance.spec import Context, ModelSpec
 from vsr_pipeline.errors import ConfigError, ResourceError
 from vsr_pipeline.jobs.batch.settings import settings_of
 from vsr_pipeline.jobs.fingerprint import fingerprint_of
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.runtime import memory
 from vsr_pipeline.runtime.files import FileIdentity

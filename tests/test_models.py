@@ -7,8 +7,9 @@ from tests.support.networks import CASES, assert_reproduces, fill, golden_net
 from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.checkpoints.manifest import verified_path
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
 from vsr_pipeline.models.blocks import pixel_shuffle_channels_last
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.spynet import SPyNet
 
 

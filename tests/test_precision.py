@@ -21,14 +21,14 @@ from vsr_pipeline.enhance import precision
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.precision import Candidate, candidates_for, ranked, reason_for, speeds_of
 from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
-from vsr_pipeline.enhance.recorded import as_recorded
+from vsr_pipeline.enhance.recorded import as_recorded, as_recorded_here
 from vsr_pipeline.errors import PrecisionError, StoppedForNow
 from vsr_pipeline.jobs.fingerprint import JobSource
 from vsr_pipeline.jobs.ledger import Ledger
 from vsr_pipeline.jobs.segment import SegmentTask
 from vsr_pipeline.jobs.workers.spec import spec_of
 from vsr_pipeline.jobs.workers.worker import SegmentWorker
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.winograd import winograd_library
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.files import make_folder
@@ -234,6 +234,16 @@ def test_a_precision_that_is_not_exact_enough_is_left_out(own_cache, tmp_path):
 def test_what_cannot_be_computed_here_is_refused(checkpoint):
     with pytest.raises(PrecisionError, match="--precision fp16 is for GPUs"):
         built(checkpoint, precision="fp16")
+
+
+def test_a_model_that_cannot_choose_takes_no_precision_of_another_one():
+    """`--model` was changed: whoever compares identities says so."""
+    recorded = {"model": "realesrgan-x4plus", "device": "cuda", "precision": "fp16", "convolutions": "direct"}
+    for settings in (UpscaleConfig(model="fsrcnn-x4"), UpscaleConfig(model="bicubic")):
+        assert as_recorded_here(settings, recorded).precision == "auto"
+    # Its step computes on the CPU here, so what a GPU was given does not count.
+    refined = UpscaleConfig(model="bicubic", device="cpu", refine="realesr-animevideov3")
+    assert as_recorded_here(refined, recorded).precision == "auto"
 
 
 def test_what_was_recorded_takes_the_place_of_auto_only():

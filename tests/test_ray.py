@@ -29,8 +29,8 @@ from vsr_pipeline.jobs.workers.spec import nodes_of, refuse_other_pixels, spec_o
 from vsr_pipeline.jobs.workers.task_queue import Dispatch, DispatchExecutor, Progress
 from vsr_pipeline.jobs.workers.worker import Failure, SegmentWorker
 from vsr_pipeline.jobs.workers.workers import uses_processes
-from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.int8 import int8_instructions
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.runtime.files import FileIdentity
 from vsr_pipeline.runtime.progress import Reporter
 from vsr_pipeline.train.calibrate import calibrated

@@ -27,7 +27,7 @@ from vsr_pipeline.errors import InputError
 from vsr_pipeline.jobs.job import RunOptions
 from vsr_pipeline.jobs.segment import SegmentTask
 from vsr_pipeline.jobs.workers.serial import SerialExecutor
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.plan import schedule_of
 from vsr_pipeline.runtime.files import make_folder
 from vsr_pipeline.runtime.process import here

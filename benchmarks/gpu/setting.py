@@ -15,7 +15,7 @@ from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.realbasicvsr_segment import SegmentUpscaler
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 OPEN_MODEL = Path(__file__).parents[2] / "checkpoints" / "realbasicvsr-open-x4.safetensors"
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from tests.golden.make_reference import fill_parameters, make_clip
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 
 def filled(net, *, std=0.7):

@@ -11,7 +11,7 @@ import torch
 
 from tests.golden.make_reference import make_clip
 from tests.reference.random_nets import filled, save_official_checkpoint, small_basicvsr, small_realbasicvsr
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 pytestmark = pytest.mark.usefixtures("official")
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from tests.golden.make_reference import fill_parameters, make_clip
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = {case["name"]: case for case in json.loads((GOLDEN / "cases.json").read_text())}

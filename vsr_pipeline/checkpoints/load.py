@@ -124,8 +124,6 @@ def architecture_of(path: Path) -> str:
     """
     if not path.is_file():
         raise ModelError(f"no such checkpoint file: {path}")
-    if path.suffix == ".pb":
-        return "opencv"
     try:
         tensors = state_dicts.read_tensors(path)
     except OSError as error:

@@ -1,6 +1,6 @@
 """A network for single frames as a model: tiles that fit into memory, no context, every architecture alike.
 
-OpenCV's networks load no torch, unless frames are cut into tiles or get another size afterwards.
+OpenCV's networks load no torch, unless a step comes after them, or tiles that are blended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from vsr_pipeline.checkpoints.frame_checkpoint import FrameCheckpoint
 from vsr_pipeline.clip.geometry import Geometry, Sizing
@@ -149,15 +151,30 @@ class FrameUpscaler:
         free_gpu_memory()
 
     def _enlarged(self, pixels: Pixels, tiling: Tiling, *, in_integers: bool) -> Frame:
-        is_whole = len(tiling.rows) == len(tiling.columns) == 1
         # OpenCV's networks round inside; only so are they the same as in its own module.
-        if isinstance(self._net, OpenCVNet) and is_whole and in_integers:
-            return self._net.upscale(pixels)
+        if isinstance(self._net, OpenCVNet) and tiling.is_exact and in_integers:
+            return _in_exact_tiles(self._net, pixels, tiling)
         import torch
 
         from vsr_pipeline.enhance.tiles import upscale_pixels
 
         return upscale_pixels(self._net, pixels, self._device or torch.device("cpu"), tiling)
+
+
+def _in_exact_tiles(net: OpenCVNet, pixels: Pixels, tiling: Tiling) -> Pixels:
+    """Enlarge a frame tile by tile, in integers: the same picture as that of the whole frame."""
+    if len(tiling.rows) == len(tiling.columns) == 1:
+        return net.upscale(pixels)
+    scale = net.scale
+    whole = np.empty((scale * tiling.height, scale * tiling.width, 3), pixels.dtype)
+    for row in tiling.rows:
+        for column in tiling.columns:
+            tile = net.upscale(np.ascontiguousarray(pixels[row.start : row.stop, column.start : column.stop]))
+            top, left = scale * (row.core_start - row.start), scale * (column.core_start - column.start)
+            height, width = scale * (row.core_stop - row.core_start), scale * (column.core_stop - column.core_start)
+            there = whole[scale * row.core_start :, scale * column.core_start :]
+            there[:height, :width] = tile[top : top + height, left : left + width]
+    return whole
 
 
 def free_gpu_memory() -> None:

@@ -1,6 +1,6 @@
 """The way of a segment's frames: LQ frames into the upscaler, through the steps, HR frames back from the device.
 
-Interpolation and OpenCV's networks give integers: torch is loaded for all other models, and where a step is asked for.
+Interpolation and OpenCV's networks give integers: for these no torch is loaded, unless a step is asked for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,8 +11,6 @@ from itertools import chain
 import numpy as np
 
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.frame_model import FrameUpscaler
-from vsr_pipeline.enhance.interpolation import Interpolation
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
 from vsr_pipeline.enhance.steps import Step, through
@@ -86,7 +84,7 @@ def enhance_to_encode(
     if carry is not None:
         enlarge = partial(enlarge, carry=carry)
     made = through(steps, enlarge, reduced, segment.warm_up)
-    if not steps and isinstance(upscaler, Interpolation | FrameUpscaler):
+    if not steps:  # frames that are integers already pass without torch
         with out_of_memory_as_error():
             for frame in made:
                 if not isinstance(frame, np.ndarray):
@@ -94,7 +92,7 @@ def enhance_to_encode(
                 yield frame
             else:
                 return
-        made = chain([frame], made)
+        made = chain(iter([frame]), made)  # a list would be kept to the end
         del frame  # it would stay on the device while the next one is computed
     from vsr_pipeline.enhance.transfer import download
 

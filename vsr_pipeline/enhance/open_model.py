@@ -1,6 +1,7 @@
 """From settings to a model that is ready: which one, its weights, device, precision.
 
-Each kind of model is imported where it is opened: a run needs one of them, and interpolation no torch.
+Each kind of model is imported where it is opened: a run needs one of them, and interpolation and OpenCV's networks no
+torch.
 """
 
 from __future__ import annotations
@@ -203,6 +204,8 @@ def _modified_ns(path: Path) -> int:
 
 @lru_cache(maxsize=8)
 def _architecture_of_file(path: Path, modified_ns: int) -> str:  # noqa: ARG001
+    if path.suffix == ".pb" and path.is_file():
+        return "opencv"
     from vsr_pipeline.checkpoints.load import architecture_of
 
     return architecture_of(path)

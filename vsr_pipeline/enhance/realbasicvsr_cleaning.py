@@ -17,7 +17,7 @@ from torch import Tensor
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.timeline import Decision
 
 _PASSES = "cleaning_passes"

@@ -14,9 +14,10 @@ from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.precision import Candidate, accuracy_of, candidates_for, int8_candidate, psnr_db
 from vsr_pipeline.enhance.transfer import DTYPES
 from vsr_pipeline.errors import ModelError, PrecisionError
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
 from vsr_pipeline.models.blocks import ResidualBlocks
 from vsr_pipeline.models.int8 import Outside, Ranges, use_int8
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.models.spynet import FlowLevel
 from vsr_pipeline.models.winograd import use_winograd
 

@@ -11,7 +11,7 @@ from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.spec import Carry, Frame, OnWork
 from vsr_pipeline.enhance.transfer import to_tensor
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import RealBasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.plan import plan_windows, take
 from vsr_pipeline.timeline import Decision, Segment
 

@@ -28,9 +28,9 @@ from vsr_pipeline.enhance.spec import (
 )
 from vsr_pipeline.enhance.transfer import check_finite, to_tensor
 from vsr_pipeline.media.images import Pixels
-from vsr_pipeline.models import RealBasicVSRNet
 from vsr_pipeline.models.basicvsr import pad_to_minimum
 from vsr_pipeline.models.int8 import Outside, refuse_outside
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.plan import count_backward_steps, take
 from vsr_pipeline.timeline import Decision, Segment
 

@@ -149,7 +149,7 @@ class Variant:
 
     description: str
     device: torch.device | None
-    """None: no network runs."""
+    """None: PyTorch computes nothing."""
     memory_bytes: Callable[[ClipSize], int]
     """How much a clip takes at most: of a GPU's memory, or all of this process's where the model runs on the CPU."""
     build: Callable[[], Upscaler]
@@ -184,7 +184,7 @@ class ModelSpec:
 
     @property
     def device(self) -> torch.device | None:
-        """Where the first variant runs; None: no network runs."""
+        """Where the first variant runs; None: PyTorch computes nothing."""
         return self.variants[0].device
 
     @property

@@ -10,7 +10,8 @@ from vsr_pipeline.checkpoints import manifest as weights
 from vsr_pipeline.checkpoints.load import load_checkpoint
 from vsr_pipeline.enhance.realbasicvsr_network import net_for
 from vsr_pipeline.errors import ConfigError
-from vsr_pipeline.models import BasicVSRNet, RealBasicVSRNet
+from vsr_pipeline.models.basicvsr import BasicVSRNet
+from vsr_pipeline.models.realbasicvsr import RealBasicVSRNet
 from vsr_pipeline.train.config import ModelConfig, RunConfig
 
 Sample = dict[str, Tensor]
