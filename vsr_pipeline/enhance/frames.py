@@ -11,6 +11,8 @@ from itertools import chain
 import numpy as np
 
 from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.enhance.frame_model import FrameUpscaler
+from vsr_pipeline.enhance.interpolation import Interpolation
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.spec import Carry, Context, OnWork, Say, Upscaler
 from vsr_pipeline.enhance.steps import Step, through
@@ -84,7 +86,8 @@ def enhance_to_encode(
     if carry is not None:
         enlarge = partial(enlarge, carry=carry)
     made = through(steps, enlarge, reduced, segment.warm_up)
-    if not steps:  # frames that are integers already pass without torch
+    # What may give integers passes without torch as long as it does; all else runs inside of `download`, whole.
+    if not steps and isinstance(upscaler, Interpolation | FrameUpscaler):
         with out_of_memory_as_error():
             for frame in made:
                 if not isinstance(frame, np.ndarray):
