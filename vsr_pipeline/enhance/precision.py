@@ -38,7 +38,7 @@ FAST_PSNR_DB = 45.0
 
 # As in the networks, many in a row: with one, what comes before it and the call itself weigh too much.
 _RACED_BLOCKS = 8
-_SECONDS = 0.45
+_SECONDS = 0.4
 _LEAST_ROUNDS, _MOST_ROUNDS = 4, 16
 _STEADY = 1.2
 # Whatever is so much slower than the fastest on the first tile is not raced on a larger one.
