@@ -91,7 +91,7 @@ def quick(words):
     words = list(words)
     if "zssr" in words or "configs/zssr.toml" in words:
         words += ["--zssr-steps", "25"]
-    elif "--model" in words:
+    elif "--model" in words and "--detail" not in words:
         words[words.index("--model") + 1] = "fsrcnn-small-x4"
     elif words[0] in ("run", "batch", "enhance") and not {"--cleaning", "--checkpoint", "--status"} & set(words):
         words += ["--model", "fsrcnn-small-x4"]
