@@ -93,7 +93,9 @@ def quick(words):
         words += ["--zssr-steps", "25"]
     elif "--model" in words and "--detail" not in words:
         words[words.index("--model") + 1] = "fsrcnn-small-x4"
-    elif words[0] in ("run", "batch", "enhance") and not {"--cleaning", "--checkpoint", "--status"} & set(words):
+    elif words[0] in ("run", "batch", "enhance") and not {"--cleaning", "--checkpoint", "--status", "--detail"} & set(
+        words
+    ):
         words += ["--model", "fsrcnn-small-x4"]
     elif words[0] == "compare" and "--models" not in words:
         words += ["--models", "bicubic,fsrcnn-x2"]
