@@ -37,8 +37,6 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
     begun = refine_from(str(identity.get("refine", "none")))
     if begun is not None and (asked := settings.refine_with) is not None and begun[0] in stand_ins_of(asked[0]):
         chosen["refine"] = f"{begun[0]}:{asked[1]:g}"
-    if not _chooses(settings):
-        return settings.model_copy(update=chosen)
     # Mixed weights have no ranges: what was begun in int8 is another job, and whoever compares identities says so.
     known = [name for name in PRECISIONS if name != "int8" or settings.detail in (0, 1)]
     if settings.precision in MEASURED and identity.get("precision") in known:
@@ -53,11 +51,11 @@ def as_recorded(settings: UpscaleConfig, identity: Identity, *, here: torch.devi
 
 def as_recorded_here(settings: UpscaleConfig, identity: Identity) -> UpscaleConfig:
     """Do the same for what this process computes, on the device that the settings mean."""
-    # Without a device to choose, torch is not loaded to look for one. An identity without a device is of such a model.
-    is_chosen = identity.get("device", "auto") != "auto" and _chooses(settings)
-    return as_recorded(settings, identity, here=choose_device(settings.device) if is_chosen else None)
-
-
-def _chooses(settings: UpscaleConfig) -> bool:
-    """Whether the model, or a step after it, has a device and a precision to choose."""
-    return settings.has_net_steps or needs_device(settings.model, settings.checkpoint)
+    if not (settings.has_net_steps or needs_device(settings.model, settings.checkpoint)):
+        # Nothing is to be chosen: torch is not loaded to look for a device, and what another model computed in is no
+        # matter.
+        kept = {name: value for name, value in identity.items() if name not in ("precision", "convolutions")}
+        return as_recorded(settings, kept)
+    # An identity without a device is of a model without one.
+    is_known = identity.get("device", "auto") != "auto"
+    return as_recorded(settings, identity, here=choose_device(settings.device) if is_known else None)

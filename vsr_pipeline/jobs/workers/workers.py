@@ -12,7 +12,7 @@ from vsr_pipeline.config import UpscaleConfig
 from vsr_pipeline.enhance.device import choose_device, computes, devices_of, gpu_count
 from vsr_pipeline.enhance.fallback import Fallback
 from vsr_pipeline.enhance.open_model import note_model, open_model
-from vsr_pipeline.enhance.recorded import as_recorded
+from vsr_pipeline.enhance.recorded import as_recorded, as_recorded_here
 from vsr_pipeline.enhance.spec import ModelSpec
 from vsr_pipeline.errors import Interrupted, UsageError, VsrError
 from vsr_pipeline.jobs.fingerprint import JobSource
@@ -76,7 +76,7 @@ class SerialWorkers:
 
     def spec_for(self, settings: UpscaleConfig, identity: Mapping[str, str]) -> ModelSpec:
         """Return the model, opened again where the clip was begun in another precision."""
-        wanted = as_recorded(settings, identity, here=self.spec.device) if identity else settings
+        wanted = as_recorded_here(settings, identity) if identity else settings
         if wanted not in (self._settings, as_recorded(self._settings, self.spec.identity)):
             self.spec = open_model(wanted, allow_cpu=self._allow_cpu)
             self._fallback = Fallback(self.spec, limit_bytes=wanted.memory_limit_bytes, allow_cpu=self._allow_cpu)
