@@ -162,7 +162,7 @@ class FrameUpscaler:
 
 
 def _in_exact_tiles(net: OpenCVNet, pixels: Pixels, tiling: Tiling) -> Pixels:
-    """Enlarge a frame tile by tile, in integers: the same picture as that of the whole frame."""
+    """Enlarge a frame tile by tile, in integers; but for rounding, it is the picture of the whole frame."""
     if len(tiling.rows) == len(tiling.columns) == 1:
         return net.upscale(pixels)
     scale = net.scale
