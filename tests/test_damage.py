@@ -130,7 +130,8 @@ def test_clean_footage_keeps_what_it_shows_and_damaged_footage_is_cleaned_as_bef
         return float(np.mean([np.abs(a - b) for a, b in zip(small, frames, strict=True)]))
 
     assert distance(kept) < distance(cleaned)
-    spoiled = coded(noisy(frames, 12), 34)
+    # Twice what counts as damaged: x264 does not make the same file each time.
+    spoiled = coded(noisy(frames, 12), 28)
     said, auto = made(spoiled)
     assert said == "cleaned once"
     np.testing.assert_array_equal(np.stack(auto), np.stack(made(spoiled, cleaning=1)[1]))
