@@ -13,6 +13,7 @@ from tests.support.upscaling import CPU
 from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.clip.damage import Damage, damage_of
 from vsr_pipeline.config import Config, UpscaleConfig
+from vsr_pipeline.enhance.chroma_noise import without_chroma_noise
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model
 from vsr_pipeline.enhance.realbasicvsr_cleaning import given_back
@@ -53,6 +54,10 @@ def noisy(frames: list[Pixels], sigma: float) -> list[Pixels]:
     return [(f + sigma * rng.standard_normal(f.shape)).round().clip(0, 255).astype(np.uint8) for f in frames]
 
 
+def ycc(pixels: Pixels) -> np.ndarray:
+    return cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2YCrCb)
+
+
 @pytest.fixture(scope="module", params=CLIPS)
 def small(request, shared_data) -> list[Pixels]:
     name = request.param
@@ -83,8 +88,9 @@ def test_noise_is_seen_where_every_other_line_was_made_of_its_neighbours(shared_
 
 
 def test_16_bits_are_measured_as_8_are(small: list[Pixels]) -> None:
-    deep = [frame.astype(np.uint16) * 257 for frame in coded(small, 30)]
-    assert damage_of(deep).blockiness == pytest.approx(damage_of(coded(small, 30)).blockiness, abs=0.01)
+    spoiled = coded(small, 30)
+    deep = [frame.astype(np.uint16) * 257 for frame in spoiled]
+    assert damage_of(deep).blockiness == pytest.approx(damage_of(spoiled).blockiness, abs=0.01)
 
 
 def test_what_is_too_small_to_tell_is_cleaned_as_ever() -> None:
@@ -103,6 +109,33 @@ def test_an_enlarged_frame_gets_back_what_it_lacks_of_the_input() -> None:
 
     assert torch.equal(given_back(hr, lq, 0.0), hr)
     assert lacking(given_back(hr, lq, 1.0)) < 0.35 * lacking(hr)
+
+
+def test_blotches_of_colour_go_and_edges_of_colour_stay() -> None:
+    """One half is grey with blotches, the other red beside green, alike in brightness."""
+    rng = np.random.default_rng(0)
+    picture = np.full((3, 128, 256), 0.5, np.float32)
+    picture[:, :, 128:192] = np.array([0.8, 0.2, 0.5], np.float32)[:, None, None]
+    picture[:, :, 192:] = np.array([0.2, 0.505, 0.5], np.float32)[:, None, None]
+    blotches = cv2.resize(rng.normal(0, 2 / 255, (16, 16, 2)).astype(np.float32), (128, 128))
+    noisy_picture = picture.copy()
+    noisy_picture[0, :, :128] += blotches[..., 0]
+    noisy_picture[2, :, :128] += blotches[..., 1]
+    noisy_picture[1, :, :128] -= (0.299 * blotches[..., 0] + 0.114 * blotches[..., 1]) / 0.587
+    before = torch.from_numpy(noisy_picture)[None]
+    after = without_chroma_noise(before, 1.0)
+    differences = [(frames[0] - torch.from_numpy(picture)).abs() for frames in (before, after)]
+    blotched, calm = (float(d[:, :, :100].mean()) for d in differences)
+    assert calm < 0.4 * blotched
+    assert float(differences[1][:, :, 160:].max()) < 1 / 255
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    assert (torch.einsum("nchw,c->nhw", after - before, weights)).abs().max() < 1e-5
+    assert torch.equal(without_chroma_noise(before, 0.0), before)
+
+
+def test_a_frame_smaller_than_what_is_looked_at_is_cleaned_too() -> None:
+    tiny = torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    assert without_chroma_noise(tiny, 1.0).shape == tiny.shape
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +167,13 @@ def test_clean_footage_keeps_what_it_shows_and_damaged_footage_is_cleaned_as_bef
     spoiled = coded(noisy(frames, 12), 28)
     said, auto = made(spoiled)
     assert said == "cleaned once"
-    np.testing.assert_array_equal(np.stack(auto), np.stack(made(spoiled, cleaning=1)[1]))
+    wholly = made(spoiled, cleaning=1)[1]
+    # Noise in chroma goes, too.
+    grey, chroma = ([np.stack([ycc(frame)[..., c] for frame in out]) for out in (auto, wholly)] for c in (0, [1, 2]))
+    assert np.abs(grey[0] - grey[1]).max() < 1.5
+    truth = np.stack([cv2.resize(ycc(f)[..., 1:], (320, 256), interpolation=cv2.INTER_CUBIC) for f in frames])
+    by_auto, by_one = (float(np.square(c - truth).mean()) for c in chroma)
+    assert by_auto < 0.97 * by_one
 
 
 def test_windows_do_not_change_what_is_given_back(frames: list[Pixels]) -> None:

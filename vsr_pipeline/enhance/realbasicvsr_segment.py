@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vsr_pipeline.clip.damage import damage_of
 from vsr_pipeline.clip.geometry import Geometry
+from vsr_pipeline.enhance.chroma_noise import with_chroma_cleaned
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
 from vsr_pipeline.enhance.realbasicvsr_cleaning import (
@@ -46,7 +47,8 @@ class SegmentUpscaler:
         windows: how clips are cut.
         refine_threshold: of dynamic refinement.
         cleaning: share of what cleaning changes that is taken, 0 to 1; `auto`: as damaged as each shot is measured to
-            be, and by the rest of that share, HR frames show again what of the LQ frames is lost in them.
+            be. By that share, noise in chroma goes, too, and by the rest of it, HR frames show again what of the LQ
+            frames is lost in them.
         record: what records propagation and reconstruction, which are computed frame by frame, as graphs; None: they
             are not recorded. Reading needs none on a GPU: it computes several frames at once.
         outside: of a network in int8.
@@ -115,14 +117,14 @@ class SegmentUpscaler:
         del geometry  # a network has its own factor
         passes, share = passes_of(decision), share_of(decision, self._cleaning)
         shown = take(iter(frames), segment.context_stop - segment.context_start)
-        if self._cleaning == "auto" and share < 1:
-            return with_input_given_back(
-                lambda inputs: self._enlarged(inputs, segment, passes, share, on_work, carry),
-                shown,
-                segment.warm_up,
-                1 - share,
-            )
-        return self._enlarged(shown, segment, passes, share, on_work, carry)
+
+        def enlarged(inputs: Iterable[Pixels]) -> Iterator[Tensor]:
+            return self._enlarged(inputs, segment, passes, share, on_work, carry)
+
+        if self._cleaning != "auto":
+            return enlarged(shown)
+        whole = with_input_given_back(enlarged, shown, segment.warm_up, 1 - share) if share < 1 else enlarged(shown)
+        return with_chroma_cleaned(whole, share) if share > 0 else whole
 
     @torch.inference_mode()
     def _enlarged(
