@@ -297,7 +297,12 @@ def test_divider_flip_zoom_and_loop_in_a_browser(browser, plain):
     assert browser.script(STATE)["width"] == 2 * before["width"] == 2 * 192
     browser.press("p")
     seen = set()
-    wait_until(lambda: seen.add(browser.script(STATE)["frame"]) or len(seen) > 2, seconds=20)
+
+    def moves():
+        seen.add(browser.script(STATE)["frame"])
+        return len(seen) > 2
+
+    wait_until(moves, seconds=20)
     browser.press("p")
     assert browser.script(STATE)["frame"] == before["frame"]
     assert browser.post("/se/log", type="browser") == []

@@ -13,10 +13,10 @@ from tests.support.upscaling import CPU
 from vsr_pipeline.checkpoints import manifest
 from vsr_pipeline.clip.damage import Damage, damage_of
 from vsr_pipeline.config import Config, UpscaleConfig
-from vsr_pipeline.enhance.chroma_noise import without_chroma_noise
 from vsr_pipeline.enhance.frames import decide_in_memory, enhance_in_memory
 from vsr_pipeline.enhance.open_model import open_model
-from vsr_pipeline.enhance.realbasicvsr_cleaning import given_back
+from vsr_pipeline.enhance.realbasicvsr_chroma import without_chroma_noise
+from vsr_pipeline.enhance.realbasicvsr_cleaning import cleaned, given_back
 from vsr_pipeline.enhance.recorded import as_recorded
 from vsr_pipeline.errors import ConfigError, UsageError
 from vsr_pipeline.jobs.fingerprint import differences, fingerprint_of
@@ -124,10 +124,9 @@ def test_blotches_of_colour_go_and_edges_of_colour_stay() -> None:
     noisy_picture[1, :, :128] -= (0.299 * blotches[..., 0] + 0.114 * blotches[..., 1]) / 0.587
     before = torch.from_numpy(noisy_picture)[None]
     after = without_chroma_noise(before, 1.0)
-    differences = [(frames[0] - torch.from_numpy(picture)).abs() for frames in (before, after)]
-    blotched, calm = (float(d[:, :, :100].mean()) for d in differences)
-    assert calm < 0.4 * blotched
-    assert float(differences[1][:, :, 160:].max()) < 1 / 255
+    blotched, calm = ((frames[0] - torch.from_numpy(picture)).abs() for frames in (before, after))
+    assert calm[:, :, :100].mean() < 0.4 * blotched[:, :, :100].mean()
+    assert calm[:, :, 160:].max() < 1 / 255
     weights = torch.tensor([0.299, 0.587, 0.114])
     assert (torch.einsum("nchw,c->nhw", after - before, weights)).abs().max() < 1e-5
     assert torch.equal(without_chroma_noise(before, 0.0), before)
@@ -152,7 +151,7 @@ def made(frames: list[Pixels], **settings: object) -> tuple[str, list[Pixels]]:
     return decision.description, enhance_in_memory(upscaler, spec.context, frames, decision, spec.scale)
 
 
-def test_clean_footage_keeps_what_it_shows_and_damaged_footage_is_cleaned_as_before(frames: list[Pixels]) -> None:
+def test_clean_footage_keeps_what_it_shows_and_damaged_footage_is_cleaned(frames: list[Pixels]) -> None:
     said, kept = made(frames)
     assert said == "not cleaned, for it is not damaged"
     said, cleaned = made(frames, cleaning=1)
@@ -176,9 +175,27 @@ def test_clean_footage_keeps_what_it_shows_and_damaged_footage_is_cleaned_as_bef
     assert by_auto < 0.97 * by_one
 
 
-def test_windows_do_not_change_what_is_given_back(frames: list[Pixels]) -> None:
-    whole = made(frames, lookahead=12)[1]
-    np.testing.assert_array_equal(np.stack(whole), np.stack(made(frames, max_seq_len=2, lookahead=12)[1]))
+@pytest.mark.parametrize("crf", [None, 28])
+def test_windows_do_not_change_what_is_given_back_or_removed(frames: list[Pixels], crf: int | None) -> None:
+    shown = frames if crf is None else coded(noisy(frames, 12), crf)
+    whole = made(shown, lookahead=12)[1]
+    np.testing.assert_array_equal(np.stack(whole), np.stack(made(shown, max_seq_len=2, lookahead=12)[1]))
+
+
+def test_what_is_half_damaged_is_cleaned_half_and_half_given_back(frames: list[Pixels]) -> None:
+    spec = open_model(
+        UpscaleConfig(model="realbasicvsr-open-x4", precision="fp32", convolutions="direct", device="cpu")
+    )
+    upscaler = spec.variants[0].build()
+    none, half, all_of_it = (
+        np.stack(enhance_in_memory(upscaler, spec.context, frames, cleaned(1, share), spec.scale)).astype(np.float32)
+        for share in (0.0, 0.5, 1.0)
+    )
+    to_none, to_all, between = (
+        float(np.abs(a - b).mean()) for a, b in ((half, none), (half, all_of_it), (none, all_of_it))
+    )
+    assert 0 < to_none < between
+    assert 0 < to_all < between
 
 
 def test_only_our_own_models_are_measured(tmp_path: Path) -> None:
@@ -204,6 +221,7 @@ def test_a_job_that_was_begun_before_it_was_measured_goes_on_as_it_was() -> None
     before = fingerprint_of(source, Config(upscale=settings), open_model(settings).identity) | {
         "upscale.cleaning": "1.0"
     }
+    del before["upscale.chroma"]
     recorded = {name.removeprefix("upscale."): value for name, value in before.items()}
     resumed = as_recorded(settings, recorded, here=CPU)
     assert resumed.cleaning == 1

@@ -524,7 +524,7 @@ def test_a_teacher_is_learnt_from_and_asked_once(material, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(path.stat().st_mtime_ns == times[path] for path in answers[:2])
 
-    mixed = begun.model_copy(update={"teacher": shared.model_copy(update={"truth_share": 0.5})})
+    mixed = begun.model_copy(update={"teacher": shared.model_copy(update={"truth_share": 0.5, "truth_blur": 2.0})})
     train(mixed, tmp_path / "mixed", reporter=Listener())  # of the same answers
     assert all(path.stat().st_mtime_ns == times[path] for path in answers[:2])
     other = begun.model_copy(update={"teacher": shared.model_copy(update={"clean_share": 0.25})})

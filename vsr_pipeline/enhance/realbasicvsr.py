@@ -138,6 +138,8 @@ def identity_of(
         "device": device.type,
         **{name: values[name] for name in names},
     }
+    if settings.cleaning == "auto":
+        identity["chroma"] = "cleaned where measured"
     if precision == "int8":
         calibration = checkpoint.calibration
         assert calibration is not None

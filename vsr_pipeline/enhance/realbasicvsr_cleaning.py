@@ -8,7 +8,6 @@ So HR frames are corrected where, made as small as the input, they differ from i
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -41,9 +40,10 @@ def passes_of(decision: Decision) -> int:
     return int(decision.values[_PASSES])
 
 
-def share_of(decision: Decision, setting: float | Literal["auto"]) -> float:
-    """Return by which share a shot is cleaned, 0 to 1; where neither says it, wholly."""
-    return float(decision.values.get(_SHARE, 1.0 if setting == "auto" else setting))
+def measured_share_of(decision: Decision) -> float | None:
+    """Return by which share, 0 to 1, a shot is cleaned since it was measured to be so damaged; None: it was not."""
+    share = decision.values.get(_SHARE)
+    return None if share is None else float(share)
 
 
 def cleaned_in_part(cleaner: RealBasicVSRNet, share: float, frames_NCHW: Tensor, passes: int) -> Tensor:
@@ -54,7 +54,6 @@ def cleaned_in_part(cleaner: RealBasicVSRNet, share: float, frames_NCHW: Tensor,
     return cleaned if share == 1 else torch.lerp(frames_NCHW, cleaned, share)
 
 
-@torch.inference_mode()
 def with_input_given_back(
     enlarge: Callable[[Iterable[Pixels]], Iterator[Tensor]], frames: Iterable[Pixels], warm_up: int, share: float
 ) -> Iterator[Tensor]:
@@ -78,8 +77,11 @@ def with_input_given_back(
             yield pixels
 
     for frame in enlarge(noted()):
-        with out_of_memory_as_error():
-            yield given_back(frame, to_tensor(waiting.popleft(), frame.device), share)
+        with torch.inference_mode(), out_of_memory_as_error():
+            whole = given_back(frame, to_tensor(waiting.popleft(), frame.device), share)
+        del frame
+        yield whole
+        del whole  # before the next one is made
 
 
 def given_back(hr: Tensor, lq: Tensor, share: float) -> Tensor:

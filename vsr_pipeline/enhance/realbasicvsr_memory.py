@@ -17,7 +17,7 @@ For a moment, one of these after the other (the larger one counts):
                         maps of a residual block; or the state and what is sampled of it, both in float32
     reconstruction      features of 4 A, 16 B and 16 B values of a band of rows, and the details; then the
                         details, the enlarged frame and their sum
-    output              the HR frame in float32, clipped, and scaled
+    output              the HR frame in float32, clipped, and scaled; with `--cleaning auto` also as the network gave it
 
 Winograd's method, on a CPU in fp32, keeps a work space for residual blocks; its size was measured. CUDA graphs keep
 what the two branches of propagation and reconstruction take for a moment, and their inputs and outputs.
@@ -123,6 +123,7 @@ class _Network:
         winograd: bool,
     ) -> None:
         self._is_exact = settings.windows == "exact" and settings.backend == "torch"
+        self._changes_output = settings.cleaning == "auto"
         self._width, self._height = max(clip.width, MIN_SIZE), max(clip.height, MIN_SIZE)
         self._pixels = self._width * self._height
         self._clip = clip
@@ -191,7 +192,7 @@ class _Network:
         return 0.0
 
     def _output(self) -> float:
-        return 3 * _HR * _RGB * _FLOAT * self._pixels
+        return (4 if self._changes_output else 3) * _HR * _RGB * _FLOAT * self._pixels
 
     def _of_band(self, reach: int) -> tuple[float, int]:
         """Return which part of a map a band with its halo is, and how many whole maps its results take beside it."""

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from vsr_pipeline.clip.damage import damage_of
 from vsr_pipeline.clip.geometry import Geometry
-from vsr_pipeline.enhance.chroma_noise import with_chroma_cleaned
 from vsr_pipeline.enhance.cuda_graphs import GraphedStep, Record, Step
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
+from vsr_pipeline.enhance.realbasicvsr_chroma import with_chroma_cleaned
 from vsr_pipeline.enhance.realbasicvsr_cleaning import (
     cleaned,
     cleaned_in_part,
+    measured_share_of,
     passes_of,
-    share_of,
     with_input_given_back,
 )
 from vsr_pipeline.enhance.realbasicvsr_network import Net
@@ -47,8 +47,8 @@ class SegmentUpscaler:
         windows: how clips are cut.
         refine_threshold: of dynamic refinement.
         cleaning: share of what cleaning changes that is taken, 0 to 1; `auto`: as damaged as each shot is measured to
-            be. By that share, noise in chroma goes, too, and by the rest of it, HR frames show again what of the LQ
-            frames is lost in them.
+            be. Noise in chroma is removed by the same share, and by the rest of it HR frames show again what of the
+            LQ frames is lost in them.
         record: what records propagation and reconstruction, which are computed frame by frame, as graphs; None: they
             are not recorded. Reading needs none on a GPU: it computes several frames at once.
         outside: of a network in int8.
@@ -115,13 +115,15 @@ class SegmentUpscaler:
     ) -> Iterator[Frame]:
         """Yield the HR frames of a segment; see `Upscaler`."""
         del geometry  # a network has its own factor
-        passes, share = passes_of(decision), share_of(decision, self._cleaning)
+        passes, measured = passes_of(decision), measured_share_of(decision)
+        unmeasured = 1.0 if self._cleaning == "auto" else self._cleaning
+        share = unmeasured if measured is None else measured
         shown = take(iter(frames), segment.context_stop - segment.context_start)
 
         def enlarged(inputs: Iterable[Pixels]) -> Iterator[Tensor]:
             return self._enlarged(inputs, segment, passes, share, on_work, carry)
 
-        if self._cleaning != "auto":
+        if measured is None:
             return enlarged(shown)
         whole = with_input_given_back(enlarged, shown, segment.warm_up, 1 - share) if share < 1 else enlarged(shown)
         return with_chroma_cleaned(whole, share) if share > 0 else whole

@@ -116,8 +116,8 @@ class Lessons(Dataset[Sample]):
     """Sample k of a run: one of the teacher's answers, flipped and turned; a function of the seed and k alone.
 
     `sharp` is what the output should be: the answer and the truth, mixed, in the colour of the truth, since networks
-    for stills shift colours. Surfaces can be the truth's, too (`truth_blur`), and edges the answer's. It has the
-    frames in the middle, as many as were asked for.
+    for stills shift colours. What is coarse can be the truth's, too (`truth_blur`). It has the frames in the middle, as
+    many as were asked for.
 
     Args:
         folder: what `prepare` filled.
@@ -191,7 +191,10 @@ def _check_key(folder: Path, key: str, identity: str | None) -> None:
 
 
 def _lesson(answer: Tensor, truth: Tensor, settings: TeacherConfig) -> Tensor:
-    """Return what is learnt of an answer (T, 3, H, W), in uint8; the truth may have more frames around these."""
+    """Return what is learnt of an answer (T, 3, H, W), in uint8; the truth may have more frames around these.
+
+    Chroma is the truth's, and of luma what `truth_share` and `truth_blur` say.
+    """
     beside = truth[middle(len(truth), len(answer))].float()
     mixed = torch.lerp(answer.float(), beside, settings.truth_share)
     difference = (luma(mixed) - luma(beside)).numpy()

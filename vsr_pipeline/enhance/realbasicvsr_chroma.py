@@ -1,4 +1,4 @@
-"""Blotches of colour, taken out of HR frames: what of chroma neither follows luma nor is stronger than noise.
+"""Blotches of colour are removed from HR frames: colour that does not follow brightness and is as weak as noise.
 
 Codecs keep chroma at a quarter of the pixels and round it most, so noise is left in it as blotches. Around each pixel
 chroma is taken for a straight line of luma, as a guided filter does (He, Sun and Tang, ECCV 2010), and of what differs
@@ -13,35 +13,38 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from vsr_pipeline.enhance.memory import out_of_memory_as_error
+from vsr_pipeline.enhance.realbasicvsr_stream import SCALE
 
-_SCALE = 4
-"""All is measured at the size of the LQ frame: chroma has nothing finer."""
 _REACH = 6
-"""LQ pixels to each side."""
-# Variances, of frames from 0 to 1.
+"""LQ pixels to each side. All is measured at the size of the LQ frame: chroma has nothing finer."""
+# Variances, of frames from 0 to 1. Chosen by the PSNR of chroma of spoiled clips: benchmarks/RESULTS.md.
 _FLAT = 40 / 255**2
-"""Of luma: where it has less, chroma is taken for its mean."""
+"""Of luma: where it has much less, chroma is taken for its mean."""
 _NOISE = 6 / 255**2
-"""Of R - Y and B - Y: what differs by less from the line is noise."""
+"""Of R - Y and B - Y: where they differ by less from the line, all of the difference is noise."""
 
 
-@torch.inference_mode()
 def with_chroma_cleaned(frames: Iterable[Tensor], share: float) -> Iterator[Tensor]:
-    """Yield HR frames as `without_chroma_noise` gives them.
+    """Yield HR frames (1, 3, H, W) as `without_chroma_noise` gives them; one is held beside the one that is given.
 
     Raises:
         ResourceError: the memory does not suffice.
     """
     for frame in frames:
-        with out_of_memory_as_error():
+        with torch.inference_mode(), out_of_memory_as_error():
             cleaned = without_chroma_noise(frame, share)
+        del frame
         yield cleaned
+        del cleaned  # before the next one is made
 
 
 def without_chroma_noise(hr: Tensor, share: float) -> Tensor:
-    """Return HR frames (N, 3, H, W), RGB from 0 to 1, without a share of the noise in chroma; luma (BT.601) stays."""
-    size = ((hr.shape[-2] + _SCALE - 1) // _SCALE, (hr.shape[-1] + _SCALE - 1) // _SCALE)
-    red, green, blue = F.interpolate(hr.float(), size, mode="area").unbind(1)
+    """Return HR frames (N, 3, H, W), RGB, white at 1, without a share, 0 to 1, of the noise in chroma.
+
+    Luma (BT.601) stays as it is. Frames may go beyond 0 and 1, before and after.
+    """
+    size = (-(-hr.shape[-2] // SCALE), -(-hr.shape[-1] // SCALE))
+    red, green, blue = F.interpolate(hr, size, mode="area").unbind(1)
     luma = (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
     chroma = torch.stack((red, blue), 1) - luma
     mean_luma, mean_chroma = _mean(luma), _mean(chroma)
@@ -56,7 +59,7 @@ def without_chroma_noise(hr: Tensor, share: float) -> Tensor:
     # So much of green that luma stays.
     of_green = -(0.299 * of_red + 0.114 * of_blue) / 0.587
     of_all = share * torch.stack((of_red, of_green, of_blue), 1)
-    return hr + F.interpolate(of_all, hr.shape[-2:], mode="bilinear", align_corners=False).to(hr.dtype)
+    return hr + F.interpolate(of_all, hr.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _mean(planes: Tensor) -> Tensor:
