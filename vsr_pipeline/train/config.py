@@ -132,9 +132,6 @@ class TeacherConfig(_Section):
         None, ge=1, description="in the middle of each sequence, that it is asked for and that are learnt; none: all"
     )
     truth_share: float = Field(0.0, ge=0, le=1, description="of the truth in what is learnt; the rest is the teacher's")
-    truth_blur: float = Field(
-        0.0, ge=0, description="sigma, in HR pixels: what a Gaussian leaves of a frame is the truth's; 0: nothing is"
-    )
     folder: _File | None = Field(None, description="where its output is kept; else `teacher` in the output folder")
 
 

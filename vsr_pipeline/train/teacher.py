@@ -8,7 +8,6 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
@@ -116,8 +115,7 @@ class Lessons(Dataset[Sample]):
     """Sample k of a run: one of the teacher's answers, flipped and turned; a function of the seed and k alone.
 
     `sharp` is what the output should be: the answer and the truth, mixed, in the colour of the truth, since networks
-    for stills shift colours. What is coarse can be the truth's, too (`truth_blur`). It has the frames in the middle, as
-    many as were asked for.
+    for stills shift colours. It has the frames in the middle, as many as were asked for.
 
     Args:
         folder: what `prepare` filled.
@@ -126,8 +124,8 @@ class Lessons(Dataset[Sample]):
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self._folder = folder
-        self._settings = _teacher(config)
-        self._count = self._settings.sequences
+        self._count = _teacher(config).sequences
+        self._truth_share = _teacher(config).truth_share
         self._seed = config.train.seed
         self._flips = config.data.flips
 
@@ -150,7 +148,7 @@ class Lessons(Dataset[Sample]):
             raise InputError(
                 f"{path} cannot be read ({type(error).__name__}): delete it, and it is made again"
             ) from error
-        sample["sharp"] = _lesson(sample.pop("answer"), sample["truth"], self._settings)
+        sample["sharp"] = _lesson(sample.pop("answer"), sample["truth"], self._truth_share)
         turns = np.random.default_rng((self._seed, k, 1)).random(3) < 0.5
         return {name: _turned(frames, *turns) for name, frames in sample.items()} if self._flips else sample
 
@@ -169,7 +167,7 @@ def _key(config: RunConfig) -> str:
     """Return a text that is another one where answers would be other ones."""
     asked = {"data": config.data, "degradation": config.degradation, "teacher": config.teacher}
     texts = [
-        part.model_dump_json(exclude={"folder", "sequences", "cache_gib", "truth_share", "truth_blur"})
+        part.model_dump_json(exclude={"folder", "sequences", "cache_gib", "truth_share"})
         for part in asked.values()
         if part
     ]
@@ -190,17 +188,11 @@ def _check_key(folder: Path, key: str, identity: str | None) -> None:
         )
 
 
-def _lesson(answer: Tensor, truth: Tensor, settings: TeacherConfig) -> Tensor:
-    """Return what is learnt of an answer (T, 3, H, W), in uint8; the truth may have more frames around these.
-
-    Chroma is the truth's, and of luma what `truth_share` and `truth_blur` say.
-    """
+def _lesson(answer: Tensor, truth: Tensor, truth_share: float) -> Tensor:
+    """Return what is learnt of an answer (T, 3, H, W), in uint8; the truth may have more frames around these."""
     beside = truth[middle(len(truth), len(answer))].float()
-    mixed = torch.lerp(answer.float(), beside, settings.truth_share)
-    difference = (luma(mixed) - luma(beside)).numpy()
-    if settings.truth_blur:
-        difference -= np.stack([cv2.GaussianBlur(frame, (0, 0), settings.truth_blur) for frame in difference])
-    in_its_colour = beside + torch.from_numpy(difference).unsqueeze(-3)
+    mixed = torch.lerp(answer.float(), beside, truth_share)
+    in_its_colour = beside + (luma(mixed) - luma(beside)).unsqueeze(-3)
     return in_its_colour.round().clamp(0, 255).to(torch.uint8)
 
 
