@@ -115,13 +115,24 @@ def test_more_of_anything_needs_more(on_gpu, precision):
         [peak(max_seq_len=length) for length in range(1, 60)],
         [peak(lookahead=length) for length in range(1, 60)],
         [peak(frames=frames) for frames in range(1, 42)],
-        [peak(4000, 4000, band_rows=rows, max_seq_len=5) for rows in (64, 128, 256, 512)],
+        [peak(4000, 4000, band_rows=rows, max_seq_len=5, cleaning=1.0) for rows in (64, 128, 256, 512)],
     ):
         assert values == sorted(values)
         assert values[0] < values[-1]
     assert peak(frames=42) == peak(frames=10**6)
     _, by_rung = needs(ClipSize(1920, 1080, MANY), on_gpu=on_gpu, precision=precision)
     assert by_rung == sorted(by_rung, reverse=True)
+
+
+def test_hr_frames_that_are_changed_are_held_twice():
+    settings, clip = UpscaleConfig(max_seq_len=5), ClipSize(4000, 4000, MANY)
+
+    def peak(cleaning):
+        changed = settings.model_copy(update={"cleaning": cleaning})
+        return peak_bytes(changed, clip, OFFICIAL, on_gpu=True, sample_bytes=2, band_rows=64)
+
+    # Less than a whole frame where another stage is the largest without it.
+    assert 0.9 * 4000 * 4000 * 3 * 4 * 16 < peak("auto") - peak(1.0) <= 4000 * 4000 * 3 * 4 * 16
 
 
 @pytest.mark.skipif(winograd_library() is None, reason="needs ncnn")
