@@ -59,11 +59,16 @@ def without_chroma_noise(hr: Tensor, share: float) -> Tensor:
     # So much of green that luma stays.
     of_green = -(0.299 * of_red + 0.114 * of_blue) / 0.587
     of_all = share * torch.stack((of_red, of_green, of_blue), 1)
-    return hr + F.interpolate(of_all, hr.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(of_all, hr.shape[-2:], mode="bilinear", align_corners=False).add_(hr)
 
 
 def _mean(planes: Tensor) -> Tensor:
     """Return the means of squares around each pixel."""
-    reach, side = _REACH, 2 * _REACH + 1
-    by_rows = F.avg_pool2d(F.pad(planes, (reach, reach, 0, 0), mode="replicate"), (1, side), 1)
-    return F.avg_pool2d(F.pad(by_rows, (0, 0, reach, reach), mode="replicate"), (side, 1), 1)
+    # A CPU takes twice as long for columns as for rows.
+    by_rows = _mean_of_rows(planes).transpose(-1, -2).contiguous()
+    return _mean_of_rows(by_rows).transpose(-1, -2).contiguous()
+
+
+def _mean_of_rows(planes: Tensor) -> Tensor:
+    padded = F.pad(planes, (_REACH, _REACH, 0, 0), mode="replicate")
+    return F.avg_pool2d(padded, (1, 2 * _REACH + 1), 1)
