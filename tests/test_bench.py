@@ -68,13 +68,13 @@ def test_gpu_memory_is_that_of_the_product_alone(checkpoint, monkeypatch):
     assert result.peak_gpu_memory_bytes < live.peak  # the reference holds whole windows, and a copy of the weights
 
 
-@pytest.mark.nightly  # bf16 is slow where it is emulated
 def test_a_model_that_measures_damage_is_compared_as_the_network_alone(capsys):
     code, out, _ = bench(capsys, "--model", "realbasicvsr-open-fast-x4", "--precision", "fp32", "--json")
     assert code == 0
     assert json.loads(out)["psnr_db"] > 80
 
 
+@pytest.mark.nightly  # bf16 is slow where it is emulated
 def test_other_arithmetic_shows_as_another_picture(checkpoint, capsys):
     exact = json.loads(bench(capsys, "--checkpoint", str(checkpoint), "--precision", "fp32", "--json")[1])
     rounded = json.loads(bench(capsys, "--checkpoint", str(checkpoint), "--precision", "bf16", "--json")[1])
